@@ -1,0 +1,1 @@
+//! Resource readings of instances from cgroup files with kept file descriptors.

@@ -1,0 +1,1 @@
+//! What the journal says of a unit's jobs; and where log lines go.

@@ -1,0 +1,1 @@
+//! systemd over D-Bus: signals in, jobs out.

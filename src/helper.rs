@@ -1,0 +1,1 @@
+//! The root side: checks (verb, unit) against the configuration, acts, nothing else.

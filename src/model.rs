@@ -1,0 +1,28 @@
+//! The words of unitmedic as plain values: no behaviour beyond parsing, formatting and merging.
+//!
+//! Everything else in the crate speaks in these types. Nothing here reads a clock, does I/O or logs.
+
+pub mod action;
+pub mod condition;
+pub mod fact;
+pub mod history;
+pub mod incident;
+pub mod input;
+pub mod name;
+pub mod request;
+pub mod settings;
+pub mod status;
+pub mod time;
+pub mod unit;
+pub mod usage;
+
+pub use action::{Action, Order, Plan, Step, Verb};
+pub use condition::{Condition, Evidence, Health};
+pub use fact::{Cause, Fact, What};
+pub use incident::{Attempt, AttemptId, Incident, IncidentId, Outcome, Resolution};
+pub use input::{Command, Input};
+pub use name::{UnitName, WorkerName};
+pub use settings::{Selector, Settings, WorkerSettings};
+pub use time::{Mono, Now, Wall};
+pub use unit::{ActiveState, LoadState, UnitChange, UnitView};
+pub use usage::{HostUsage, Usage};

@@ -1,0 +1,90 @@
+//! The past, as the store returns it and `incidents`, `history` and the ratios over 30 days show it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::Action;
+use super::condition::Condition;
+use super::fact::Fact;
+use super::incident::{Incident, IncidentId, Outcome};
+use super::name::{UnitName, WorkerName};
+use super::time::Wall;
+
+/// One incident with its time line, oldest fact first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Story {
+    pub incident: Incident,
+    pub facts: Vec<Fact>,
+    /// Facts left out of the middle because the time line is longer than the limit.
+    pub left_out: usize,
+}
+
+/// Which incidents or recoveries to return; newest first. Everything absent: all, up to the limit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Filter {
+    pub worker: Option<WorkerName>,
+    pub unit: Option<UnitName>,
+    /// Only open incidents.
+    pub open: Option<bool>,
+    /// Not older than this.
+    pub since: Option<Wall>,
+    /// Only those before this id, for paging.
+    pub before: Option<u64>,
+    /// At most this many; capped at [`FILTER_LIMIT_MAX`].
+    pub limit: Option<usize>,
+}
+
+pub const FILTER_LIMIT_DEFAULT: usize = 50;
+pub const FILTER_LIMIT_MAX: usize = 1000;
+
+/// One recovery that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recovery {
+    pub incident: IncidentId,
+    pub number: u32,
+    pub worker: WorkerName,
+    pub unit: UnitName,
+    pub condition: Option<Condition>,
+    pub action: Action,
+    pub outcome: Outcome,
+    pub reason: String,
+    pub at: Wall,
+    /// From the failure to the first observation of the healthy stretch; only for `succeeded`.
+    pub time_to_recover: Option<Duration>,
+}
+
+/// Totals over a span of time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub since: Wall,
+    pub all: Totals,
+    pub by_action: BTreeMap<Action, Totals>,
+    pub incidents: u64,
+    pub false_alarms: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    pub total: u64,
+    pub succeeded: u64,
+    pub failed: u64,
+    pub superseded: u64,
+    pub in_doubt: u64,
+    /// Mean time to recover of those that succeeded.
+    pub mean_time_to_recover: Option<Duration>,
+}
+
+/// What the gauges over 30 days show for one worker; `None` where there is nothing to divide by.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRatios {
+    /// succeeded / (succeeded + failed)
+    pub recovery_success: Option<f64>,
+    pub mttr: Option<Duration>,
+    /// available time / observed time
+    pub availability: Option<f64>,
+    /// false alarms / incidents
+    pub false_alarms: Option<f64>,
+}

@@ -1,0 +1,182 @@
+//! Incidents and their attempts. An [`Incident`] is written whole to the store whenever it changes, and read
+//! back after a restart of ours.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::{Action, Plan};
+use super::condition::{Condition, Evidence, Health, closed_set};
+use super::name::{UnitName, WorkerName};
+use super::time::{Mono, Wall};
+
+/// Grows by one for each incident of this host; shown as `#42`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IncidentId(pub u64);
+
+/// The n-th attempt of an incident, counted from 1; shown as `#42.1`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    pub incident: IncidentId,
+    pub number: u32,
+}
+
+impl fmt::Display for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("#{}", self.0))
+    }
+}
+impl fmt::Debug for IncidentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}.{}", self.incident.0, self.number)
+    }
+}
+impl fmt::Debug for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+closed_set!(
+    /// How a recovery ended. Only `succeeded` and `failed` enter the success ratio.
+    Outcome {
+        Succeeded = "succeeded",
+        Failed = "failed",
+        /// An operator, a deploy or systemd did something else meanwhile.
+        Superseded = "superseded",
+        /// We crashed between intent and outcome, so we cannot know.
+        InDoubt = "in_doubt",
+    }
+);
+
+closed_set!(
+    /// How an incident ended.
+    Resolution {
+        /// An action of ours helped.
+        Recovered = "recovered",
+        /// It went away without any action.
+        SelfCleared = "self_cleared",
+        /// systemd's own Restart= brought it back.
+        Systemd = "systemd",
+        /// An operator stopped, started or took over.
+        Operator = "operator",
+        /// Well again, but only after we had given up once.
+        Escalated = "escalated",
+        /// Marked by an operator, or cleared by itself although an action was allowed.
+        FalseAlarm = "false_alarm",
+    }
+);
+
+/// Who asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "snake_case")]
+pub enum Origin {
+    /// A condition was raised.
+    Condition { condition: Condition },
+    /// `unitmedic recover`, with the user that the socket's credentials name.
+    Operator { who: String, action: Action, force: bool },
+}
+
+/// From the first condition that needs attention until proven health.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    pub id: IncidentId,
+    pub worker: WorkerName,
+    pub unit: UnitName,
+    pub origin: Origin,
+    /// Conditions that hold or held, with the latest evidence.
+    pub conditions: BTreeMap<Condition, Evidence>,
+    /// The worst health seen.
+    pub worst: Health,
+    /// Boot in which the monotonic times below hold.
+    pub boot: String,
+    /// When the failure happened: systemd's own timestamp where there is one.
+    pub failed_at: Mono,
+    pub failed_wall: Wall,
+    /// When we saw it.
+    pub opened_at: Mono,
+    pub opened_wall: Wall,
+    pub closed_at: Option<Mono>,
+    pub closed_wall: Option<Wall>,
+    pub resolution: Option<Resolution>,
+    /// From the failure to the first observation of the healthy stretch that closed it.
+    pub time_to_recover: Option<Duration>,
+    pub plan: Plan,
+    pub attempts: Vec<Attempt>,
+    /// Attempts that count against `max_restart_attempts`; starts anew after an escalation's pause.
+    pub attempts_used: u32,
+    pub escalations: u32,
+    /// Not before this, for any further attempt.
+    pub not_before: Option<Mono>,
+    pub reopened: u32,
+    /// Why nothing is being done right now, as last told.
+    pub waiting: Option<String>,
+}
+
+impl Incident {
+    pub fn is_open(&self) -> bool {
+        self.closed_at.is_none()
+    }
+
+    /// The condition whose plan is followed: the weightiest.
+    pub fn leading(&self) -> Option<Condition> {
+        self.conditions.keys().next_back().copied()
+    }
+
+    pub fn last_attempt(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+}
+
+/// Most attempts kept in an incident's record; older ones stay in the store's time line.
+pub const ATTEMPTS_KEPT: usize = 64;
+
+/// One action carried out for an incident.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub number: u32,
+    pub action: Action,
+    pub stage: Stage,
+    /// When the intent was handed to the store.
+    pub intended_at: Mono,
+    pub intended_wall: Wall,
+    /// When systemd took the order.
+    pub acted_at: Option<Mono>,
+    /// First observation of health after it.
+    pub well_at: Option<Mono>,
+    pub ended_at: Option<Mono>,
+    pub outcome: Option<Outcome>,
+    /// The reason for the outcome, in words.
+    pub reason: String,
+    /// The intent could not be made durable in time; it stands in /run or nowhere.
+    pub flagged: bool,
+}
+
+closed_set!(
+    /// Where an attempt stands.
+    Stage {
+        /// The intent is on its way to the store.
+        Recording = "recording",
+        /// The drain signal was sent; we wait for the process to finish.
+        Draining = "draining",
+        /// The order is with systemd.
+        Acting = "acting",
+        /// Done; observing whether it helped.
+        Verifying = "verifying",
+        Ended = "ended",
+    }
+);
+
+impl Attempt {
+    pub fn is_running(&self) -> bool {
+        self.stage != Stage::Ended
+    }
+}

@@ -1,0 +1,195 @@
+//! What goes into the engine and what comes out of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::action::{Answer, Intent, Order};
+use super::fact::Fact;
+use super::incident::{AttemptId, Incident};
+use super::name::UnitName;
+use super::request::Request;
+use super::settings::Settings;
+use super::time::{Mono, Wall};
+use super::unit::{JobKind, JobResult, ManagerState, UnitChange};
+use super::usage::{HostUsage, Usage};
+
+/// Everything that can happen to the engine. Recorded as it is, for replay.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "input", rename_all = "snake_case")]
+pub enum Input {
+    /// The bus is gone: nothing is seen until the next snapshot.
+    BusLost {
+        why: String,
+    },
+    /// A complete look at every unit that a worker's selector matches.
+    Snapshot(Snapshot),
+    /// A change of one unit, or the answer to [`Command::Look`].
+    Unit {
+        unit: UnitName,
+        change: Box<UnitChange>,
+    },
+    /// systemd has unloaded the unit: inactive and forgotten.
+    Unloaded {
+        unit: UnitName,
+    },
+    /// A job was queued for the unit; `kind` follows when it could be read before the job was over.
+    JobNew {
+        unit: UnitName,
+        job: u32,
+    },
+    JobKind {
+        unit: UnitName,
+        job: u32,
+        kind: JobKind,
+    },
+    JobRemoved {
+        unit: UnitName,
+        job: u32,
+        result: JobResult,
+    },
+    /// The state of systemd itself.
+    Manager {
+        state: ManagerState,
+    },
+    /// One round of samples.
+    Usage {
+        samples: Vec<Usage>,
+        host: Option<HostUsage>,
+    },
+    /// Answer to [`Command::Inquire`].
+    Inquired {
+        unit: UnitName,
+        finding: Finding,
+    },
+    /// Answer to [`Command::Record`].
+    Recorded {
+        attempt: AttemptId,
+        how: Durability,
+    },
+    /// Answer to [`Command::Act`].
+    Acted {
+        attempt: AttemptId,
+        answer: Answer,
+    },
+    /// The hold file appeared or went away.
+    Hold {
+        held: bool,
+    },
+    /// An operator's request that changes something.
+    Request(Request),
+    /// New settings are in force.
+    Reload {
+        settings: Box<Settings>,
+    },
+}
+
+/// Why a snapshot was taken; the label of `unitmedic_resyncs_total`.
+pub type SnapshotReason = super::fact::ResyncReason;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    pub reason: SnapshotReason,
+    pub manager: ManagerState,
+    /// When the host (or the user's manager) finished starting up; 0 while it has not.
+    pub startup_finished: Mono,
+    pub units: Vec<(UnitName, UnitChange)>,
+}
+
+/// What the journal and the dependencies say about how a unit came to be down.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// A stop job ran since its last activation; `None` when the journal could not tell.
+    pub stop_job: Option<bool>,
+    /// The unit whose stop took it along, with the relation: `BindsTo=db.service`.
+    pub through: Option<String>,
+}
+
+/// How safely an intent was written before the deed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "durability", rename_all = "snake_case")]
+pub enum Durability {
+    /// In the database.
+    Stored,
+    /// In a file below the runtime directory, because the database failed or was slow.
+    Volatile { why: String },
+    /// Nowhere.
+    Lost { why: String },
+}
+
+/// What the engine wants done. Drained after every input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Make the intent durable, then answer [`Input::Recorded`].
+    Record(Intent),
+    /// Ask the root side, then answer [`Input::Acted`].
+    Act(Order),
+    /// Read the unit anew, then answer [`Input::Unit`].
+    Look { unit: UnitName },
+    /// Find out how the unit came to be down, then answer [`Input::Inquired`].
+    Inquire { unit: UnitName },
+    /// Write the incident to the store as it now stands.
+    Save(Box<Incident>),
+    /// Write the safety state to its file.
+    Keep(Box<Safety>),
+    /// Something happened.
+    Tell(Fact),
+}
+
+/// What must outlive the database: small, in a file of its own, written atomically.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Safety {
+    /// Boot in which `wanted` holds.
+    pub boot: String,
+    pub pauses: Vec<Pause>,
+    /// Units that should run or were stopped on purpose, as far as we saw it.
+    pub wanted: Vec<(UnitName, Wanted)>,
+}
+
+/// A pause of a worker, or of everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// `None`: all workers.
+    pub worker: Option<super::name::WorkerName>,
+    /// Wall time at which it ends by itself; `None`: when an operator resumes.
+    pub until: Option<Wall>,
+    pub since: Wall,
+    pub who: String,
+    pub reason: String,
+}
+
+/// Whether a unit should run, as far as we saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "wanted", rename_all = "snake_case")]
+pub enum Wanted {
+    Run,
+    Stopped { why: String, at: Wall },
+}
+
+/// Which timer woke the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wake {
+    /// A condition of an instance may be raised or cleared by time alone.
+    Assess,
+    /// An incident may go on.
+    Proceed,
+    /// A pause ends.
+    PauseEnds,
+    /// The host has had its time to start.
+    Grace,
+}
+
+/// What the engine is told of its former life when it starts.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    pub boot: String,
+    pub safety: Safety,
+    /// Incidents that are open, or closed so lately that they may reopen.
+    pub incidents: Vec<Incident>,
+    /// Intents found in the runtime directory that the database does not have.
+    pub orphans: Vec<Intent>,
+    pub next_incident: u64,
+    /// We crashed again and again: watch, tell, do nothing.
+    pub watch_only: Option<String>,
+}

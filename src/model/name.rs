@@ -1,0 +1,165 @@
+//! Names that are valid from the moment they exist: a unit and a worker.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest unit name that systemd accepts (UNIT_NAME_MAX less the terminating zero).
+pub const UNIT_NAME_MAX: usize = 255;
+/// Longest worker name; it becomes a metric label and a column of tables.
+pub const WORKER_NAME_MAX: usize = 64;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    #[error("unit name {0:?} is empty or longer than {UNIT_NAME_MAX} bytes")]
+    UnitLength(String),
+    #[error(
+        "unit name {0:?} has a character that systemd does not allow; allowed are ASCII letters, digits and : _ . - \\ @"
+    )]
+    UnitCharacter(String),
+    #[error("unit name {0:?} does not end in .service; unitmedic watches services")]
+    UnitSuffix(String),
+    #[error("unit name {0:?} is a template; name an instance, such as {1:?}")]
+    UnitTemplate(String, String),
+    #[error("worker name {0:?} is not 1 to {WORKER_NAME_MAX} characters of a-z, A-Z, 0-9, - and _")]
+    Worker(String),
+}
+
+/// The exact name of one service unit, never a pattern and never a template.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UnitName(Arc<str>);
+
+impl UnitName {
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        check_unit_characters(name)?;
+        let Some(stem) = name.strip_suffix(".service") else {
+            return Err(NameError::UnitSuffix(name.into()));
+        };
+        if stem.is_empty() || stem.starts_with('@') {
+            return Err(NameError::UnitLength(name.into()));
+        }
+        if let Some(prefix) = stem.strip_suffix('@') {
+            return Err(NameError::UnitTemplate(name.into(), format!("{prefix}@1.service")));
+        }
+        Ok(Self(name.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `mail@3.service` has the instance string `3`; a plain unit has none.
+    pub fn instance(&self) -> Option<&str> {
+        let stem = self.0.strip_suffix(".service")?;
+        stem.split_once('@').map(|(_, instance)| instance)
+    }
+}
+
+/// Checks length and characters of a unit name or a unit template.
+pub fn check_unit_characters(name: &str) -> Result<(), NameError> {
+    if name.is_empty() || name.len() > UNIT_NAME_MAX {
+        return Err(NameError::UnitLength(name.into()));
+    }
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b":_.-\\@".contains(&b);
+    if !name.bytes().all(allowed) {
+        return Err(NameError::UnitCharacter(name.into()));
+    }
+    Ok(())
+}
+
+/// What the operator calls a worker; safe as a label, a file name and an argument.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkerName(Arc<str>);
+
+impl WorkerName {
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if name.is_empty() || name.len() > WORKER_NAME_MAX || !name.bytes().all(allowed) || name.starts_with('-') {
+            return Err(NameError::Worker(name.into()));
+        }
+        Ok(Self(name.into()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! string_like {
+    ($type:ident) => {
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(name: String) -> Result<Self, NameError> {
+                Self::new(&name)
+            }
+        }
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0.to_string()
+            }
+        }
+        impl std::str::FromStr for $type {
+            type Err = NameError;
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                Self::new(name)
+            }
+        }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+string_like!(UnitName);
+string_like!(WorkerName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_names() {
+        for good in ["a.service", "mail@1.service", "dev-disk\\x2d1.service", "a@b@c.service", "x:y_z.service"] {
+            assert!(UnitName::new(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            ".service",
+            "@1.service",
+            "a@.service",
+            "a.timer",
+            "a b.service",
+            "a/b.service",
+            "ä.service",
+            "*.service",
+        ] {
+            assert!(UnitName::new(bad).is_err(), "{bad}");
+        }
+        assert!(UnitName::new(&format!("{}.service", "a".repeat(248))).is_err());
+        assert_eq!(UnitName::new("mail@1.service").unwrap().instance(), Some("1"));
+        assert_eq!(UnitName::new("mail.service").unwrap().instance(), None);
+    }
+
+    #[test]
+    fn worker_names() {
+        assert!(WorkerName::new("simple_task-2").is_ok());
+        for bad in ["", "-x", "a b", "a/b", "a\"b", &"x".repeat(65)] {
+            assert!(WorkerName::new(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What an operator can ask for, and the answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::action::Action;
+use super::fact::Refusal;
+use super::incident::IncidentId;
+use super::name::{UnitName, WorkerName};
+use super::time::Wall;
+
+/// A worker or one of its units, as the operator wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    Worker(WorkerName),
+    Unit(UnitName),
+}
+
+/// A request that changes something, with who asked (from the socket's peer credentials).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Number given by the caller; the answer bears it.
+    pub id: u64,
+    pub who: String,
+    pub ask: Ask,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Ask {
+    /// `worker` absent: all workers. `until` absent: until resumed.
+    Pause {
+        worker: Option<WorkerName>,
+        until: Option<Wall>,
+        reason: String,
+    },
+    Resume {
+        worker: Option<WorkerName>,
+    },
+    /// A worker's instances go one by one.
+    Recover {
+        target: Target,
+        action: Action,
+        force: bool,
+    },
+    MarkFalse {
+        incident: IncidentId,
+    },
+}
+
+/// The engine's immediate answer to a [`Request`]; fetched by [`Request::id`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    Done {
+        text: String,
+    },
+    /// The incidents that now carry the request; their facts tell the rest.
+    Accepted {
+        incidents: Vec<IncidentId>,
+        waiting: Vec<UnitName>,
+    },
+    /// A gate said no.
+    Refused {
+        unit: UnitName,
+        refusal: Refusal,
+    },
+    /// The request names nothing that exists; the text says what does.
+    Unknown {
+        text: String,
+    },
+}

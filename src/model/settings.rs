@@ -1,0 +1,293 @@
+//! Validated settings: every value is in range, every name is exact, nothing is optional that must be there.
+//!
+//! `config` makes these from TOML; the engine and the adapters only read them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::Action;
+use super::condition::{Condition, closed_set};
+use super::name::{UnitName, WorkerName};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Settings {
+    pub daemon: DaemonSettings,
+    pub guard: GuardSettings,
+    pub workers: BTreeMap<WorkerName, WorkerSettings>,
+    /// Where each key was set: `worker.mail.cpu_threshold` -> `/etc/unitmedic/unitmedic.toml:12`. Keys that
+    /// are not here have their default.
+    pub origins: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DaemonSettings {
+    /// Time between two samples of what is not signalled.
+    pub health_check_interval: Duration,
+    /// Decide and tell, but do nothing.
+    pub dry_run: bool,
+    /// `None`: no TCP port.
+    pub listen: Option<SocketAddr>,
+    pub control_socket: PathBuf,
+    pub control_group: String,
+    pub state_dir: PathBuf,
+    pub runtime_dir: PathBuf,
+    /// How long incidents and facts are kept.
+    pub retention: Duration,
+    /// Size of the ring of recorded inputs, bytes; 0 records nothing.
+    pub record_bytes: u64,
+}
+
+/// Limits over all workers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuardSettings {
+    /// Share of instances that must be sick at once for the storm breaker to open, percent.
+    pub storm_threshold: f64,
+    /// Fewer sick instances than this never open it.
+    pub storm_min_instances: u32,
+    /// Disruptive actions under way at once, over all workers.
+    pub max_concurrent_actions: u32,
+    /// Starts under way at once. dbus-daemon refuses the 129th call in flight; 32 is as fast as any.
+    pub max_concurrent_starts: u32,
+    /// Time after the host's start before an enabled unit that never ran is started.
+    pub boot_grace: Duration,
+}
+
+closed_set!(
+    /// What to do when somebody stops a worker.
+    OnStop { Respect = "respect", Restart = "restart" }
+);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerSettings {
+    pub name: WorkerName,
+    pub unit: Selector,
+    pub critical: bool,
+    /// As configured; absent: 1 serving instance is needed, and no instance is started only to reach a number.
+    pub min_instances: Option<u32>,
+    pub max_instances: Option<u32>,
+    pub on_stop: OnStop,
+    /// A worker of one instance may be interrupted for a mere warning.
+    pub allow_downtime: bool,
+
+    /// Percent of the CPU that the instance may use.
+    pub cpu_threshold: f64,
+    /// CPUs that 100 % means where no CPUQuota= is set.
+    pub cpu_cores: f64,
+    /// CPU must stay over the threshold for this long.
+    pub cpu_sustained: Duration,
+    /// Percent of the memory limit.
+    pub memory_threshold: f64,
+    /// Share of 10 s in which a task waited (PSI some avg10), percent.
+    pub pressure_threshold: f64,
+    /// Samples over a threshold, of the last `window_samples`, that raise a sampled condition.
+    pub raise_samples: u32,
+    pub window_samples: u32,
+
+    pub start_timeout: Duration,
+    pub crash_loop_failures: u32,
+    pub crash_loop_window: Duration,
+
+    pub restart_cooldown: Duration,
+    pub max_restart_attempts: u32,
+    /// First pause between two attempts; doubles with each, up to `restart_cooldown`.
+    pub backoff: Duration,
+    /// Sustained health that proves a recovery, for `dead`.
+    pub verify_dead_for: Duration,
+    /// The same for every other condition.
+    pub verify_for: Duration,
+    /// A warning must have lasted this long before it earns a graceful_restart.
+    pub warning_patience: Duration,
+    /// Signal that asks the worker to finish its work and exit (graceful_restart).
+    pub drain_signal: i32,
+    pub drain_timeout: Duration,
+
+    /// Plans that the operator configured; kept as they stand.
+    pub plans: BTreeMap<Condition, Vec<Action>>,
+}
+
+impl WorkerSettings {
+    /// Serving instances that the worker needs to count as available.
+    pub fn needed(&self) -> u32 {
+        self.min_instances.unwrap_or(1)
+    }
+
+    pub fn verify_for(&self, condition: Option<Condition>) -> Duration {
+        match condition {
+            Some(Condition::Dead) => self.verify_dead_for,
+            _ => self.verify_for,
+        }
+    }
+}
+
+/// Which units a worker owns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selector {
+    Unit(UnitName),
+    /// `mail@.service` is kept as its prefix `mail`.
+    Template(String),
+    /// `*` and `?` over whole unit names, as in `batch-*.service`.
+    Glob(String),
+}
+
+impl Selector {
+    pub fn matches(&self, unit: &str) -> bool {
+        match self {
+            Selector::Unit(name) => name.as_str() == unit,
+            Selector::Template(prefix) => unit
+                .strip_prefix(prefix.as_str())
+                .and_then(|rest| rest.strip_prefix('@'))
+                .is_some_and(|rest| rest != ".service"),
+            Selector::Glob(pattern) => glob(pattern.as_bytes(), unit.as_bytes()),
+        }
+    }
+
+    /// The pattern that systemd's ListUnitsByPatterns and ListUnitFilesByPatterns take.
+    pub fn pattern(&self) -> String {
+        match self {
+            Selector::Unit(name) => name.to_string(),
+            Selector::Template(prefix) => format!("{prefix}@*.service"),
+            Selector::Glob(pattern) => pattern.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Selector::Unit(name) => f.pad(name.as_str()),
+            Selector::Template(prefix) => f.pad(&format!("{prefix}@.service")),
+            Selector::Glob(pattern) => f.pad(pattern),
+        }
+    }
+}
+
+/// `*` any run of bytes, `?` one byte. Linear in practice, never worse than pattern x name.
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while n < name.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                retry = Some((p, n));
+                p += 1;
+            }
+            Some(b) if *b == b'?' || *b == name[n] => {
+                p += 1;
+                n += 1;
+            }
+            _ => match retry {
+                Some((star, from)) => {
+                    p = star + 1;
+                    n = from + 1;
+                    retry = Some((star, n));
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+impl Default for DaemonSettings {
+    fn default() -> Self {
+        Self {
+            health_check_interval: Duration::from_secs(30),
+            dry_run: false,
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 10119))),
+            control_socket: "/run/unitmedic/control.sock".into(),
+            control_group: "unitmedic".into(),
+            state_dir: "/var/lib/unitmedic".into(),
+            runtime_dir: "/run/unitmedic".into(),
+            retention: Duration::from_secs(90 * 86_400),
+            record_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        Self {
+            storm_threshold: 50.0,
+            storm_min_instances: 5,
+            max_concurrent_actions: 4,
+            max_concurrent_starts: 32,
+            boot_grace: Duration::from_secs(120),
+        }
+    }
+}
+
+impl WorkerSettings {
+    pub fn new(name: WorkerName, unit: Selector) -> Self {
+        Self {
+            name,
+            unit,
+            critical: false,
+            min_instances: None,
+            max_instances: None,
+            on_stop: OnStop::Respect,
+            allow_downtime: false,
+            cpu_threshold: 80.0,
+            cpu_cores: 1.0,
+            cpu_sustained: Duration::from_secs(120),
+            memory_threshold: 85.0,
+            pressure_threshold: 40.0,
+            raise_samples: 3,
+            window_samples: 5,
+            start_timeout: Duration::from_secs(90),
+            crash_loop_failures: 5,
+            crash_loop_window: Duration::from_secs(600),
+            restart_cooldown: Duration::from_secs(300),
+            max_restart_attempts: 3,
+            backoff: Duration::from_secs(2),
+            verify_dead_for: Duration::from_secs(10),
+            verify_for: Duration::from_secs(60),
+            warning_patience: Duration::from_secs(300),
+            drain_signal: 15,
+            drain_timeout: Duration::from_secs(30),
+            plans: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// No workers: nothing is touched.
+    pub fn empty() -> Self {
+        Self {
+            daemon: DaemonSettings::default(),
+            guard: GuardSettings::default(),
+            workers: BTreeMap::new(),
+            origins: BTreeMap::new(),
+        }
+    }
+
+    /// The worker that owns the unit. `config` has made sure that two never do for a unit that it could see.
+    pub fn worker_of(&self, unit: &str) -> Option<&WorkerSettings> {
+        self.workers.values().find(|worker| worker.unit.matches(unit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors() {
+        let template = Selector::Template("mail".into());
+        assert!(template.matches("mail@1.service"));
+        assert!(!template.matches("mail@.service"));
+        assert!(!template.matches("mail.service"));
+        assert!(!template.matches("mailx@1.service"));
+        let glob = Selector::Glob("batch-*.service".into());
+        assert!(glob.matches("batch-a.service"));
+        assert!(glob.matches("batch-.service"));
+        assert!(!glob.matches("batch.service"));
+        assert!(Selector::Glob("*a*b?.service".into()).matches("xaybz.service"));
+        assert!(!Selector::Glob("a?".into()).matches("a"));
+    }
+}

@@ -1,0 +1,118 @@
+//! The present, as `status`, `explain` and the library show it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::action::Plan;
+use super::condition::{Condition, Evidence, Health};
+use super::fact::Refusal;
+use super::incident::{Incident, IncidentId};
+use super::input::Pause;
+use super::name::{UnitName, WorkerName};
+use super::time::{Now, Wall};
+use super::unit::UnitView;
+use super::usage::{HostUsage, Usage};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub at: Now,
+    pub version: String,
+    /// Seeing and deciding: the bus is there and a snapshot has been applied.
+    pub ready: bool,
+    /// Why it is not ready.
+    pub not_ready: Option<String>,
+    pub dry_run: bool,
+    pub held: bool,
+    pub watch_only: Option<String>,
+    pub storm: bool,
+    pub pauses: Vec<Pause>,
+    pub host: Option<HostUsage>,
+    /// Sick first.
+    pub workers: Vec<WorkerStatus>,
+    pub open_incidents: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    pub worker: WorkerName,
+    pub selector: String,
+    pub critical: bool,
+    pub health: Health,
+    pub because: String,
+    pub paused: bool,
+    pub min_instances: u32,
+    pub max_instances: Option<u32>,
+    /// Instances that should run.
+    pub desired: usize,
+    pub running: usize,
+    /// Healthy and warning.
+    pub serving: usize,
+    pub healthy: usize,
+    pub instances: Vec<InstanceStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    pub unit: UnitName,
+    pub health: Health,
+    pub because: String,
+    pub view: UnitView,
+    /// The last sample; absent when there is none that is fresh.
+    pub usage: Option<Usage>,
+    /// CPU over the last interval, in CPUs (0.5 = 50 %).
+    pub cpus: Option<f64>,
+    /// Memory in use by the rule of `memory_high`, bytes, and the limit that it is judged by.
+    pub memory_used_bytes: Option<u64>,
+    pub memory_limit_bytes: Option<u64>,
+    pub up_since: Option<Wall>,
+    pub restarts: BTreeMap<String, u32>,
+    pub conditions: BTreeMap<Condition, Evidence>,
+    pub incident: Option<IncidentId>,
+    /// What is being done or waited for, in words.
+    pub doing: Option<String>,
+}
+
+/// Why an instance was or was not recovered, and what would happen next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub unit: UnitName,
+    pub worker: WorkerName,
+    pub health: Health,
+    pub because: String,
+    /// Whether it should run, and how we know.
+    pub standing: String,
+    pub conditions: BTreeMap<Condition, Evidence>,
+    pub incident: Option<Incident>,
+    pub plan: Plan,
+    /// The gates for the next action, in order; `None` as refusal means: go.
+    pub next_action: Option<super::action::Action>,
+    pub gates: Vec<GateView>,
+    pub attempts_left: u32,
+    pub max_attempts: u32,
+    /// Time until the next attempt may be made.
+    pub cooldown_left: Option<Duration>,
+    pub cooldown_until: Option<Wall>,
+    /// Failures of the crash-loop window, newest last.
+    pub recent_failures: Vec<Wall>,
+    pub crash_loop_limit: u32,
+    pub crash_loop_window: Duration,
+    pub restarts: BTreeMap<String, u32>,
+    /// The settings that decided, each with where it was set.
+    pub settings: Vec<SettingView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateView {
+    pub gate: super::fact::Gate,
+    pub refusal: Option<Refusal>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SettingView {
+    pub key: String,
+    pub value: String,
+    /// `/etc/unitmedic/unitmedic.toml:12`, or `default`.
+    pub origin: String,
+}

@@ -1,0 +1,74 @@
+//! Resource readings of an instance and of the host. A missing reading is `None`, never zero.
+
+use serde::{Deserialize, Serialize};
+
+use super::name::UnitName;
+use super::time::Mono;
+
+/// One sample of the resources of one instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    pub unit: UnitName,
+    pub at: Mono,
+    /// CPU time since the cgroup began, microseconds.
+    pub cpu_usec: Option<u64>,
+    /// CPUs that CPUQuota= allows (1.5 = 150 %), the lowest on its path.
+    pub cpu_quota: Option<f64>,
+    /// memory.current, bytes; without the controller the resident sum of the processes.
+    pub memory_bytes: Option<u64>,
+    /// Page cache that can go at once (inactive_file), bytes.
+    pub memory_inactive_file_bytes: Option<u64>,
+    /// Lowest memory.max on its path, bytes; `None` where there is none.
+    pub memory_max_bytes: Option<u64>,
+    /// Lowest memory.high on its path, bytes.
+    pub memory_high_bytes: Option<u64>,
+    pub tasks: Option<u64>,
+    pub io_read_bytes: Option<u64>,
+    pub io_written_bytes: Option<u64>,
+    pub cpu_pressure: Option<Pressure>,
+    pub memory_pressure: Option<Pressure>,
+    pub io_pressure: Option<Pressure>,
+    /// oom_kill of memory.events since the cgroup began.
+    pub oom_kills: Option<u64>,
+}
+
+impl Usage {
+    /// A sample with no reading at all: the gap itself.
+    pub fn gap(unit: UnitName, at: Mono) -> Self {
+        Self {
+            unit,
+            at,
+            cpu_usec: None,
+            cpu_quota: None,
+            memory_bytes: None,
+            memory_inactive_file_bytes: None,
+            memory_max_bytes: None,
+            memory_high_bytes: None,
+            tasks: None,
+            io_read_bytes: None,
+            io_written_bytes: None,
+            cpu_pressure: None,
+            memory_pressure: None,
+            io_pressure: None,
+            oom_kills: None,
+        }
+    }
+}
+
+/// The `some` line of a PSI file.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Pressure {
+    /// Share of the last 10 s in which a task waited, percent.
+    pub avg10: f32,
+    /// Time in which a task waited, microseconds since the cgroup began.
+    pub total_usec: u64,
+}
+
+/// Host totals that thresholds fall back to.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct HostUsage {
+    pub memory_total_bytes: u64,
+    pub memory_available_bytes: u64,
+    pub cpus: u32,
+    pub load1: f64,
+}

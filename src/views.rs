@@ -1,0 +1,5 @@
+//! Views of facts: metric, log entry, live story. They render; they never decide.
+
+pub mod log;
+pub mod metrics;
+pub mod story;

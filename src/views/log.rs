@@ -1,0 +1,1 @@
+//! Facts as log entries with structured fields.

@@ -1,0 +1,1 @@
+//! Facts and status as metrics.
