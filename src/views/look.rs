@@ -230,10 +230,10 @@ mod tests {
         let look = Look::plain(TimeZone::UTC);
         let day = 86_400_000_000;
         let now = Wall(1_795_458_000_123_456);
-        assert_eq!(look.clock(now), "17:00:00.123");
-        assert_eq!(look.moment(now, now), "17:00:00");
-        assert_eq!(look.moment(Wall(now.0 - 2 * day), now), "Sat 17:00");
-        assert_eq!(look.moment(Wall(now.0 - 30 * day), now), "2026-10-24 17:00");
+        assert_eq!(look.clock(now), "18:20:00.123");
+        assert_eq!(look.moment(now, now), "18:20:00");
+        assert_eq!(look.moment(Wall(now.0 - 2 * day), now), "Sat 18:20");
+        assert_eq!(look.moment(Wall(now.0 - 30 * day), now), "2026-10-24 18:20");
         assert_eq!(look.moment(Wall(i64::MAX), now), "?");
     }
 }

@@ -9,12 +9,14 @@ pub use sentence::{count, fine, sentence};
 use super::look::{Look, Tone, WIDTH_MIN, clean, columns, fit, pad, wrap};
 use crate::model::{Action, Fact, Health, Outcome, Resolution, What};
 
-/// Columns of the worker or unit in a story line, and the most that it takes of a narrow terminal.
-const NAME_COLUMNS: usize = 24;
+/// Columns of the worker in a story line; the sentence names the unit.
+const NAME_COLUMNS: usize = 16;
+/// On a terminal narrower than this the sentence gets the worker's columns.
+const NAME_FROM_WIDTH: usize = 90;
 /// `18:03:09.250`
 const TIME_COLUMNS: usize = 12;
 
-/// Renders facts as the lines of a live story: local time, sign, unit, sentence.
+/// Renders facts as the lines of a live story: local time, sign, worker, sentence.
 #[derive(Debug, Clone)]
 pub struct Story {
     look: Look,
@@ -45,23 +47,16 @@ impl Story {
     fn lines(&self, fact: &Fact) -> String {
         let look = &self.look;
         let tone = tone(&fact.what);
-        let name = match (&fact.unit, &fact.worker) {
-            (Some(unit), _) => unit.as_str(),
-            (None, Some(worker)) => worker.as_str(),
-            (None, None) => "unitmedic",
-        };
+        let name = fact.worker.as_ref().map_or("unitmedic", |worker| worker.as_str());
         let sentence = clean(&sentence(fact));
         let time = look.dim(&look.clock(fact.at.wall));
         let sign = look.paint(tone, look.sign(tone));
         let Some(width) = look.width.map(|width| width.max(WIDTH_MIN)) else {
             return format!("{time} {sign} {} {sentence}", pad(name, NAME_COLUMNS));
         };
-        // On a narrow terminal the sentence names the unit anyway.
-        let with_name = width >= 100;
-        let name = if with_name {
-            format!("{} ", pad(&fit(name, NAME_COLUMNS, look.unicode), NAME_COLUMNS))
-        } else {
-            String::new()
+        let name = match width {
+            ..NAME_FROM_WIDTH => String::new(),
+            _ => format!("{} ", pad(&fit(name, NAME_COLUMNS, look.unicode), NAME_COLUMNS)),
         };
         let margin = TIME_COLUMNS + 3 + columns(&name);
         let mut out = format!("{time} {sign} {name}");

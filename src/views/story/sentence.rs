@@ -18,10 +18,10 @@ pub fn sentence(fact: &Fact) -> String {
         .unwrap_or_else(|| operator(fact, &it))
 }
 
-/// A span as short as a detection delay keeps a digit after the point.
+/// A span as short as a detection delay keeps a digit after the point: `1.2 ms`, `13 ms`.
 pub fn fine(span: Duration) -> String {
     match span.as_micros() {
-        1000..100_000 => format!("{:.1} ms", span.as_secs_f64() * 1000.0),
+        1000..10_000 => format!("{:.1} ms", span.as_secs_f64() * 1000.0),
         _ => human(span),
     }
 }
@@ -186,7 +186,10 @@ fn incident(fact: &Fact, it: &str) -> Option<String> {
             format!("{it} needs an operator, after {attempts}: {text}; {next}")
         }
         What::IncidentClosed { resolution, time_to_recover, attempts, false_alarm } => {
-            let spent = time_to_recover.map(|span| format!(", well again after {}", fine(span))).unwrap_or_default();
+            let spent = match (time_to_recover, resolution) {
+                (None, _) | (_, Resolution::Operator | Resolution::FalseAlarm) => String::new(),
+                (Some(span), _) => format!(", well again after {}", fine(*span)),
+            };
             let alarm = if *false_alarm && *resolution != Resolution::FalseAlarm { "; a false alarm" } else { "" };
             let how = resolved(*resolution, *attempts as usize);
             format!("{id} of {it} closed: {how}{spent}{alarm}")

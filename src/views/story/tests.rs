@@ -191,7 +191,9 @@ fn check(facts: &[Fact], expected: Expect) {
 
 #[test]
 fn sentences() {
-    check(&every_fact(), expect![[r#"
+    check(
+        &every_fact(),
+        expect![[r#"
         unitmedic 0.1.0 began to watch
         unitmedic 0.1.0 began to watch and took up 2 open incidents from before
         the connection to systemd is lost: connection closed; nothing is judged and nothing is done until it is back
@@ -255,7 +257,8 @@ fn sentences() {
         incident #42 of mail@2.service closed: it went away by itself; a false alarm
         incident #42 of mail@2.service was marked as a false alarm by ada
         ada asked for restart of mail@2.service
-        ada asked for restart of mail@2.service, past the gates (--force)"#]]);
+        ada asked for restart of mail@2.service, past the gates (--force)"#]],
+    );
 }
 
 #[test]
@@ -296,7 +299,8 @@ fn a_terminal_gets_wrapped_lines_within_its_width() {
                                                 alarm
         18:20:00.250 · mail@2.service           incident #42 of mail@2.service was marked as a false alarm by ada
         18:20:00.250 ● mail@2.service           ada asked for restart of mail@2.service
-        18:20:00.250 ● mail@2.service           ada asked for restart of mail@2.service, past the gates (--force)"#]].assert_eq(&lines[lines.len() - 9..].join("\n"));
+        18:20:00.250 ● mail@2.service           ada asked for restart of mail@2.service, past the gates (--force)"#]]
+    .assert_eq(&lines[lines.len() - 9..].join("\n"));
 }
 
 #[test]
