@@ -98,7 +98,7 @@ impl<'a> Screen<'a> {
             Some(_) => {
                 let fd = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 0)?;
                 // Input that cannot be waited for (a file) means: no keys, Ctrl-C works.
-                AsyncFd::register_with_interest(fd, Interest::READABLE).ok()
+                AsyncFd::try_with_interest(fd, Interest::READABLE).ok()
             }
             None => None,
         };
