@@ -131,6 +131,8 @@ pub enum Command {
     Save(Box<Incident>),
     /// Write the safety state to its file.
     Keep(Box<Safety>),
+    /// The answer to [`Input::Request`] with this id.
+    Reply { id: u64, reply: super::request::Reply },
     /// Something happened.
     Tell(Fact),
 }
