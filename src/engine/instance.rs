@@ -31,20 +31,24 @@ pub struct Job {
     pub kind: Option<JobKind>,
     /// The unit was up when the job was queued: if it ends down, it was a stop.
     pub found_up: bool,
+    /// The activation in which the job was queued.
+    pub invocation: InvocationId,
     pub result: Option<JobResult>,
 }
 
 impl Job {
-    pub fn new(id: u32, found_up: bool) -> Self {
-        Self { id, kind: None, found_up, result: None }
+    pub fn new(id: u32, found_up: bool, invocation: InvocationId) -> Self {
+        Self { id, kind: None, found_up, invocation, result: None }
     }
 
-    /// The job was there to take the unit down and leave it there.
-    pub fn was_stop(&self) -> bool {
-        match self.kind {
-            Some(kind) => kind == JobKind::Stop,
-            // A stop job ends `done`, also when the processes had to be killed; a restart that fails does not.
-            None => self.found_up && self.result.is_none_or(|result| result == JobResult::Done),
+    /// The job took the unit down, or kept it down, and that was its purpose. Asked of a unit that is down now.
+    pub fn was_stop(&self, now_in: InvocationId) -> bool {
+        match (self.kind, self.result) {
+            (Some(kind), _) => kind == JobKind::Stop,
+            // Too quick for us to read its kind. A start or restart that is done leaves the unit up, or in a
+            // new activation; a stop is done also when the processes had to be killed.
+            (None, Some(result)) => result == JobResult::Done && now_in == self.invocation,
+            (None, None) => self.found_up,
         }
     }
 

@@ -85,7 +85,7 @@ impl Engine {
         if instance.job.is_none()
             && let Some(id) = instance.view.job
         {
-            instance.job = Some(Job::new(id, was_active.is_up() && !first_look));
+            instance.job = Some(Job::new(id, was_active.is_up() && !first_look, was_invocation));
         }
         let restarted_by_systemd = instance.view.n_restarts.saturating_sub(was_restarts);
         if restarted_by_systemd > 0 && !first_look {
@@ -204,7 +204,7 @@ impl Engine {
             }
             return;
         }
-        if instance.last_job.is_some_and(|job| job.was_stop()) {
+        if instance.last_job.is_some_and(|job| job.was_stop(instance.view.invocation)) {
             return self.stopped_by_job(unit);
         }
         if instance.view.file_state == FileState::Transient && instance.view.active == ActiveState::Inactive {
@@ -379,10 +379,9 @@ impl Engine {
         }
         instance.job = None;
         let transient = instance.view.file_state == FileState::Transient;
-        if transient && !instance.should_run() || instance.standing == Standing::NotFound {
-            if !matches!(self.selector_of(unit), Some(Selector::Unit(_))) {
-                self.vanish(unit);
-            }
+        let ended = transient && !instance.should_run() || instance.standing == Standing::NotFound;
+        if ended && !matches!(self.selector_of(unit), Some(Selector::Unit(_))) {
+            self.vanish(unit);
         }
     }
 
@@ -390,7 +389,7 @@ impl Engine {
         let Some(instance) = self.instances.get_mut(unit) else { return };
         if instance.job.is_none_or(|job| job.id != id) {
             let found_up = !instance.view.active.is_down() && instance.view.active != ActiveState::Activating;
-            instance.job = Some(Job::new(id, found_up));
+            instance.job = Some(Job::new(id, found_up, instance.view.invocation));
         }
     }
 
