@@ -41,34 +41,54 @@ impl Engine {
     }
 
     fn worker_status(&self, name: &WorkerName, now: Now) -> WorkerStatus {
-        let settings = &self.settings.workers[name];
-        let mut instances: Vec<InstanceStatus> =
-            self.instances.values().filter(|i| i.worker == *name).map(|i| self.instance_status(i, now)).collect();
+        let mut instances: Vec<InstanceStatus> = self.of_worker(name).map(|i| self.instance_status(i, now)).collect();
         instances.sort_by_key(|instance| sickness(instance.health));
+        WorkerStatus { instances, ..self.worker_summary(name) }
+    }
+
+    /// A worker as it is now, without its instances.
+    pub fn worker(&self, name: &WorkerName) -> Option<WorkerStatus> {
+        self.settings.workers.contains_key(name).then(|| self.worker_summary(name))
+    }
+
+    fn worker_summary(&self, name: &WorkerName) -> WorkerStatus {
+        let settings = &self.settings.workers[name];
         let sum = self.workers.get(name);
         let serving = sum.map_or(0, |sum| sum.serving());
-        let health = sum.and_then(|sum| sum.health).unwrap_or(Health::Unknown);
-        let desired = self.instances.values().filter(|i| i.worker == *name && i.should_run()).count();
         WorkerStatus {
             worker: name.clone(),
             selector: settings.unit.to_string(),
             critical: settings.critical,
-            health,
-            because: worker_because(&instances, serving, settings.needed() as usize),
+            health: sum.and_then(|sum| sum.health).unwrap_or(Health::Unknown),
+            because: self.worker_because(name, serving, settings.needed() as usize),
             paused: self.pauses.iter().any(|pause| pause.worker.as_ref().is_none_or(|worker| worker == name)),
             min_instances: settings.needed(),
             max_instances: settings.max_instances,
-            desired,
-            running: instances.iter().filter(|instance| instance.view.active.is_up()).count(),
+            desired: self.of_worker(name).filter(|instance| instance.should_run()).count(),
+            running: self.of_worker(name).filter(|instance| instance.view.active.is_up()).count(),
             serving,
             healthy: sum.map_or(0, |sum| sum.count(Health::Healthy)),
-            instances,
+            instances: Vec::new(),
         }
     }
 
-    /// One instance as it is now.
-    pub fn instance(&self, unit: &UnitName, now: Now) -> Option<InstanceStatus> {
-        self.instances.get(unit).map(|instance| self.instance_status(instance, now))
+    fn of_worker<'a>(&'a self, name: &'a WorkerName) -> impl Iterator<Item = &'a Instance> {
+        self.instances.values().filter(move |instance| instance.worker == *name)
+    }
+
+    fn worker_because(&self, name: &WorkerName, serving: usize, needed: usize) -> String {
+        let count = self.workers.get(name).map_or(0, |sum| sum.instances);
+        match count {
+            0 => "no instance is there".into(),
+            1 => self.of_worker(name).next().map(Instance::because).unwrap_or_default(),
+            many if serving < needed => format!("{serving} of {many} instances serve, {needed} are needed"),
+            many => format!("{serving} of {many} instances serve"),
+        }
+    }
+
+    /// One instance as it is now, with its worker.
+    pub fn instance(&self, unit: &UnitName, now: Now) -> Option<(WorkerName, InstanceStatus)> {
+        self.instances.get(unit).map(|instance| (instance.worker.clone(), self.instance_status(instance, now)))
     }
 
     fn instance_status(&self, instance: &Instance, now: Now) -> InstanceStatus {
@@ -130,15 +150,6 @@ fn sickness(health: Health) -> u8 {
     }
 }
 
-fn worker_because(instances: &[InstanceStatus], serving: usize, needed: usize) -> String {
-    match instances {
-        [] => "no instance is there".into(),
-        [only] => only.because.clone(),
-        many if serving < needed => format!("{serving} of {} instances serve, {needed} are needed", many.len()),
-        many => format!("{serving} of {} instances serve", many.len()),
-    }
-}
-
 impl Engine {
     /// Whether the unit should run, in a sentence.
     pub(super) fn standing_of(instance: &Instance) -> String {
@@ -148,5 +159,39 @@ impl Engine {
             }
             _ => instance.standing_text(),
         }
+    }
+}
+
+/// The instances of all workers, counted by health.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    pub workers: usize,
+    pub open_incidents: usize,
+    counts: [usize; Health::ALL.len()],
+}
+
+impl Sum {
+    pub fn count(&self, health: Health) -> usize {
+        self.counts[health as usize]
+    }
+
+    pub fn instances(&self) -> usize {
+        self.counts.iter().sum()
+    }
+}
+
+impl Engine {
+    pub fn sum(&self) -> Sum {
+        let mut sum = Sum { workers: self.settings.workers.len(), open_incidents: self.incidents.len(), ..Sum::default() };
+        for worker in self.workers.values() {
+            for health in Health::ALL {
+                sum.counts[*health as usize] += worker.count(*health);
+            }
+        }
+        sum
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held
     }
 }

@@ -183,7 +183,7 @@ pub enum Wake {
 }
 
 /// What the engine is told of its former life when it starts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     pub boot: String,
     pub safety: Safety,
