@@ -20,6 +20,7 @@ pub mod terminal;
 mod when;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -34,44 +35,76 @@ use session::Session;
 #[command(name = "unitmedic", version, after_help = exit::HELP, arg_required_else_help = true, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    global: Global,
     #[command(subcommand)]
-    pub command: Command,
+    command: Command,
 }
 
-/// Options that every command takes.
-#[derive(Debug, Clone, Default, Args)]
+/// Options that may stand before the command or after it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct Global {
     /// Control socket of the daemon [default: /run/unitmedic/control.sock]
-    #[arg(long, global = true, value_name = "PATH", help_heading = "Global options")]
+    #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// The user's own services and daemon: socket $XDG_RUNTIME_DIR/unitmedic/control.sock
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long)]
     pub user: bool,
     /// No colours, also on a terminal (as with NO_COLOR in the environment)
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long)]
     pub no_color: bool,
 }
 
+impl Global {
+    /// What stands after the command wins.
+    fn or(&self, before: &Global) -> Self {
+        Self {
+            socket: self.socket.clone().or_else(|| before.socket.clone()),
+            user: self.user || before.user,
+            no_color: self.no_color || before.no_color,
+        }
+    }
+
+    /// The first option that was given, for a command that has no use for it.
+    fn given(&self) -> Option<&'static str> {
+        let given = [("--socket", self.socket.is_some()), ("--user", self.user), ("--no-color", self.no_color)];
+        given.iter().find(|(_, given)| *given).map(|(name, _)| *name)
+    }
+}
+
+/// A command that asks the daemon, with the options that say which one. They may also stand behind a command of
+/// the command (`incidents show 42 --user`).
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("socket", |arg| arg.global(true)),
+    mut_arg("user", |arg| arg.global(true)),
+    mut_arg("no_color", |arg| arg.global(true))
+)]
+struct Asking<A: Args> {
+    #[command(flatten)]
+    args: A,
+    #[command(flatten, next_help_heading = "Global options")]
+    global: Global,
+}
+
 #[derive(Debug, Subcommand)]
-pub enum Command {
+enum Command {
     /// Watch and repair the configured workers, until stopped
     #[command(visible_alias = "start")]
     Run(RunArgs),
     /// How the workers are, sick ones first
-    Status(status::StatusArgs),
+    Status(Asking<status::StatusArgs>),
     /// What was wrong, newest first
-    Incidents(incidents::IncidentsArgs),
+    Incidents(Asking<incidents::IncidentsArgs>),
     /// What was done about it, newest first
-    History(history::HistoryArgs),
+    History(Asking<history::HistoryArgs>),
     /// Why something was or was not recovered, and why it is restarted so often
-    Explain(explain::ExplainArgs),
+    Explain(Asking<explain::ExplainArgs>),
     /// Restart a worker or a unit now, behind the same gates, and show whether it helped
-    Recover(recover::RecoverArgs),
+    Recover(Asking<recover::RecoverArgs>),
     /// Leave a worker, or all, alone for a while
-    Pause(pause::PauseArgs),
+    Pause(Asking<pause::PauseArgs>),
     /// End a pause
-    Resume(pause::ResumeArgs),
+    Resume(Asking<pause::ResumeArgs>),
     /// Check the configuration without starting anything
     CheckConfig(check_config::Args),
     /// Propose a configuration for services that run here
@@ -95,9 +128,12 @@ pub struct RunArgs {
     /// Ask systemd to start unitmedic.service, report whether it runs, and return
     #[arg(long, conflicts_with_all = ["config", "interval", "dry_run"])]
     pub daemon: bool,
-    /// The options of all commands, as given before or after `run`.
-    #[arg(skip)]
-    pub global: Global,
+    /// The user's own manager and configuration
+    #[arg(long)]
+    pub user: bool,
+    /// No colours, also on a terminal (as with NO_COLOR in the environment)
+    #[arg(long)]
+    pub no_color: bool,
 }
 
 /// The whole program: parses, runs, and answers with the documented exit code.
@@ -119,26 +155,52 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 impl Cli {
     /// Carries out the command; the value is the exit code.
     fn run(self) -> anyhow::Result<u8> {
-        let mut out = std::io::stdout().lock();
-        let session = || Session::new(&self.global);
-        match &self.command {
-            Command::Run(args) => {
-                drop(out);
-                let args = RunArgs { global: self.global.clone(), ..args.clone() };
-                if args.daemon { service::start(args.global.user) } else { run::run(&args) }
+        let before = &self.global;
+        // Not locked: `run` and a live view write from elsewhere as well.
+        let out = &mut std::io::stdout();
+        match self.command {
+            Command::Run(args) => run_daemon(args, before),
+            Command::Status(asking) => asking.run(before, out, status::run),
+            Command::Incidents(asking) => asking.run(before, out, incidents::run),
+            Command::History(asking) => asking.run(before, out, history::run),
+            Command::Explain(asking) => asking.run(before, out, explain::run),
+            Command::Recover(asking) => asking.run(before, out, recover::run),
+            Command::Pause(asking) => asking.run(before, out, pause::pause),
+            Command::Resume(asking) => asking.run(before, out, pause::resume),
+            Command::CheckConfig(mut args) => {
+                args.user |= before.user;
+                check_config::run(&args, out)
             }
-            Command::Status(args) => status::run(args, &session()?, &mut out),
-            Command::Incidents(args) => incidents::run(args, &session()?, &mut out),
-            Command::History(args) => history::run(args, &session()?, &mut out),
-            Command::Explain(args) => explain::run(args, &session()?, &mut out),
-            Command::Recover(args) => recover::run(args, &session()?, &mut out),
-            Command::Pause(args) => pause::pause(args, &session()?, &mut out),
-            Command::Resume(args) => pause::resume(args, &session()?, &mut out),
-            Command::CheckConfig(args) => check_config::run(args, &mut out),
-            Command::Discover(args) => discover::run(args, &mut out),
-            Command::Generate(args) => generate::run(args, &mut out),
+            Command::Discover(mut args) => {
+                args.user |= before.user;
+                discover::run(&args, out)
+            }
+            Command::Generate(args) => match before.given() {
+                Some(option) => Err(Usage(format!("{option} has no meaning for generate")).into()),
+                None => generate::run(&args, out),
+            },
         }
     }
+}
+
+impl<A: Args> Asking<A> {
+    fn run(
+        &self,
+        before: &Global,
+        out: &mut dyn Write,
+        command: fn(&A, &Session, &mut dyn Write) -> anyhow::Result<u8>,
+    ) -> anyhow::Result<u8> {
+        command(&self.args, &Session::new(&self.global.or(before))?, out)
+    }
+}
+
+fn run_daemon(mut args: RunArgs, before: &Global) -> anyhow::Result<u8> {
+    if before.socket.is_some() {
+        return Err(Usage("--socket has no meaning for run: set control_socket in the configuration".into()).into());
+    }
+    args.user |= before.user;
+    args.no_color |= before.no_color;
+    if args.daemon { service::start(args.user) } else { run::run(&args) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::io::Write;
 
 /// Arguments of the command.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[arg(long)]
+    pub user: bool,
+}
 
 pub fn run(_: &Args, _: &mut dyn Write) -> anyhow::Result<u8> {
     anyhow::bail!("not merged yet")

@@ -166,7 +166,7 @@ fn state(incident: &Incident) -> String {
         Some(resolution) => resolution.to_string(),
         None => match (&incident.waiting, incident.last_attempt().filter(|attempt| attempt.is_running())) {
             (_, Some(attempt)) => format!("open: {} is {}", attempt.action, attempt.stage),
-            (Some(waiting), None) => format!("open: {waiting}"),
+            (Some(waiting), None) => format!("open: {} ({})", waiting.text, waiting.gate),
             (None, None) if incident.escalations > 0 => "open, escalated".into(),
             (None, None) => "open".into(),
         },

@@ -59,8 +59,8 @@ impl SingleKeys {
         let before = tcgetattr(io::stdin()).ok()?;
         let mut mode = before.clone();
         mode.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
-        // A read returns at once with what is there, which may be nothing.
-        mode.special_codes[SpecialCodeIndex::VMIN] = 0;
+        // A read returns with the first key.
+        mode.special_codes[SpecialCodeIndex::VMIN] = 1;
         mode.special_codes[SpecialCodeIndex::VTIME] = 0;
         // Stopped by Ctrl-Z we would leave the terminal as it is: switched off.
         mode.special_codes[SpecialCodeIndex::VSUSP] = 0;

@@ -135,11 +135,7 @@ impl Page<'_> {
         let Some(action) = explanation.next_action else { return };
         let refusals: Vec<&Refusal> = explanation.gates.iter().filter_map(|view| view.refusal.as_ref()).collect();
         let open = explanation.gates.len() - refusals.len();
-        let title = match explanation.incident {
-            Some(_) => format!("What stands between it and {action}"),
-            None => format!("What would stand between it and {action} if it failed now"),
-        };
-        self.section(&title, |page| {
+        self.section(&format!("What stands between it and {action}"), |page| {
             for refusal in &refusals {
                 let until = match refusal.until {
                     Some(at) => format!("; until {}", page.point(page.now.wall_of(at))),
@@ -194,7 +190,8 @@ fn last(key: &str) -> &str {
 
 /// The answer to "why is it (not) being recovered?", in one to three sentences.
 fn answer(explanation: &Explanation, past: &[Incident], page: &Page<'_>) -> Vec<(Tone, String)> {
-    match (explanation.health, &explanation.incident) {
+    let open = explanation.incident.as_ref().filter(|incident| incident.is_open());
+    match (explanation.health, open) {
         (Health::Stopped, _) => {
             let text = format!(
                 "It is left alone: {}. Start it (systemctl start) and it is watched again.",
@@ -253,7 +250,7 @@ fn about_open(explanation: &Explanation, incident: &Incident, page: &Page<'_>) -
         (None | Some(Action::Escalate), _) => {
             let text = match (explanation.plan.steps.is_empty(), &incident.waiting) {
                 (true, _) => "Nothing is planned for what it has: it is told only.".to_string(),
-                (false, Some(waiting)) => format!("No action is left: {waiting}."),
+                (false, Some(waiting)) => format!("No action is left: {}.", waiting.text),
                 (false, None) => "No action is left but to tell an operator.".into(),
             };
             vec![(Tone::Warn, text)]

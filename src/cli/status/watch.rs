@@ -1,17 +1,16 @@
 //! `status --watch`: on a terminal a view that is redrawn in place, elsewhere one line per event.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::time::Duration;
 
-use rustix::fd::{AsFd, OwnedFd};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use rustix::fd::AsFd;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use super::super::exit;
 use super::super::session::{self, Session};
 use super::super::terminal::{SingleKeys, size};
-use super::super::exit;
 use super::{StatusArgs, render, select};
 use crate::adapters::http::client::{ClientError, Events};
 use crate::model::Fact;
@@ -74,8 +73,7 @@ struct Screen<'a> {
     look: Look,
     /// `None`: the daemon has gone, and we try again.
     events: Option<Events>,
-    _keys: Option<SingleKeys>,
-    input: Option<AsyncFd<OwnedFd>>,
+    keys: Option<Keys>,
 }
 
 enum Woken {
@@ -93,18 +91,10 @@ impl<'a> Screen<'a> {
         out: &'a mut dyn Write,
         events: Events,
     ) -> anyhow::Result<Self> {
-        let keys = SingleKeys::new();
-        let input = match keys {
-            Some(_) => {
-                let fd = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 0)?;
-                // Input that cannot be waited for (a file) means: no keys, Ctrl-C works.
-                AsyncFd::try_with_interest(fd, Interest::READABLE).ok()
-            }
-            None => None,
-        };
+        let keys = Keys::new();
         // The other screen, without a cursor.
         write!(out, "\x1b[?1049h\x1b[?25l")?;
-        Ok(Self { args, session, out, look: session.look.clone(), events: Some(events), _keys: keys, input })
+        Ok(Self { args, session, out, look: session.look.clone(), events: Some(events), keys })
     }
 
     async fn live(mut self, status: Status) -> anyhow::Result<u8> {
@@ -146,7 +136,7 @@ impl<'a> Screen<'a> {
             _ = interrupt.recv() => Woken::Quit,
             _ = terminate.recv() => Woken::Quit,
             _ = hangup.recv() => Woken::Quit,
-            () = quit_key(self.input.as_ref()) => Woken::Quit,
+            () = quit_key(self.keys.as_mut()) => Woken::Quit,
             _ = resized.recv() => Woken::Resized,
             () = sleep_until(due) => Woken::Time,
             event = next_event(self.events.as_mut()) => match event {
@@ -167,7 +157,7 @@ impl<'a> Screen<'a> {
         let room = height.saturating_sub(1).max(1);
         let hidden = lines.len().saturating_sub(room);
         lines.truncate(room);
-        let foot = match (hidden, self.input.is_some()) {
+        let foot = match (hidden, self.keys.is_some()) {
             (0, true) => "q quits".to_string(),
             (0, false) => "Ctrl-C quits".to_string(),
             (hidden, _) => format!("{hidden} more lines do not fit; name workers to see less; q quits"),
@@ -201,16 +191,36 @@ async fn next_event(events: Option<&mut Events>) -> Result<Option<Fact>, ClientE
     }
 }
 
-/// Returns when a key that ends the view is pressed; other keys are eaten.
-async fn quit_key(input: Option<&AsyncFd<OwnedFd>>) {
-    let Some(input) = input else { return std::future::pending().await };
-    while let Ok(mut ready) = input.readable().await {
-        let mut keys = [0_u8; 64];
-        match rustix::io::read(input.get_ref(), &mut keys) {
-            Ok(read) if keys[..read].iter().any(|key| matches!(key, b'q' | b'Q' | 4)) => return,
-            Ok(read) if read > 0 => ready.clear_ready(),
-            // The terminal has gone: no key will come.
-            _ => break,
+/// Single keys from the terminal.
+struct Keys {
+    _mode: SingleKeys,
+    pressed: mpsc::Receiver<u8>,
+}
+
+impl Keys {
+    /// `None`: standard input is not a terminal.
+    fn new() -> Option<Self> {
+        let mode = SingleKeys::new()?;
+        let (sender, pressed) = mpsc::channel(16);
+        // A read from a terminal cannot be waited for safely beside others; the thread ends with the process.
+        std::thread::spawn(move || {
+            for key in io::stdin().lock().bytes().map_while(Result::ok) {
+                if sender.blocking_send(key).is_err() {
+                    return;
+                }
+            }
+        });
+        Some(Self { _mode: mode, pressed })
+    }
+}
+
+/// Returns when a key that ends the view is pressed (q, or Ctrl-D); other keys are eaten.
+async fn quit_key(keys: Option<&mut Keys>) {
+    if let Some(keys) = keys {
+        while let Some(key) = keys.pressed.recv().await {
+            if matches!(key, b'q' | b'Q' | 4) {
+                return;
+            }
         }
     }
     std::future::pending().await
