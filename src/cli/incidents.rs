@@ -29,8 +29,10 @@ pub struct IncidentsArgs {
     /// Only those that are open
     #[arg(long)]
     open: bool,
+    /// Only those of this worker
     #[arg(long, value_name = "WORKER")]
     worker: Option<WorkerName>,
+    /// Only those of this unit
     #[arg(long, value_name = "UNIT")]
     unit: Option<UnitName>,
     /// Only those since then: a span back (2h, 7d) or a date
@@ -39,6 +41,7 @@ pub struct IncidentsArgs {
     /// At most this many
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     limit: Option<usize>,
+    /// The incidents as JSON
     #[arg(long)]
     json: bool,
 }
@@ -47,15 +50,19 @@ pub struct IncidentsArgs {
 enum IncidentsCommand {
     /// One incident with its time line
     Show {
+        /// Its number, 42 or #42
         #[arg(value_parser = parse_incident)]
         id: IncidentId,
+        /// The answer as JSON
         #[arg(long)]
         json: bool,
     },
     /// It was a false alarm: nothing was wrong. Enters the ratio of false alarms
     MarkFalse {
+        /// Its number, 42 or #42
         #[arg(value_parser = parse_incident)]
         id: IncidentId,
+        /// The answer as JSON
         #[arg(long)]
         json: bool,
     },

@@ -4,7 +4,7 @@
 
 mod sentence;
 
-pub use sentence::{count, fine, sentence};
+pub use sentence::{coarse, count, fine, sentence};
 
 use super::look::{Look, Tone, WIDTH_MIN, clean, columns, fit, pad, wrap};
 use crate::model::{Action, Fact, Health, Outcome, Resolution, What};

@@ -9,10 +9,9 @@ use crate::cli::status::between;
 use crate::model::fact::Refusal;
 use crate::model::incident::{Attempt, Stage};
 use crate::model::status::{Explanation, SettingView};
-use crate::model::time::human;
 use crate::model::{Action, Health, Incident, Now, Outcome, Wall};
-use crate::views::look::{Look, Tone, clean, pad, wrap};
-use crate::views::story::{count, fine};
+use crate::views::look::{Look, Tone, clean, columns, pad, wrap};
+use crate::views::story::{coarse, count, fine};
 
 const INDENT: usize = 2;
 
@@ -25,7 +24,8 @@ pub fn render(explanation: &Explanation, past: &[Incident], now: Now, look: &Loo
             page.item(tone, &text);
         }
     });
-    if !explanation.conditions.is_empty() {
+    // One condition is the title's reason already.
+    if explanation.conditions.len() > 1 {
         page.section("What holds", |page| {
             for (condition, evidence) in &explanation.conditions {
                 page.item(Tone::of(condition.health()), &format!("{condition}: {}", evidence.text));
@@ -158,12 +158,14 @@ impl Page<'_> {
         if settings.is_empty() {
             return;
         }
-        let text: Vec<String> = settings.iter().map(|s| format!("{} = {}", s.key, clean(&s.value))).collect();
-        let column = text.iter().map(|text| crate::views::look::columns(text)).max().unwrap_or(0);
-        self.section("Settings that decide", |page| {
-            for (text, setting) in text.iter().zip(settings) {
+        let column = |text: fn(&SettingView) -> &str| settings.iter().map(|s| columns(text(s))).max().unwrap_or(0);
+        let (keys, values) = (column(|s| last(&s.key)), column(|s| &s.value));
+        let scope = settings[0].key.rsplit_once('.').map(|(scope, _)| format!(" ({scope})")).unwrap_or_default();
+        self.section(&format!("Settings that decide{scope}"), |page| {
+            for setting in settings {
+                let (key, value) = (pad(last(&setting.key), keys), pad(&clean(&setting.value), values));
                 let origin = page.look.dim(&clean(&setting.origin));
-                page.lines.push(format!("    {}  {origin}", pad(text, column)));
+                page.lines.push(format!("    {key}  {value}  {origin}"));
             }
         });
     }
@@ -271,7 +273,7 @@ fn about_open(explanation: &Explanation, incident: &Incident, page: &Page<'_>) -
 fn next_try(explanation: &Explanation, page: &Page<'_>) -> Option<String> {
     let at = explanation.cooldown_until?;
     let pause = explanation.cooldown_left.filter(|left| !left.is_zero())?;
-    Some(format!("The next attempt may be made at {}, in {}.", page.look.moment(at, page.now.wall), human(pause)))
+    Some(format!("The next attempt may be made at {}, in {}.", page.look.moment(at, page.now.wall), coarse(pause)))
 }
 
 fn left(explanation: &Explanation) -> String {

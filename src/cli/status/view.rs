@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use crate::model::input::Pause;
 use crate::model::status::{InstanceStatus, Status, WorkerStatus};
-use crate::model::time::human;
 use crate::model::{Health, Wall};
 use crate::views::look::{Look, Tone, clean};
-use crate::views::story::count;
+use crate::views::story::{coarse, count};
 use crate::views::table::{Cell, Table};
 
 /// Instances of one worker and one health that are listed one by one; more become a number.
@@ -99,29 +98,24 @@ pub fn paused(pause: &Pause, now: Wall, look: &Look) -> String {
 
 /// Time from one to the other, in words; zero when it is not later.
 pub fn between(from: Wall, to: Wall) -> String {
-    let span = Duration::from_micros(to.0.saturating_sub(from.0).max(0) as u64);
-    // Below a second there is nothing to read off a clock.
-    if span < Duration::from_secs(1) { "0 s".into() } else { human(Duration::from_secs(span.as_secs())) }
+    coarse(Duration::from_micros(to.0.saturating_sub(from.0).max(0) as u64))
 }
 
 fn worker_row(worker: &WorkerStatus, look: &Look) -> Vec<Cell> {
     let tone = if worker.paused { Tone::Wait } else { Tone::of(worker.health) };
     let critical = if worker.critical { " (critical)" } else { "" };
     let health = if worker.paused { format!("{}, paused", worker.health) } else { worker.health.to_string() };
-    let sums = |value: fn(&InstanceStatus) -> Option<f64>| -> Option<f64> {
-        worker.instances.iter().filter_map(value).reduce(|a, b| a + b)
-    };
-    let need = if worker.min_instances > 0 { format!(", min {}", worker.min_instances) } else { String::new() };
+    let sum =
+        |value: fn(&InstanceStatus) -> Option<f64>| worker.instances.iter().filter_map(value).reduce(|a, b| a + b);
+    let memory = sum(|instance| instance.memory_used_bytes.map(|bytes| bytes as f64));
+    let need = if worker.min_instances > 1 { format!(", min {}", worker.min_instances) } else { String::new() };
     vec![
         Cell::new(look.sign(tone)).tone(tone),
         Cell::new(format!("{}{critical}", worker.worker)),
         Cell::new(health).tone(tone),
         Cell::new(format!("{} of {}{need}", worker.serving, worker.instances.len())),
-        Cell::right(percent(sums(|instance| instance.cpus), look)),
-        Cell::right(
-            sums(|instance| instance.memory_used_bytes.map(|b| b as f64))
-                .map_or_else(|| none(look), |b| bytes(b as u64)),
-        ),
+        Cell::right(percent(sum(|instance| instance.cpus), look)),
+        Cell::right(memory.map_or_else(|| none(look), |sum| bytes(sum as u64))),
         Cell::right(String::new()),
         Cell::new(clean(&worker.because)),
     ]
@@ -135,7 +129,7 @@ fn instance_rows(worker: &WorkerStatus, status: &Status, in_detail: bool, look: 
         let of_health = listed.entry(instance.health).or_default();
         if in_detail || *of_health < LISTED_PER_HEALTH {
             *of_health += 1;
-            rows.extend(instance_row(instance, status, look));
+            rows.extend(instance_row(instance, worker, status, look));
         }
     }
     let listed_in_all: usize = listed.values().sum();
@@ -150,7 +144,7 @@ fn needs_a_look(instance: &InstanceStatus) -> bool {
     instance.health.is_sick() || instance.health == Health::Warning || instance.incident.is_some()
 }
 
-fn instance_row(instance: &InstanceStatus, status: &Status, look: &Look) -> Vec<Vec<Cell>> {
+fn instance_row(instance: &InstanceStatus, worker: &WorkerStatus, status: &Status, look: &Look) -> Vec<Vec<Cell>> {
     let tone = Tone::of(instance.health);
     let memory = match (instance.memory_used_bytes, instance.memory_limit_bytes) {
         (Some(used), Some(limit)) => format!("{} / {}", bytes(used), bytes(limit)),
@@ -167,7 +161,7 @@ fn instance_row(instance: &InstanceStatus, status: &Status, look: &Look) -> Vec<
         Cell::right(percent(instance.cpus, look)),
         Cell::right(memory),
         Cell::right(up),
-        Cell::new(format!("{incident}{}", clean(&instance.because))),
+        Cell::new(format!("{incident}{}", because(instance, worker))),
     ]];
     if let Some(doing) = &instance.doing {
         let arrow = if look.unicode { "→" } else { "->" };
@@ -176,6 +170,11 @@ fn instance_row(instance: &InstanceStatus, status: &Status, look: &Look) -> Vec<
         rows.push(row);
     }
     rows
+}
+
+/// The only instance's reason stands in its worker's row already.
+fn because(instance: &InstanceStatus, worker: &WorkerStatus) -> String {
+    if instance.because == worker.because { String::new() } else { clean(&instance.because) }
 }
 
 /// `  and 998 healthy, 2 stopped`

@@ -26,6 +26,14 @@ pub fn fine(span: Duration) -> String {
     }
 }
 
+/// A span that is read off a clock: whole seconds, `4 s`, `3 min 10 s`.
+pub fn coarse(span: Duration) -> String {
+    match span.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        _ => human(span),
+    }
+}
+
 pub fn count(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
