@@ -77,7 +77,7 @@ pub fn worker_status(name: &str, health: Health, because: &str, instances: Vec<I
         paused: false,
         min_instances: 1,
         max_instances: None,
-        desired: instances.len(),
+        desired: count(|health| health != Health::Stopped),
         running: count(Health::serves),
         serving: count(Health::serves),
         healthy: count(|health| health == Health::Healthy),

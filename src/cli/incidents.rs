@@ -169,14 +169,19 @@ fn lasted(incident: &Incident, now: Wall) -> String {
 }
 
 fn state(incident: &Incident) -> String {
-    match incident.resolution {
-        Some(resolution) => resolution.to_string(),
-        None => match (&incident.waiting, incident.last_attempt().filter(|attempt| attempt.is_running())) {
-            (_, Some(attempt)) => format!("open: {} is {}", attempt.action, attempt.stage),
-            (Some(waiting), None) => format!("open: {} ({})", waiting.text, waiting.gate),
-            (None, None) if incident.escalations > 0 => "open, escalated".into(),
-            (None, None) => "open".into(),
-        },
+    match (incident.resolution, doing(incident)) {
+        (Some(resolution), _) => resolution.to_string(),
+        (None, Some(doing)) => format!("open: {doing}"),
+        (None, None) => "open".into(),
+    }
+}
+
+fn doing(incident: &Incident) -> Option<String> {
+    let running = incident.last_attempt().filter(|attempt| attempt.is_running());
+    match (running, &incident.waiting) {
+        (Some(attempt), _) => Some(format!("{} is {}", attempt.action, attempt.stage)),
+        (None, Some(waiting)) => Some(format!("{} (gate {})", waiting.text, waiting.gate)),
+        (None, None) => (incident.escalations > 0).then(|| "escalated".into()),
     }
 }
 
@@ -211,7 +216,10 @@ fn head(incident: &Incident, now: Wall, look: &Look) -> Vec<String> {
             let spent = incident.time_to_recover.map(|span| format!(", well again after {}", fine(span)));
             format!("closed {} as {resolution}{}", look.moment(at, now), spent.unwrap_or_default())
         }
-        _ => format!("open for {}: {}", between(incident.failed_wall, now), state(incident)),
+        _ => {
+            let doing = doing(incident).map(|doing| format!(": {doing}")).unwrap_or_default();
+            format!("open for {}{doing}", between(incident.failed_wall, now))
+        }
     });
     let mut counts = vec![count(incident.attempts.len(), "attempt")];
     counts.extend((incident.escalations > 0).then(|| count(incident.escalations as usize, "escalation")));
@@ -231,7 +239,7 @@ fn times(n: u32) -> String {
 pub fn facts(facts: &[Fact], left_out: usize, look: &Look) -> Vec<String> {
     /// A silence longer than this is named.
     const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
-    let story = Story::of_every_fact(look.clone());
+    let story = Story::of_every_fact(look.clone()).without_worker();
     let mut lines = Vec::new();
     let mut seen = BTreeSet::new();
     for (i, fact) in facts.iter().enumerate() {

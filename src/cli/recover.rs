@@ -74,7 +74,7 @@ pub fn run(args: &RecoverArgs, session: &Session, out: &mut dyn Write) -> anyhow
         }
         let Some(events) = &mut events else { return Ok(exit::OK) };
         let mut progress = Progress::new(incidents, waiting);
-        let story = Story::of_every_fact(session.look.clone());
+        let story = Story::of_every_fact(session.look.clone()).without_worker();
         while !progress.is_over() {
             let Ok(fact) = timeout(progress.patience(), events.next()).await else {
                 progress.abandon();

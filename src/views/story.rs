@@ -21,17 +21,23 @@ const TIME_COLUMNS: usize = 12;
 pub struct Story {
     look: Look,
     every_fact: bool,
+    with_worker: bool,
 }
 
 impl Story {
     /// Tells what a reader wants to know, and leaves out what other lines say already.
     pub fn new(look: Look) -> Self {
-        Self { look, every_fact: false }
+        Self { look, every_fact: false, with_worker: true }
     }
 
     /// Tells every fact.
     pub fn of_every_fact(look: Look) -> Self {
-        Self { look, every_fact: true }
+        Self { look, every_fact: true, with_worker: true }
+    }
+
+    /// For a story of one worker, where its column says nothing.
+    pub fn without_worker(self) -> Self {
+        Self { with_worker: false, ..self }
     }
 
     /// After a resize; `None`: do not wrap.
@@ -51,12 +57,15 @@ impl Story {
         let sentence = clean(&sentence(fact));
         let time = look.dim(&look.clock(fact.at.wall));
         let sign = look.paint(tone, look.sign(tone));
+        let column = |name: &str| format!("{} ", pad(name, NAME_COLUMNS));
+        let name = if self.with_worker { column(name) } else { String::new() };
         let Some(width) = look.width.map(|width| width.max(WIDTH_MIN)) else {
-            return format!("{time} {sign} {} {sentence}", pad(name, NAME_COLUMNS));
+            return format!("{time} {sign} {name}{sentence}");
         };
         let name = match width {
             ..NAME_FROM_WIDTH => String::new(),
-            _ => format!("{} ", pad(&fit(name, NAME_COLUMNS, look.unicode), NAME_COLUMNS)),
+            _ if name.is_empty() => name,
+            _ => column(&fit(name.trim_end(), NAME_COLUMNS, look.unicode)),
         };
         let margin = TIME_COLUMNS + 3 + columns(&name);
         let mut out = format!("{time} {sign} {name}");

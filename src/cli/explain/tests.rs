@@ -161,9 +161,10 @@ fn a_crash_loop_says_what_to_change() {
             restarts since it is watched: 12 by systemd, 3 by unitmedic
           x 7 failures in the last 10 min, the last at 18:18:00, 18:18:30, 18:19:00, 18:19:30, 18:20:00; 5 within 10 min make a crash loop
             worker.mail.crash_loop_failures = 5, the default
+            it ended: unit failed: exit code 3
             it ended: unit failed: killed by signal SIGKILL (9)
           * restarting does not mend the cause; its own words: journalctl -u mail@2.service -n 50
-          * to leave it alone while you look: `unitmedic pause` with its worker
+          * to leave it alone while you look: unitmedic pause mail --for 1h
           * most restarts are systemd's own (Restart= in its unit): RestartSec= slows them down
 
         Settings that decide (worker.mail)

@@ -54,10 +54,16 @@ impl Page<'_> {
     fn title(&mut self, explanation: &Explanation) {
         let tone = Tone::of(explanation.health);
         let sign = self.look.paint(tone, self.look.sign(tone));
-        let unit = self.look.bold(explanation.unit.as_str());
-        let health = self.look.paint(tone, explanation.health.as_str());
-        self.lines.push(format!("{sign} {unit} is {health}: {}", clean(&explanation.because)));
-        self.lines.push(self.look.dim(&format!("  worker {}; {}", explanation.worker, clean(&explanation.standing))));
+        let title = format!("{} is {}: {}", explanation.unit, explanation.health, explanation.because);
+        let width = self.look.width.map_or(usize::MAX, |width| width.saturating_sub(INDENT).max(20));
+        for (i, line) in wrap(&clean(&title), width).iter().enumerate() {
+            let lead = if i == 0 { sign.as_str() } else { " " };
+            self.lines.push(format!("{lead} {}", self.look.bold(line)));
+        }
+        let standing = format!("worker {}; {}", explanation.worker, explanation.standing);
+        for line in wrap(&clean(&standing), width) {
+            self.lines.push(self.look.dim(&format!("  {line}")));
+        }
     }
 
     pub fn section(&mut self, title: &str, fill: impl FnOnce(&mut Self)) {

@@ -41,7 +41,7 @@ fn one_line_each() {
     let incidents = [open_incident(), closed_incident()];
     expect![[r#"
             ID  WHEN      UNIT            WHAT  TRIES     LASTED  NOW
-        ✖  #42  18:18:57  mail@2.service  dead      1  1 min 3 s  open: pause between attempts, 4 s left (cooldown)
+        ✖  #42  18:18:57  mail@2.service  dead      1  1 min 3 s  open: pause between attempts, 4 s left (gate cooldo…
         ✔  #41  18:18:57  mail@2.service  dead      1      13 ms  recovered"#]]
     .assert_eq(&text(&table(&incidents, NOW.wall, &terminal(110))));
     assert_eq!(table(&[], NOW.wall, &plain()), ["No incident."]);
@@ -56,21 +56,19 @@ fn one_in_full() {
           closed 18:19:10 as recovered, well again after 13 ms
           1 attempt
 
-        18:15:00.250 ✖ mail             mail@2.service went from healthy to dead: unit failed
+        18:15:00.250 ✖ mail@2.service went from healthy to dead: unit failed
                      ⋮ 3 min 57 s later
-        18:18:57.250 ✖ mail             mail@2.service failed: killed by signal SIGKILL (9); seen 1.2 ms
-                                        after it happened
-        18:18:58.250 ● mail             restart of mail@2.service (#41.1) was handed to systemd
-        18:19:10.250 ✔ mail             restart of mail@2.service (#41.1) helped: healthy for 10 s, well
-                                        again after 13 ms"#]]
+        18:18:57.250 ✖ mail@2.service failed: killed by signal SIGKILL (9); seen 1.2 ms after it happened
+        18:18:58.250 ● restart of mail@2.service (#41.1) was handed to systemd
+        18:19:10.250 ✔ restart of mail@2.service (#41.1) helped: healthy for 10 s, well again after 13 ms"#]]
     .assert_eq(&text(&story(&time_line(), NOW, &terminal(100))));
     let open = TimeLine { incident: open_incident(), facts: vec![], left_out: 0 };
     expect![[r#"
         ✖ Incident #42 of mail@2.service (worker mail): dead
           dead: unit failed: killed by signal SIGKILL (9)
           failed 18:18:57, seen 1.2 ms later
-          open for 1 min 3 s: open: pause between attempts, 4 s left
-          (cooldown)
+          open for 1 min 3 s: pause between attempts, 4 s left (gate
+          cooldown)
           1 attempt
     "#]]
     .assert_eq(&text(&story(&open, NOW, &terminal(60))));

@@ -50,12 +50,10 @@ fn failures(page: &mut Page<'_>, explanation: &Explanation) {
 
 /// What it died of lately, each text once, newest first.
 fn endings(explanation: &Explanation, past: &[Incident]) -> Vec<String> {
+    let past = explanation.incident.iter().chain(past).map(|incident| &incident.conditions);
     let mut endings: Vec<String> = Vec::new();
-    let current = explanation.incident.iter().chain(past);
-    let down = [Condition::Dead, Condition::OomKilled];
-    for incident in current {
-        let causes = down.iter().filter_map(|condition| incident.conditions.get(condition));
-        for evidence in causes {
+    for conditions in std::iter::once(&explanation.conditions).chain(past) {
+        for evidence in [Condition::Dead, Condition::OomKilled].iter().filter_map(|down| conditions.get(down)) {
             if !endings.contains(&evidence.text) {
                 endings.push(evidence.text.clone());
             }
@@ -85,7 +83,7 @@ fn hints(explanation: &Explanation) -> Vec<String> {
         ));
     }
     if looping {
-        hints.push("to leave it alone while you look: `unitmedic pause` with its worker".into());
+        hints.push(format!("to leave it alone while you look: unitmedic pause {} --for 1h", explanation.worker));
     }
     if by("systemd") > by("unitmedic") && by("systemd") > 0 {
         hints.push("most restarts are systemd's own (Restart= in its unit): RestartSec= slows them down".into());
