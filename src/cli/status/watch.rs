@@ -152,7 +152,7 @@ impl<'a> Screen<'a> {
         let mut lines = render(status, &self.args.names, &self.look);
         if let Some(trouble) = trouble {
             let seen = self.look.clock(status.at.wall);
-            lines.insert(0, self.look.paint(Tone::Bad, &format!("{trouble:#}; trying again; below: as of {seen}")));
+            lines.insert(0, self.look.paint(Tone::Bad, &format!("as of {seen}; trying again: {trouble:#}")));
         }
         let room = height.saturating_sub(1).max(1);
         let hidden = lines.len().saturating_sub(room);
