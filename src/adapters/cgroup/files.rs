@@ -151,13 +151,7 @@ impl Slot {
     }
 
     /// Reads the beginning of the file, as much as `buffer` takes.
-    pub fn read(
-        &self,
-        budget: &Budget,
-        dir: BorrowedFd<'_>,
-        name: &CStr,
-        buffer: &mut [u8],
-    ) -> Result<usize, Failure> {
+    pub fn read(&self, budget: &Budget, dir: BorrowedFd<'_>, name: &CStr, buffer: &mut [u8]) -> Result<usize, Failure> {
         match self {
             Slot::Missing => Err(Failure::Missing),
             Slot::Kept(kept) => Ok(pread(kept, buffer, 0)?),

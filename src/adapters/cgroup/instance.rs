@@ -186,7 +186,8 @@ impl Instance {
 
     fn read(&mut self, shared: &mut Shared, usage: &mut Usage) -> Result<(), Dead> {
         let Some(dir) = self.dir.as_ref() else { return Err(Dead) };
-        let mut files = Files { slots: &self.files, dir: dir.as_fd(), budget: &shared.budget, buffer: &mut shared.buffer };
+        let mut files =
+            Files { slots: &self.files, dir: dir.as_fd(), budget: &shared.budget, buffer: &mut shared.buffer };
         usage.cpu_usec = files.cpu_usec()?;
         usage.cpu_pressure = files.value(File::CpuPressure, parse::pressure)?;
         usage.memory_pressure = files.value(File::MemoryPressure, parse::pressure)?;

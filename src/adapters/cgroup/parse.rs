@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn pressures() {
-        let file = b"some avg10=0.13 avg60=0.14 avg300=0.39 total=23364161\nfull avg10=9.00 avg60=0.00 avg300=0.00 total=9\n";
+        let file =
+            b"some avg10=0.13 avg60=0.14 avg300=0.39 total=23364161\nfull avg10=9.00 avg60=0.00 avg300=0.00 total=9\n";
         assert_eq!(pressure(file), Some(Pressure { avg10: 0.13, total_usec: 23_364_161 }));
         for bad in [
             "",
@@ -281,7 +282,8 @@ mod tests {
     #[test]
     fn a_file_cut_off_anywhere_gives_the_value_or_nothing() {
         let [cpu, psi, events, io, quota, _, statm, procs] = REAL;
-        let whole = |value: Option<u64>, expected: u64| assert!(value.is_none() || value == Some(expected), "{value:?}");
+        let whole =
+            |value: Option<u64>, expected: u64| assert!(value.is_none() || value == Some(expected), "{value:?}");
         for end in 0..cpu.len() {
             whole(keyed(&cpu[..end], b"usage_usec"), 461_573_544);
         }

@@ -130,8 +130,7 @@ pub fn spawn(
     let (orders, received) = sync_channel(COMMANDS_MAX);
     let counters = Arc::new(Counters::default());
     let schedule = Schedule::new((sources.clock)(), interval);
-    let mut work =
-        Work { sampler, sources, inputs, schedule, counters: counters.clone(), behind: false };
+    let mut work = Work { sampler, sources, inputs, schedule, counters: counters.clone(), behind: false };
     let thread = std::thread::Builder::new().name("sampler".into()).spawn(move || work.run(&received))?;
     Ok(SamplerHandle { orders, counters, thread })
 }
