@@ -1,0 +1,1 @@
+//! Tables of bad inputs and the exact words that come back.
