@@ -207,7 +207,7 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
     key!(crash_loop_window, Kind::Span(SECOND, DAY), "See `crash_loop_failures`."),
     key!(
         restart_cooldown,
-        Kind::Span(SECOND, DAY),
+        Kind::Span(SECOND, HOUR),
         "Pause after `max_restart_attempts` failed attempts, and the longest pause between two attempts before that. Doubles, up to one hour, while the worker stays sick."
     ),
     key!(

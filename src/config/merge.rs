@@ -123,6 +123,11 @@ impl Fragment<'_> {
                 return self.problems.add(at, format!("more than {WORKERS_MAX} workers"));
             }
             let title = format!("[worker.{name}]");
+            if !value.get_ref().is_table() {
+                let found = found(value.get_ref());
+                self.add(key, format!("{title} must be a table; found {found}"));
+                continue;
+            }
             let table = &mut inputs.workers.entry(name).or_insert_with(|| (at, Table::default())).1;
             self.section(Section::Worker, &title, key, value, table);
         }
@@ -160,7 +165,7 @@ impl Fragment<'_> {
                 let known = || Condition::ALL.iter().map(|condition| condition.as_str());
                 let hint = match nearest(name, known()) {
                     Some(near) => format!("did you mean {near:?}?"),
-                    None => format!("known are {}", words(known())),
+                    None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
                 };
                 self.add(key, format!("unknown condition {} in the plans of {title}; {hint}", quoted(name)));
                 continue;
@@ -213,7 +218,7 @@ impl Fragment<'_> {
         };
         Action::parse(word).ok_or_else(|| match nearest(word, known()) {
             Some(near) => format!("has the unknown action {}; did you mean {near:?}?", quoted(word)),
-            None => format!("has the unknown action {}; known are {}", quoted(word), words(known())),
+            None => format!("has the unknown action {}; it can be {}", quoted(word), words(known())),
         })
     }
 

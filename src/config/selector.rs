@@ -20,7 +20,13 @@ pub fn parse_selector(text: &str) -> Result<Selector, String> {
 }
 
 fn shape(text: &str) -> Result<Selector, String> {
-    let Some(stem) = text.strip_suffix(SUFFIX) else {
+    // An empty selector is not all: a pattern must name something.
+    let stem = text.strip_suffix(SUFFIX);
+    if text.contains(['*', '?']) && !stem.unwrap_or(text).bytes().any(|b| b.is_ascii_alphanumeric()) {
+        let text = quoted(text);
+        return Err(format!("is {text}, which would take every service of the host; name the units of this worker"));
+    }
+    let Some(stem) = stem else {
         let hint = match text.rsplit_once('.') {
             _ if text.is_empty() => "name the units of this worker, such as \"mail.service\"".into(),
             Some((_, "timer" | "socket" | "path" | "target" | "mount" | "slice" | "scope" | "device")) => {
@@ -57,13 +63,6 @@ fn glob(text: &str, stem: &str) -> Result<Selector, String> {
     })?;
     if text.len() > crate::model::name::UNIT_NAME_MAX {
         return Err(format!("is {}, a pattern that is longer than any unit name", quoted(text)));
-    }
-    // An empty selector is not all: a pattern must name something.
-    if !stem.bytes().any(|b| b.is_ascii_alphanumeric()) {
-        return Err(format!(
-            "is {}, which would take every service of the host; name the units of this worker",
-            quoted(text)
-        ));
     }
     Ok(Selector::Glob(text.into()))
 }
@@ -190,7 +189,8 @@ mod tests {
             ("", "does not end in .service; name the units"),
             ("mail", "write \"mail.service\""),
             ("mail.timer", "unitmedic watches services"),
-            ("*", "does not end in .service"),
+            ("*", "would take every service"),
+            ("??.service", "would take every service"),
             ("*.service", "would take every service"),
             ("**?.service", "would take every service"),
             ("*@*.service", "would take every service"),
