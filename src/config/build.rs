@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::model::settings::{DaemonSettings, GuardSettings};
 use crate::model::{Selector, Settings, WorkerName, WorkerSettings};
 
-use super::errors::{At, Problems};
+use super::errors::{At, PROBLEMS_MAX, Problems};
 use super::keys::{DAEMON, GUARD, Key, WORKER};
 use super::merge::{Inputs, Table};
 use super::selector::common_unit;
@@ -150,12 +150,16 @@ impl Builder<'_> {
         placed.sort_by_key(|(at, worker)| (*at, worker.name.clone()));
         let mut units: BTreeMap<&str, usize> = BTreeMap::new();
         let mut patterns: Vec<usize> = Vec::new();
+        let mut told = 0;
         for (nth, (at, worker)) in placed.iter().enumerate() {
             let rivals: Vec<usize> = match &worker.unit {
                 Selector::Unit(unit) => units.get(unit.as_str()).copied().into_iter().chain(patterns.clone()).collect(),
                 _ => (0..nth).collect(),
             };
             for rival in rivals {
+                if told == PROBLEMS_MAX {
+                    return;
+                }
                 let (other_at, other) = &placed[rival];
                 if let Some(unit) = common_unit(&worker.unit, &other.unit) {
                     let text = format!(
@@ -165,6 +169,7 @@ impl Builder<'_> {
                         self.place(*other_at)
                     );
                     self.problems.add(*at, text);
+                    told += 1;
                 }
             }
             match &worker.unit {

@@ -1,6 +1,6 @@
 //! Selectors: which units a worker owns, and whether two workers could own the same one.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use crate::model::name::check_unit_characters;
 use crate::model::never::never_matches;
@@ -73,7 +73,13 @@ pub fn common_unit(a: &Selector, b: &Selector) -> Option<String> {
         (Selector::Unit(name), other) | (other, Selector::Unit(name)) => {
             other.matches(name.as_str()).then(|| name.to_string())
         }
-        _ => common_stem(&stem_pattern(a), &stem_pattern(b)).map(|stem| format!("{stem}{SUFFIX}")),
+        (Selector::Template(a), Selector::Template(b)) => (a == b).then(|| format!("{a}@1{SUFFIX}")),
+        _ => {
+            let (a, b) = (stem_pattern(a), stem_pattern(b));
+            let stem = if may_share(&a, &b) { common_stem(&a, &b) } else { None };
+            // What two long patterns share may be longer than any name.
+            stem.map(|stem| format!("{stem}{SUFFIX}")).filter(|name| UnitName::new(name).is_ok())
+        }
     }
 }
 
@@ -87,27 +93,40 @@ fn stem_pattern(selector: &Selector) -> Vec<u8> {
     pattern.strip_suffix(SUFFIX).unwrap_or(&pattern).as_bytes().to_vec()
 }
 
+/// Compares what stands before the first and after the last wildcard: it settles nearly every pair at once.
+fn may_share(a: &[u8], b: &[u8]) -> bool {
+    fn agree<'p>(a: impl Iterator<Item = &'p u8>, b: impl Iterator<Item = &'p u8>) -> bool {
+        let literal = |c: &&u8| !matches!(c, b'*' | b'?');
+        a.take_while(literal).zip(b.take_while(literal)).all(|(a, b)| a == b)
+    }
+    agree(a.iter(), b.iter()) && agree(a.iter().rev(), b.iter().rev())
+}
+
 /// How far a name under construction is, and what its last character was: no unit name is empty, begins
 /// with `@`, or ends with `@` (that is a template).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 struct Place {
     a: usize,
     b: usize,
     last: Last,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Last {
     Start,
     At,
     Other,
 }
 
-/// Shortest name that both patterns match: a breadth-first walk over the product of the two. At most
-/// 3 x 255 x 255 places, and two patterns that begin differently end it at once.
+/// Shortest name that both patterns match: a breadth-first walk over the product of the two, of at most
+/// 3 x 256 x 256 places.
 fn common_stem(a: &[u8], b: &[u8]) -> Option<String> {
     let start = Place { a: 0, b: 0, last: Last::Start };
-    let mut seen = HashSet::from([start]);
+    let mut seen = vec![false; 3 * (a.len() + 1) * (b.len() + 1)];
+    let mut is_new = |place: Place| {
+        let index = (place.a * (b.len() + 1) + place.b) * 3 + place.last as usize;
+        !std::mem::replace(&mut seen[index], true)
+    };
     let mut queue = VecDeque::from([(start, usize::MAX)]);
     // Every character that was added, with the entry that it follows: the names share their beginnings.
     let mut trail: Vec<(u8, usize)> = Vec::new();
@@ -116,12 +135,12 @@ fn common_stem(a: &[u8], b: &[u8]) -> Option<String> {
             return Some(spell(&trail, from));
         }
         for skipped in skips(a, b, at) {
-            if seen.insert(skipped) {
+            if is_new(skipped) {
                 queue.push_front((skipped, from));
             }
         }
         if let Some((letter, next)) = step(a, b, at)
-            && seen.insert(next)
+            && is_new(next)
         {
             trail.push((letter, from));
             queue.push_back((next, trail.len() - 1));
@@ -263,5 +282,7 @@ mod tests {
         let a = format!("a{}.service", "*b".repeat(100));
         let b = format!("a{}c.service", "*b".repeat(100));
         assert_eq!(common(&a, &b), None);
+        let (a, b) = (format!("{}*.service", "a".repeat(200)), format!("*{}.service", "b".repeat(200)));
+        assert_eq!(common(&a, &b), None, "no name has 400 characters");
     }
 }

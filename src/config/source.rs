@@ -120,9 +120,8 @@ impl Source {
     }
 
     fn read_main(&self, trust: &Trust) -> Result<String, ConfigErrors> {
-        if let Some(dir) = self.main.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-            trust.check_dir(dir)?;
-        }
+        let dir = self.main.parent().filter(|dir| !dir.as_os_str().is_empty());
+        trust.check_dir(dir.unwrap_or(Path::new(".")))?;
         read_file(&self.main, trust).map_err(|why| {
             let why = match fs::symlink_metadata(&self.main) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => MISSING.to_string(),

@@ -34,9 +34,7 @@ fn the_example_of_the_design() {
     let settings = good(
         "[defaults]\ncpu_threshold = 70\nplans.dead = [\"escalate\"]\n\n[worker.simple_task]\nunit = \"simple-task@.service\"\n\
          critical = true\nmin_instances = 1\nmax_instances = 3\nbackoff = 0.5\ndrain_signal = \"USR1\"\n\
-         [worker.simple_task.plans]\nhung_not = 1\n"
-            .replace("hung_not = 1\n", "cpu_high = [\"graceful_restart\", \"restart\", \"escalate\"]\n")
-            .as_str(),
+         [worker.simple_task.plans]\ncpu_high = [\"graceful_restart\", \"restart\", \"escalate\"]\n",
     );
     let worker = &settings.workers["simple_task"];
     assert_eq!(worker.unit, Selector::Template("simple-task".into()));
@@ -423,6 +421,12 @@ fn files_and_their_faults() {
     fs::create_dir(&main).unwrap();
     told(expect!["DIR/unitmedic.toml: is not a regular file"]);
     fs::remove_dir(&main).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &main, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    told(expect!["DIR/unitmedic.toml: is not a regular file"]);
+    fs::remove_file(&main).unwrap();
+    std::os::unix::fs::symlink("nowhere", &main).unwrap();
+    told(expect!["DIR/unitmedic.toml: cannot be opened: No such file or directory (os error 2)"]);
+    fs::remove_file(&main).unwrap();
     fs::write(&main, b"a = 1\nb = \"\xff\"\n").unwrap();
     told(expect!["DIR/unitmedic.toml: is not UTF-8 (line 2); save it as UTF-8"]);
     fs::write(&main, vec![b'#'; FILE_MAX as usize + 1]).unwrap();
@@ -475,6 +479,55 @@ fn settings_in_force_name_their_origin() {
     assert_eq!(view("worker.a.cpu_threshold"), Some(("50.0", "u.toml:3")));
     assert_eq!(view("worker.a.restart_cooldown"), Some(("\"5min\"", "default")));
     assert_eq!(view("worker.a.plans.dead"), Some(("[\"escalate\"]", "u.toml:4")));
+}
+
+/// Whatever is in a file, the answer is settings or problems, and it comes soon.
+#[test]
+fn hostile_files_are_answered() {
+    let deep = FILE_MAX as usize / 2;
+    for text in [
+        format!("a = {}", "[".repeat(deep)),
+        format!("a = {}{}", "[".repeat(deep - 8), "]".repeat(deep - 8)),
+        format!("a{} = 1", ".a".repeat(deep - 8)),
+        format!("[a{}]", ".a".repeat(deep - 8)),
+        format!("worker.a.plans{} = 1", ".a".repeat(deep - 16)),
+        format!("a = {}1", "{a=".repeat(deep / 2)),
+        format!("x = \"{}\"", "\\u0007".repeat(deep / 6)),
+        "\0\u{7f}\u{feff}\r\r\n= =[\"\"\"".repeat(1000),
+    ] {
+        let errors = one(&text).expect_err("accepted");
+        assert!(errors.to_string().len() < 100_000, "{} bytes of errors", errors.to_string().len());
+    }
+}
+
+/// The default file with bytes changed, by a generator that always starts alike.
+#[test]
+fn damaged_files_are_answered() {
+    let whole = reference::default_file().replace("\n#", "\n").into_bytes();
+    let mut state = 1u64;
+    let mut random = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..500 {
+        let mut bytes = whole.clone();
+        for _ in 0..=random(8) {
+            let at = random(bytes.len());
+            bytes[at] = b"[]{}=\"#.\n\\-9a\xff"[random(14)];
+        }
+        if let Err(errors) = one(&String::from_utf8_lossy(&bytes)) {
+            assert!(!errors.is_empty());
+        }
+    }
+}
+
+/// Every pair is compared, so a pair must cost little.
+#[test]
+fn many_patterns_are_compared_in_time() {
+    let text: String = (0..1000).map(|n| format!("worker.w{n}.unit = \"*a*b*c*-{n:04}.service\"\n")).collect();
+    assert_eq!(one(&text).map(|settings| settings.workers.len()), Ok(1000), "different ends share nothing");
+    let same: String = (0..1000).map(|n| format!("worker.w{n}.unit = \"{}x.service\"\n", "*a".repeat(100))).collect();
+    assert_eq!(one(&same).unwrap_err().len(), PROBLEMS_MAX);
 }
 
 const BEGIN: &str = "<!-- keys: begin (made from src/config/keys.rs) -->\n";

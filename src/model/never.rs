@@ -73,6 +73,16 @@ mod tests {
     }
 
     #[test]
+    fn a_wide_selector_does_not_own_them() {
+        use crate::model::{Settings, WorkerName, WorkerSettings};
+        let mut settings = Settings::empty();
+        let name = WorkerName::new("d").unwrap();
+        settings.workers.insert(name.clone(), WorkerSettings::new(name, Selector::Glob("d*.service".into())));
+        assert!(settings.worker_of("dovecot.service").is_some());
+        assert!(settings.worker_of("dbus.service").is_none());
+    }
+
+    #[test]
     fn selectors_that_could_match_nothing_else() {
         assert!(never_matches(&Selector::Unit(UnitName::new("dbus.service").unwrap())).is_some());
         assert!(never_matches(&Selector::Template("user".into())).is_some());
