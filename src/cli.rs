@@ -1,1 +1,5 @@
 //! The command line: one module per command.
+
+pub mod check_config;
+pub mod discover;
+pub mod generate;
