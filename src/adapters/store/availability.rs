@@ -37,7 +37,9 @@ impl Ledger {
                 self.workers.remove(worker);
             }
             _ if self.workers.len() < WORKERS_MAX || self.workers.contains_key(worker) => {
-                self.workers.insert(worker.clone(), (to, at));
+                // A fact may be older than the flush that has already counted its time.
+                let since = self.workers.get(worker).map_or(at, |(_, since)| at.max(*since));
+                self.workers.insert(worker.clone(), (to, since));
             }
             _ => {}
         }

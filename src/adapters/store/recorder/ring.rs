@@ -11,6 +11,8 @@ use crate::adapters::store::files;
 pub(super) struct Ring {
     dir: PathBuf,
     bytes_max: u64,
+    /// What one segment should take.
+    segment_bytes: u64,
     header: Option<Box<Header>>,
     segment: Option<Segment>,
 }
@@ -18,77 +20,99 @@ pub(super) struct Ring {
 struct Segment {
     file: File,
     bytes: u64,
+    /// Lines after the header.
+    lines: u64,
 }
 
 impl Ring {
     pub fn new(dir: PathBuf, bytes_max: u64) -> Self {
-        Self { dir, bytes_max, header: None, segment: None }
+        Self { dir, bytes_max, segment_bytes: bytes_max / SEGMENTS, header: None, segment: None }
     }
 
-    /// Writes the chunk, in a new segment where it asks for one or the present one is full. After a failure nothing
-    /// more is written into the present segment: its last line may be torn.
+    /// Writes the chunk, in a new segment where it asks for one or the present one is full. What is written is taken
+    /// off `chunk.inputs`. After a failure nothing more is written into the present segment: its last line may be torn.
     pub fn write(&mut self, chunk: &mut Chunk) -> io::Result<()> {
         if let Some(header) = chunk.begin.take() {
             self.header = Some(header);
             self.segment = None;
         }
-        let written = self.write_lines(&chunk.lines);
+        let written = self.write_lines(chunk);
         if written.is_err() {
             self.segment = None;
         }
         written
     }
 
-    fn write_lines(&mut self, lines: &[u8]) -> io::Result<()> {
-        let room = self.bytes_max / SEGMENTS;
-        let full = |segment: &Segment| segment.bytes > 0 && segment.bytes + lines.len() as u64 > room;
-        if self.segment.as_ref().is_none_or(full) {
+    fn write_lines(&mut self, chunk: &mut Chunk) -> io::Result<()> {
+        let mut lines = chunk.lines.as_slice();
+        loop {
+            let segment = match &mut self.segment {
+                Some(segment) => segment,
+                none => none.insert(Self::begin(&self.dir, self.bytes_max, self.header.as_deref())?),
+            };
+            let fresh = segment.lines == 0;
+            let fit = whole_lines(lines, self.segment_bytes.saturating_sub(segment.bytes), fresh);
+            if fit.len() as u64 + segment.bytes > 2 * self.segment_bytes {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, "record_bytes is too small for these inputs"));
+            }
+            segment.file.write_all(fit)?;
+            segment.bytes += fit.len() as u64;
+            let count = fit.iter().filter(|byte| **byte == b'\n').count() as u64;
+            segment.lines += count;
+            chunk.inputs = chunk.inputs.saturating_sub(count);
+            lines = &lines[fit.len()..];
+            if lines.is_empty() {
+                return Ok(());
+            }
             self.segment = None;
-            self.segment = Some(self.begin()?);
             if let Some(header) = &mut self.header {
                 header.continued = true;
             }
         }
-        let Some(segment) = &mut self.segment else { return Ok(()) };
-        // A chunk larger than a segment would break the bound of the whole ring.
-        if segment.bytes + lines.len() as u64 > self.bytes_max / 2 {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "record_bytes is too small for these inputs"));
-        }
-        segment.file.write_all(lines)?;
-        segment.bytes += lines.len() as u64;
-        Ok(())
     }
 
-    fn begin(&self) -> io::Result<Segment> {
-        files::create_dir(&self.dir)?;
-        let last = self.prune()?;
-        let path = self.dir.join(format!("{:06}.jsonl", last + 1));
+    fn begin(dir: &Path, bytes_max: u64, header: Option<&Header>) -> io::Result<Segment> {
+        files::create_dir(dir)?;
+        let last = prune(dir, bytes_max)?;
+        let path = dir.join(format!("{:06}.jsonl", last + 1));
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(path)?;
         let mut line = Vec::new();
-        if let Some(header) = &self.header {
+        if let Some(header) = header {
             serde_json::to_writer(&mut line, &HeaderLine { header })?;
             line.push(b'\n');
             file.write_all(&line)?;
         }
-        Ok(Segment { file, bytes: line.len() as u64 })
+        Ok(Segment { file, bytes: line.len() as u64, lines: 0 })
     }
+}
 
-    /// Makes room for one more segment. Returns the highest number in use.
-    fn prune(&self) -> io::Result<u64> {
-        let mut segments = segments(&self.dir)?;
-        let last = segments.last().map_or(0, |(number, _)| *number);
-        let mut total: u64 = segments.iter().map(|(_, path)| path.metadata().map_or(0, |it| it.len())).sum();
-        let room = self.bytes_max - self.bytes_max / SEGMENTS;
-        while total > room || segments.len() as u64 >= SEGMENTS {
-            if segments.is_empty() {
-                break;
-            }
-            let (_, oldest) = segments.remove(0);
-            total = total.saturating_sub(oldest.metadata().map_or(0, |it| it.len()));
-            fs::remove_file(oldest)?;
-        }
-        Ok(last)
+/// As many whole lines as fit into `room`; the first one in any case where the segment has none yet.
+fn whole_lines(lines: &[u8], room: u64, fresh: bool) -> &[u8] {
+    if lines.len() as u64 <= room {
+        return lines;
     }
+    let end_of_line = |byte: &u8| *byte == b'\n';
+    let end = match lines[..room as usize].iter().rposition(end_of_line) {
+        Some(end) => end + 1,
+        None if fresh => lines.iter().position(end_of_line).map_or(lines.len(), |end| end + 1),
+        None => 0,
+    };
+    &lines[..end]
+}
+
+/// Makes room for one more segment, which may take twice its share when a single line is that long. Returns the
+/// highest number in use.
+fn prune(dir: &Path, bytes_max: u64) -> io::Result<u64> {
+    let mut segments = segments(dir)?;
+    let last = segments.last().map_or(0, |(number, _)| *number);
+    let mut total: u64 = segments.iter().map(|(_, path)| path.metadata().map_or(0, |it| it.len())).sum();
+    let room = bytes_max - 2 * (bytes_max / SEGMENTS);
+    while !segments.is_empty() && (total > room || segments.len() as u64 >= SEGMENTS) {
+        let (_, oldest) = segments.remove(0);
+        total = total.saturating_sub(oldest.metadata().map_or(0, |it| it.len()));
+        fs::remove_file(oldest)?;
+    }
+    Ok(last)
 }
 
 #[derive(serde::Serialize)]
