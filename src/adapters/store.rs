@@ -177,20 +177,24 @@ impl Store {
         self.shared.queue.close();
         self.shared.keeper.close();
         self.shared.interrupt();
-        // A reader whose queue is full is asked again by the end of the process.
+        // Where there is no room for the word, the reader sees at its next message that we are closing.
         let _ = self.messages.try_send(Message::Close);
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let desk = self.shared.clone();
-        let joined = tokio::task::spawn_blocking(move || {
+        let (done, ended) = tokio::sync::oneshot::channel();
+        let shared = self.shared.clone();
+        // A plain thread: a disk that hangs must not hold up the end of the runtime, which waits for its own.
+        let joiner = std::thread::Builder::new().name("store-close".into()).spawn(move || {
             for thread in threads {
                 if thread.thread().name() == Some(open::DESK_THREAD) {
-                    desk.desk.close();
+                    shared.desk.close();
                 }
                 // A thread that panicked has said so already.
                 let _ = thread.join();
             }
+            // Nobody may be waiting any more.
+            let _ = done.send(());
         });
-        if tokio::time::timeout(CLOSE_LIMIT, joined).await.is_err() {
+        if joiner.is_err() || tokio::time::timeout(CLOSE_LIMIT, ended).await.is_err() {
             warn!(backlog = self.stats().backlog, "the store did not finish in {CLOSE_LIMIT:?}; what waits is lost");
         }
     }

@@ -75,6 +75,9 @@ impl Store {
             retention: settings.retention,
             clock,
         });
+        if let Some(damage) = opening.damage {
+            shared.queue.note_gap(now.wall, damage);
+        }
         let memory = Memory {
             boot: boot.into(),
             safety,
@@ -96,6 +99,8 @@ struct Opening {
     refused: Option<String>,
     /// There may be incidents that we know nothing of.
     forgot: bool,
+    /// What became of the history before.
+    damage: Option<String>,
 }
 
 impl Opening {
@@ -106,23 +111,31 @@ impl Opening {
             unavailable: Some(why.clone()),
             refused: refused.then_some(why),
             forgot: true,
+            damage: None,
         };
-        let mut forgot = false;
+        let mut damage = None;
         // The second round is for damage that shows only when the past is read.
         for _ in 0..2 {
-            let (mut connection, damage) = match db::open_or_begin_anew(path, now) {
+            let (mut connection, found) = match db::open_or_begin_anew(path, now) {
                 Ok(opened) => opened,
                 Err(error) => {
                     problems.push(error.to_string());
                     return nothing(error.to_string(), matches!(error, OpenError::Newer { .. }));
                 }
             };
-            forgot |= damage.is_some();
-            problems.extend(damage);
+            problems.extend(found.clone());
+            damage = damage.or(found);
             let error = match look_back(&mut connection, boot, now) {
                 Ok(past) => {
                     problems.extend(past.problems.iter().cloned());
-                    return Self { connection: Some(connection), past, unavailable: None, refused: None, forgot };
+                    return Self {
+                        connection: Some(connection),
+                        past,
+                        unavailable: None,
+                        refused: None,
+                        forgot: damage.is_some(),
+                        damage,
+                    };
                 }
                 Err(error) => error,
             };
@@ -132,14 +145,15 @@ impl Opening {
                 return nothing(why, false);
             }
             drop(connection);
-            forgot = true;
-            problems.push(match db::set_aside(path, now) {
+            let told = match db::set_aside(path, now) {
                 Ok(aside) => {
                     let (path, aside) = (path.display(), aside.display());
                     format!("{path} is damaged: {error}; it was set aside as {aside} and a new history begun")
                 }
                 Err(failed) => format!("{} is damaged: {error}; it cannot be set aside: {failed}", path.display()),
-            });
+            };
+            problems.push(told.clone());
+            damage = Some(told);
         }
         nothing(format!("{} is damaged", path.display()), false)
     }

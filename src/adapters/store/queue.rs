@@ -70,6 +70,8 @@ struct Inner {
     /// Why nothing can be written at present.
     failing: Option<String>,
     closing: bool,
+    /// While closing, a database that was failing has had its last chance.
+    last_chance: bool,
 }
 
 impl Queue {
@@ -129,7 +131,8 @@ impl Queue {
                 return Turn::Ask(ask);
             }
             let now = Instant::now();
-            if inner.has_slice() && (now >= write_from || (inner.closing && inner.failing.is_none())) {
+            let last = inner.closing && (inner.failing.is_none() || !std::mem::replace(&mut inner.last_chance, true));
+            if inner.has_slice() && (now >= write_from && !inner.closing || last) {
                 inner.writing = true;
                 return Turn::Slice(inner.slice());
             }
@@ -183,6 +186,12 @@ impl Queue {
         self.drained.notify_all();
     }
 
+    /// The history before `at` is not in this database.
+    pub fn note_gap(&self, at: Wall, why: String) {
+        self.lock().add_loss(Loss { facts: 0, from: at, to: at, why });
+        self.wake.notify_one();
+    }
+
     /// The database takes nothing in this life: lost, and nowhere to say so but in the count.
     pub fn forsake(&self, slice: Slice) {
         let mut inner = self.lock();
@@ -207,6 +216,10 @@ impl Queue {
     pub fn close(&self) {
         self.lock().closing = true;
         self.wake.notify_all();
+    }
+
+    pub fn is_closing(&self) -> bool {
+        self.lock().closing
     }
 
     /// Facts and incidents lost so far, and waiting now.

@@ -46,6 +46,9 @@ impl Reader {
                 Ok(Message::Close) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
+            if self.shared.queue.is_closing() {
+                return;
+            }
             if Instant::now() >= checkpoint_at {
                 self.checkpoint();
                 checkpoint_at = Instant::now() + CHECKPOINT_EVERY;

@@ -106,15 +106,26 @@ impl Writer {
             slice.incidents.into_iter().map(|it| write::Slice { incidents: vec![it], ..Default::default() });
         let facts = slice.facts.into_iter().map(|it| write::Slice { facts: vec![it], ..Default::default() });
         let loss = slice.loss.map(|it| write::Slice { loss: Some(it), ..Default::default() });
-        for single in incidents.chain(facts).chain(loss) {
+        let mut later: Option<(write::Slice, String)> = None;
+        for mut single in incidents.chain(facts).chain(loss) {
+            if let Some((rest, _)) = &mut later {
+                rest.incidents.append(&mut single.incidents);
+                rest.facts.append(&mut single.facts);
+                rest.loss = rest.loss.take().or(single.loss);
+                continue;
+            }
             match self.attempt(|connection| write::slice(connection, &single)) {
-                Ok(()) => self.shared.queue.written(),
-                Err(Trouble::Later(why)) => self.shared.queue.put_back(single, &why),
+                Ok(()) => {}
+                Err(Trouble::Later(why)) => later = Some((single, why)),
                 Err(Trouble::Never(why)) => {
                     warn!(%why, "a part of the history cannot be written and is left out");
                     self.shared.queue.give_up(single, &why);
                 }
             }
+        }
+        match later {
+            Some((rest, why)) => self.shared.queue.put_back(rest, &why),
+            None => self.shared.queue.written(),
         }
     }
 
@@ -197,6 +208,7 @@ impl Writer {
             Ok((connection, damage)) => {
                 if let Some(damage) = damage {
                     error!("{damage}");
+                    self.shared.queue.note_gap((self.shared.clock)().wall, damage);
                 }
                 self.shared.opened();
                 Ok(connection)
@@ -222,6 +234,8 @@ impl Writer {
         match db::set_aside(&self.shared.db_path, (self.shared.clock)().wall) {
             Ok(aside) => {
                 error!(%path, why, aside = %aside.display(), "the history is damaged; it was set aside and a new one begins");
+                let gap = format!("the history before was damaged ({why}) and set aside as {}", aside.display());
+                self.shared.queue.note_gap((self.shared.clock)().wall, gap);
                 self.shared.closed(format!("the history was damaged and is being begun anew: {why}"));
                 self.failing = None;
             }

@@ -35,7 +35,7 @@ pub(in crate::adapters::store) fn past(connection: &Connection, closed_since: Wa
     let mut past = Past { next_incident: next_incident(connection)?, ..Past::default() };
     let mut select = connection.prepare(
         "SELECT id, state, marked_false FROM incidents WHERE closed_wall IS NULL
-         UNION
+         UNION ALL
          SELECT max(id), state, marked_false FROM incidents WHERE closed_wall >= ?1 GROUP BY unit
          ORDER BY id DESC LIMIT ?2",
     )?;

@@ -38,7 +38,7 @@ impl Ring {
         }
         let written = self.write_lines(chunk);
         if written.is_err() {
-            self.segment = None;
+            self.go_on();
         }
         written
     }
@@ -64,10 +64,15 @@ impl Ring {
             if lines.is_empty() {
                 return Ok(());
             }
-            self.segment = None;
-            if let Some(header) = &mut self.header {
-                header.continued = true;
-            }
+            self.go_on();
+        }
+    }
+
+    /// The next line opens a new segment, with a header that says that something came before.
+    fn go_on(&mut self) {
+        self.segment = None;
+        if let Some(header) = &mut self.header {
+            header.continued = true;
         }
     }
 

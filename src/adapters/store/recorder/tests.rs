@@ -14,7 +14,7 @@ fn header(boot: &str) -> Header {
 }
 
 fn hold(n: u64) -> (Now, Input) {
-    (now(n), Input::Hold { held: n % 2 == 0 })
+    (now(n), Input::Hold { held: n.is_multiple_of(2) })
 }
 
 fn entries(dir: &tempfile::TempDir) -> Vec<Entry> {
