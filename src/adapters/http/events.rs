@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -19,18 +20,23 @@ const BATCH: usize = 64;
 
 pub fn respond(facts: Receiver<Arc<Fact>>, shutdown: Shutdown) -> Response {
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
-    (headers, Body::from_stream(frames(facts, shutdown))).into_response()
+    (headers, Body::from_stream(frames(facts, shutdown, EVENTS_KEEP_ALIVE))).into_response()
 }
 
 struct Reader {
     facts: Receiver<Arc<Fact>>,
     shutdown: Shutdown,
+    keep_alive: Duration,
     greeted: bool,
     dropped: bool,
 }
 
-fn frames(facts: Receiver<Arc<Fact>>, shutdown: Shutdown) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    let reader = Reader { facts, shutdown, greeted: false, dropped: false };
+fn frames(
+    facts: Receiver<Arc<Fact>>,
+    shutdown: Shutdown,
+    keep_alive: Duration,
+) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
+    let reader = Reader { facts, shutdown, keep_alive, greeted: false, dropped: false };
     stream::unfold(reader, |mut reader| async move { Some((Ok(reader.next().await?), reader)) })
 }
 
@@ -44,7 +50,7 @@ impl Reader {
         }
         tokio::select! {
             () = stopped(&mut self.shutdown) => None,
-            () = tokio::time::sleep(EVENTS_KEEP_ALIVE) => Some(Bytes::from_static(b": still here\n\n")),
+            () = tokio::time::sleep(self.keep_alive) => Some(Bytes::from_static(b": still here\n\n")),
             fact = self.facts.recv() => match fact {
                 Ok(fact) => Some(self.batch(&fact)),
                 Err(RecvError::Closed) => None,
@@ -107,11 +113,11 @@ mod tests {
         String::from_utf8(frame.unwrap().unwrap().to_vec()).unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn facts_comments_and_the_end() {
         let (sender, facts) = broadcast::channel(8);
         let (_stop, shutdown) = watch::channel(false);
-        let mut frames = Box::pin(frames(facts, shutdown));
+        let mut frames = Box::pin(frames(facts, shutdown, Duration::from_millis(5)));
         assert!(text(frames.next().await).starts_with(": facts"));
         assert_eq!(text(frames.next().await), ": still here\n\n", "silence is told");
 
@@ -132,7 +138,7 @@ mod tests {
     async fn a_slow_reader_is_dropped() {
         let (sender, facts) = broadcast::channel(4);
         let (_stop, shutdown) = watch::channel(false);
-        let mut frames = Box::pin(frames(facts, shutdown));
+        let mut frames = Box::pin(frames(facts, shutdown, Duration::from_millis(5)));
         frames.next().await;
         for seq in 0..9 {
             sender.send(fact(seq)).unwrap();
@@ -145,7 +151,7 @@ mod tests {
     async fn ends_when_the_daemon_stops() {
         let (_sender, facts) = broadcast::channel(4);
         let (stop, shutdown) = watch::channel(false);
-        let mut frames = Box::pin(frames(facts, shutdown));
+        let mut frames = Box::pin(frames(facts, shutdown, Duration::from_millis(5)));
         frames.next().await;
         stop.send(true).unwrap();
         assert!(frames.next().await.is_none());

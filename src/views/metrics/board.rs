@@ -89,6 +89,11 @@ impl Board {
         board
     }
 
+    /// The daemon's own counters; clones count together.
+    pub fn own(&self) -> &Own {
+        &self.own
+    }
+
     #[cfg(test)]
     pub(super) fn with_limit(mut self, instances: usize) -> Self {
         self.units = Units::new(instances);
@@ -102,7 +107,6 @@ impl Board {
         self.units.forget_dropped();
         self.dry_run = settings.daemon.dry_run;
         self.stale_after = settings.daemon.health_check_interval * STALE_INTERVALS;
-        self.show_open();
     }
 
     /// The version of systemd, once the bus has told it.
@@ -116,7 +120,6 @@ impl Board {
             let worst = incident.conditions.keys().map(|condition| condition.health()).max();
             self.follow(incident.id, &incident.worker, worst.unwrap_or(Health::Healthy));
         }
-        self.show_open();
     }
 
     /// One round of samples; those of units that are not watched are ignored.
@@ -220,16 +223,9 @@ impl Board {
         match (&fact.what, fact.incident) {
             (What::IncidentOpened { condition, .. } | What::IncidentReopened { condition, .. }, Some(id)) => {
                 self.follow(id, name, condition.map_or(Health::Healthy, Condition::health));
-                self.show_open();
             }
-            (What::ConditionJoined { condition, .. }, Some(id)) => {
-                self.follow(id, name, condition.health());
-                self.show_open();
-            }
-            (What::IncidentClosed { .. }, Some(id)) => {
-                self.open.remove(&id);
-                self.show_open();
-            }
+            (What::ConditionJoined { condition, .. }, Some(id)) => self.follow(id, name, condition.health()),
+            (What::IncidentClosed { .. }, Some(id)) => drop(self.open.remove(&id)),
             _ => {}
         }
         let counted = self.count_attempt(&fact.what);
@@ -286,6 +282,7 @@ impl Board {
         }
     }
 
+    /// Summed up for a scrape, not for every fact.
     fn show_open(&mut self) {
         self.workers.each().for_each(|(_, worker)| worker.open = Default::default());
         for open in self.open.values() {
@@ -297,6 +294,7 @@ impl Board {
 
     /// The exposition in text format 0.0.4.
     pub fn render(&mut self, now: Now, process: &Process) -> String {
+        self.show_open();
         // A little room for growth; the first time a rough guess of the whole.
         let guess = 16_384 + self.units.len() * 3_500 + self.workers.len() * 6_000;
         let mut text =

@@ -10,12 +10,11 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Process {
     pub cpu: Option<Duration>,
     pub resident_bytes: Option<u64>,
-    /// Seconds since 1970-01-01 UTC.
     pub open_fds: Option<u64>,
 }
 
 impl Process {
-    /// [`started`], which is asked once.
+    /// Some 30 us; more with thousands of descriptors on Linux before 6.2, where they must be listed.
     pub fn read() -> Self {
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         Self { cpu: Duration::try_from(cpu).ok(), resident_bytes: resident_bytes(), open_fds: open_fds() }
