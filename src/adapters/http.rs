@@ -28,6 +28,10 @@ mod peer;
 pub mod problem;
 mod routes;
 mod scrape;
+#[cfg(test)]
+mod tests;
+
+use connection::Limits;
 
 pub use bind::{BindError, bind_control, bind_tcp};
 
@@ -148,13 +152,13 @@ pub type Shutdown = watch::Receiver<bool>;
 /// Serves metrics and health until `shutdown`, then drains for at most [`DRAIN_TIMEOUT`].
 pub async fn serve_tcp<P: Port>(listener: TcpListener, port: Arc<P>, shutdown: Shutdown) {
     let router = routes::public(port.clone());
-    connection::serve(listener, router, port, TCP_CONNECTIONS_MAX, shutdown).await;
+    connection::serve(listener, router, port, Limits::for_connections(TCP_CONNECTIONS_MAX), shutdown).await;
 }
 
 /// Serves everything until `shutdown`, then removes the socket and drains for at most [`DRAIN_TIMEOUT`].
 pub async fn serve_unix<P: Port>(listener: UnixListener, port: Arc<P>, shutdown: Shutdown) {
     let router = routes::control(port.clone(), shutdown.clone());
-    connection::serve(listener, router, port, UNIX_CONNECTIONS_MAX, shutdown).await;
+    connection::serve(listener, router, port, Limits::for_connections(UNIX_CONNECTIONS_MAX), shutdown).await;
 }
 
 /// Resolves when the daemon stops.

@@ -33,6 +33,21 @@ use super::{
 /// Pause after a failed accept, mostly because descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// What a listener allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub connections: usize,
+    pub head_timeout: Duration,
+    pub request_timeout: Duration,
+    pub drain_timeout: Duration,
+}
+
+impl Limits {
+    pub fn for_connections(connections: usize) -> Self {
+        Self { connections, head_timeout: HEAD_TIMEOUT, request_timeout: REQUEST_TIMEOUT, drain_timeout: DRAIN_TIMEOUT }
+    }
+}
+
 /// What the accept loop needs of a listener.
 pub trait Listener: Send {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
@@ -65,15 +80,15 @@ impl Listener for UnixListener {
     }
 }
 
-/// Accepts up to `connections_max` at a time until `shutdown`; further ones wait in the kernel's queue.
+/// Accepts up to `limits.connections` at a time until `shutdown`; further ones wait in the kernel's queue.
 pub async fn serve<L: Listener, P: Port>(
     listener: L,
     router: Router,
     port: Arc<P>,
-    connections_max: usize,
+    limits: Limits,
     mut shutdown: Shutdown,
 ) {
-    let room = Arc::new(Semaphore::new(connections_max));
+    let room = Arc::new(Semaphore::new(limits.connections));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -83,7 +98,7 @@ pub async fn serve<L: Listener, P: Port>(
         };
         match accepted {
             Ok((stream, peer, permit)) => {
-                let connection = connection(stream, peer, router.clone(), port.clone(), shutdown.clone());
+                let connection = connection(stream, peer, router.clone(), port.clone(), limits, shutdown.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -100,7 +115,7 @@ pub async fn serve<L: Listener, P: Port>(
         tracing::debug!(%error, "the control socket was gone already");
     }
     drop(listener);
-    let drained = timeout(DRAIN_TIMEOUT, async { while connections.join_next().await.is_some() {} }).await;
+    let drained = timeout(limits.drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::info!(connections = connections.len(), "connections cut off at shutdown");
     }
@@ -115,17 +130,24 @@ async fn accept<L: Listener>(
     Ok((stream, peer, permit))
 }
 
-async fn connection<S, P>(stream: S, peer: Option<Peer>, router: Router, port: Arc<P>, mut shutdown: Shutdown)
-where
+async fn connection<S, P>(
+    stream: S,
+    peer: Option<Peer>,
+    router: Router,
+    port: Arc<P>,
+    limits: Limits,
+    mut shutdown: Shutdown,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     P: Port,
 {
     let routes = TowerToHyperService::new(router);
-    let service = service_fn(move |request| answer(request, peer, routes.clone(), port.clone()));
+    let service =
+        service_fn(move |request| answer(request, peer, routes.clone(), port.clone(), limits.request_timeout));
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(limits.head_timeout)
             .max_headers(HEADERS_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(Guarded::new(stream, WRITE_STALL_TIMEOUT)), service)
@@ -147,16 +169,18 @@ async fn answer<P: Port>(
     peer: Option<Peer>,
     routes: TowerToHyperService<Router>,
     port: Arc<P>,
+    limit: Duration,
 ) -> Result<Response, Infallible> {
     let endpoint = Endpoint::of(request.uri().path());
     if let Some(peer) = peer {
         request.extensions_mut().insert(peer);
     }
     let call = hyper::service::Service::call(&routes, request.map(Body::new));
-    let response = match timeout(REQUEST_TIMEOUT, call).await {
+    let response = match timeout(limit, call).await {
         Ok(answered) => answered.unwrap_or_else(|never| match never {}),
         Err(_) => {
-            let detail = format!("no answer within {} s; the daemon is overloaded", REQUEST_TIMEOUT.as_secs());
+            let detail =
+                format!("no answer within {limit:?}; the daemon is overloaded, or the request's body never came");
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
         }
     };
