@@ -1,5 +1,6 @@
 //! One exposition at a time: those who ask while one is being made share the next one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -10,31 +11,34 @@ use tokio::sync::Mutex;
 #[derive(Default)]
 pub struct Scrapes {
     /// The last exposition and when making it began; kept only while somebody waits.
-    last: Mutex<Option<(Instant, Bytes)>>,
-    waiting: AtomicUsize,
+    last: Arc<Mutex<Option<(Instant, Bytes)>>>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Scrapes {
-    /// `render` runs on a blocking thread. `None` if it panicked.
+    /// `render` runs on a blocking thread, which holds the lock: a scraper that hangs up does not make room for a
+    /// second one. `None` if it panicked.
     pub async fn get(&self, render: impl FnOnce() -> Bytes + Send + 'static) -> Option<Bytes> {
         let asked = Instant::now();
         let waiting = Waiting::new(&self.waiting);
-        let mut last = self.last.lock().await;
+        let mut last = self.last.clone().lock_owned().await;
         drop(waiting);
         let shared = last.as_ref().filter(|(begun, _)| *begun >= asked).map(|(_, text)| text.clone());
-        let text = match shared {
-            Some(text) => text,
-            None => {
-                let begun = Instant::now();
-                let text = tokio::task::spawn_blocking(render).await.ok()?;
-                *last = Some((begun, text.clone()));
-                text
+        if let Some(text) = shared {
+            if self.waiting.load(Ordering::Acquire) == 0 {
+                *last = None;
             }
-        };
-        if self.waiting.load(Ordering::Acquire) == 0 {
-            *last = None;
+            return Some(text);
         }
-        Some(text)
+        let waiting = self.waiting.clone();
+        let make = move || {
+            let begun = Instant::now();
+            let text = render();
+            let wanted = waiting.load(Ordering::Acquire) > 0;
+            *last = wanted.then(|| (begun, text.clone()));
+            text
+        };
+        tokio::task::spawn_blocking(make).await.ok()
     }
 }
 
@@ -56,31 +60,33 @@ impl Drop for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::mpsc;
 
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
     use super::*;
+
+    /// Begins an exposition that ends when the returned sender says so.
+    async fn begin(scrapes: &Arc<Scrapes>, text: &'static str) -> (JoinHandle<Option<Bytes>>, mpsc::Sender<()>) {
+        let (release, held) = mpsc::channel::<()>();
+        let (begun, has_begun) = oneshot::channel();
+        let render = move || {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+            Bytes::from_static(text.as_bytes())
+        };
+        let scrapes = scrapes.clone();
+        let scraper = tokio::spawn(async move { scrapes.get(render).await });
+        has_begun.await.unwrap();
+        (scraper, release)
+    }
 
     #[tokio::test]
     async fn those_who_wait_share_one_exposition() {
         let scrapes = Arc::new(Scrapes::default());
+        let (first, release) = begin(&scrapes, "first").await;
         let made = Arc::new(AtomicUsize::new(0));
-        let (release, held) = mpsc::channel::<()>();
-
-        let first = {
-            let (scrapes, made) = (scrapes.clone(), made.clone());
-            tokio::spawn(async move {
-                let render = move || {
-                    held.recv().unwrap();
-                    made.fetch_add(1, Ordering::SeqCst);
-                    Bytes::from_static(b"first")
-                };
-                scrapes.get(render).await
-            })
-        };
-        while scrapes.last.try_lock().is_ok() {
-            tokio::task::yield_now().await;
-        }
         let others: Vec<_> = (0..20)
             .map(|_| {
                 let (scrapes, made) = (scrapes.clone(), made.clone());
@@ -100,7 +106,18 @@ mod tests {
         for other in others {
             assert_eq!(other.await.unwrap().unwrap(), "later", "nobody gets what was begun before it asked");
         }
-        assert_eq!(made.load(Ordering::SeqCst), 2);
+        assert_eq!(made.load(Ordering::SeqCst), 1);
         assert!(scrapes.last.lock().await.is_none(), "nothing is kept when nobody waits");
+    }
+
+    #[tokio::test]
+    async fn a_scraper_that_hangs_up_frees_nothing() {
+        let scrapes = Arc::new(Scrapes::default());
+        let (first, release) = begin(&scrapes, "first").await;
+        first.abort();
+        assert!(first.await.is_err());
+        assert!(scrapes.last.try_lock().is_err(), "still being made");
+        release.send(()).unwrap();
+        assert_eq!(scrapes.get(|| Bytes::from_static(b"next")).await.unwrap(), "next");
     }
 }

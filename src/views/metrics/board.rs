@@ -176,7 +176,8 @@ impl Board {
         }
     }
 
-    /// Something happened. Call it for every fact, in order.
+    /// Something happened. Call it for every fact, in order; after `Resynced` call [`Board::status`] as well, for
+    /// states that were last told before a lost bus are forgotten.
     pub fn apply(&mut self, fact: &Fact) {
         self.apply_to_daemon(fact);
         if let Some(worker) = &fact.worker {
@@ -189,7 +190,10 @@ impl Board {
 
     fn apply_to_daemon(&mut self, fact: &Fact) {
         match &fact.what {
-            What::BusLost { .. } => self.see(false, fact.at.mono),
+            What::BusLost { .. } => {
+                self.see(false, fact.at.mono);
+                self.units.blind();
+            }
             What::Resynced { reason, .. } => {
                 self.see(true, fact.at.mono);
                 self.own.resynced(*reason, fact.at.wall);

@@ -302,6 +302,9 @@ fn a_lost_bus_takes_away_what_cannot_be_seen() {
     assert_eq!(value(&text, r#"unitmedic_observed_seconds_total{worker="mail"}"#), Some(15.0));
     assert!(text.contains("unitmedic_unit_health{"));
     assert!(!text.contains("unitmedic_unit_cpu"), "samples from before are stale");
+    assert!(!text.contains("unitmedic_unit_active_state"), "nor is the state from before believed");
+    board.unit(&worker("web"), &unit("web@1.service"), RUNNING);
+    assert!(render(&mut board, 105).contains("unitmedic_unit_active_state{"));
 }
 
 #[test]

@@ -111,6 +111,11 @@ impl Units {
         }
     }
 
+    /// What systemd said is not known any more; it comes back when it is told anew.
+    pub fn blind(&mut self) {
+        self.units.values_mut().for_each(|unit| unit.instance = None);
+    }
+
     /// Samples of units that are not watched are not shown.
     pub fn sample(&mut self, usage: &Usage) {
         if let Some(entry) = self.units.get_mut(&usage.unit) {
