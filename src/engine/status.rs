@@ -182,7 +182,8 @@ impl Sum {
 
 impl Engine {
     pub fn sum(&self) -> Sum {
-        let mut sum = Sum { workers: self.settings.workers.len(), open_incidents: self.incidents.len(), ..Sum::default() };
+        let mut sum =
+            Sum { workers: self.settings.workers.len(), open_incidents: self.incidents.len(), ..Sum::default() };
         for worker in self.workers.values() {
             for health in Health::ALL {
                 sum.counts[*health as usize] += worker.count(*health);
