@@ -253,6 +253,22 @@ async fn an_intent_without_an_incident_is_an_orphan_of_this_boot_only() {
 }
 
 #[tokio::test]
+async fn a_stored_intent_survives_a_crash() {
+    let place = Place::new();
+    let store = place.open().store;
+    assert_eq!(record(&store, intent(5, 1)), Durability::Stored);
+    // What a kill -9 now would leave, as another daemon finds it.
+    let later = Place::new();
+    fs::create_dir(&later.settings.state_dir).unwrap();
+    for name in ["unitmedic.db", "unitmedic.db-wal"] {
+        fs::copy(place.settings.state_dir.join(name), later.settings.state_dir.join(name)).unwrap();
+    }
+    let opened = later.open();
+    assert_eq!((opened.memory.orphans, opened.problems), (vec![intent(5, 1)], vec![]));
+    assert_eq!(opened.memory.next_incident, 6);
+}
+
+#[tokio::test]
 async fn an_intent_that_the_database_cannot_take_is_kept_in_a_file() {
     let place = Place::new();
     // A file where the directory should be: no database can be.
@@ -349,6 +365,8 @@ async fn damage_that_the_quick_check_finds_begins_a_new_history() {
     opened.store.save(Box::new(incident(4, 2)));
     let found = opened.store.incidents(Filter { open: Some(true), ..Filter::default() }).await.unwrap();
     assert_eq!(found.iter().map(|it| it.id.0).collect::<Vec<_>>(), [4]);
+    let gaps = opened.store.gaps(Wall(0)).await.unwrap();
+    assert!(gaps.len() == 1 && gaps[0].why.contains("set aside as"), "{gaps:?}");
     opened.store.close().await;
     assert_eq!(place.open().memory.next_incident, 5);
 }

@@ -231,6 +231,8 @@ impl Writer {
     fn begin_anew(&mut self, why: &str) {
         let path = self.shared.db_path.display();
         self.connection = None;
+        // Further reports about this file come too late.
+        self.shared.generation.fetch_add(1, Ordering::AcqRel);
         match db::set_aside(&self.shared.db_path, (self.shared.clock)().wall) {
             Ok(aside) => {
                 error!(%path, why, aside = %aside.display(), "the history is damaged; it was set aside and a new one begins");
