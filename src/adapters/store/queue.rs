@@ -14,8 +14,8 @@ use crate::model::{Fact, Incident, IncidentId, Wall};
 const INTENTS_MAX: usize = 4096;
 const ASKS_MAX: usize = 64;
 const INCIDENTS_MAX: usize = 8192;
-/// Facts waiting for the database: about 10 MB, or what 1,400 failures at once bring.
-const FACTS_MAX: usize = 16_384;
+/// Facts waiting for the database: about 15 MB; 1,400 failures at once bring half as many.
+const FACTS_MAX: usize = 32_768;
 /// A slice takes about a millisecond; an intent waits for one slice at most.
 const SLICE_FACTS: usize = 64;
 const SLICE_INCIDENTS: usize = 16;
@@ -300,11 +300,11 @@ mod tests {
             queue.push_fact(fact(n, n, None, What::InstanceVanished));
             queue.push_incident(Box::new(incident(n, n)));
         }
-        assert!(queue.push_intent(Pending::new(intent(1, 1), Box::new(|_| ()))));
+        assert!(queue.push_intent(Pending::new(intent(1, 1), Duration::ZERO, Box::new(|_| ()))));
         assert!(matches!(queue.next(soon(), Instant::now()), Turn::Intents(intents) if intents.len() == 1));
         let first = slice(&queue);
         assert_eq!((first.facts.len(), first.incidents.len()), (SLICE_FACTS, SLICE_INCIDENTS));
-        assert!(queue.push_intent(Pending::new(intent(1, 2), Box::new(|_| ()))));
+        assert!(queue.push_intent(Pending::new(intent(1, 2), Duration::ZERO, Box::new(|_| ()))));
         assert!(matches!(queue.next(soon(), Instant::now()), Turn::Intents(_)), "also in the middle of a backlog");
     }
 
