@@ -172,7 +172,7 @@ fn look_back(connection: &mut Connection, boot: &str, now: Wall) -> rusqlite::Re
 fn orphans(opening: &Opening, desk: &Desk, now: Wall, problems: &mut Vec<String>) -> Vec<Intent> {
     let (mut orphans, unreadable) = desk.left_behind();
     problems.extend(unreadable);
-    orphans.extend(opening.past.orphans.iter().cloned());
+    orphans.extend(opening.past.intents.iter().cloned());
     orphans.sort_by_key(|intent| intent.attempt);
     orphans.dedup_by_key(|intent| intent.attempt);
     orphans.retain(|intent| match known(opening, intent) {
