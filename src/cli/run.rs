@@ -40,7 +40,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         Err(errors) => return Ok(refuse(&errors)),
     };
     let overrides = Overrides { interval: args.interval, dry_run: args.dry_run };
-    let settings = match load(&source, args, &overrides) {
+    let settings = match load(&source, &overrides) {
         Ok(settings) => settings,
         Err(errors) => return Ok(refuse(&errors)),
     };
@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
 }
 
 /// The files, then what the command line says.
-fn load(source: &Source, args: &RunArgs, overrides: &Overrides) -> Result<Settings, config::ConfigErrors> {
+fn load(source: &Source, overrides: &Overrides) -> Result<Settings, config::ConfigErrors> {
     let mut settings = config::load(source)?;
     overrides.apply(&mut settings);
     Ok(settings)
@@ -88,7 +88,7 @@ async fn serve(
     }
     loop {
         tokio::select! {
-            _ = hangup.recv() => reload(&daemon, source, args, overrides).await,
+            _ = hangup.recv() => reload(&daemon, source, overrides).await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             why = daemon.failed() => anyhow::bail!("{why}; this is a bug, please report it"),
@@ -100,8 +100,8 @@ async fn serve(
 }
 
 /// A bad file leaves the settings in force as they are, and says so.
-async fn reload(daemon: &Daemon, source: &Source, args: &RunArgs, overrides: &Overrides) {
-    match load(source, args, overrides) {
+async fn reload(daemon: &Daemon, source: &Source, overrides: &Overrides) {
+    match load(source, overrides) {
         Ok(settings) => {
             if let Err(error) = daemon.reload(settings).await {
                 error!(%error, "the new configuration could not be put in force");
