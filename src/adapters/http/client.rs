@@ -221,7 +221,7 @@ impl Events {
                     return Ok(Some(fact));
                 }
             }
-            if self.buffer.len() > EVENT_LINE_MAX {
+            if self.buffer.len().max(self.data.len()) > EVENT_LINE_MAX {
                 return Err(self.error(format!("an event is longer than {EVENT_LINE_MAX} bytes")));
             }
             match timeout(EVENTS_SILENCE, self.body.frame()).await {
