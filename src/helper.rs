@@ -135,12 +135,7 @@ async fn reset_failed_state(caller: &Caller, unit: &str) -> Result<(), zbus::Err
 }
 
 /// Signals the main process of the activation that was meant, and of no other.
-async fn drain(
-    caller: &Caller,
-    unit: &UnitName,
-    signal: i32,
-    invocation: InvocationId,
-) -> Result<Answer, zbus::Error> {
+async fn drain(caller: &Caller, unit: &UnitName, signal: i32, invocation: InvocationId) -> Result<Answer, zbus::Error> {
     let path = unit_path(unit.as_str());
     let reply = caller.call(Haste::Quick, &path, PROPERTIES, "Get", &(UNIT, "InvocationID")).await?;
     let body = reply.body();

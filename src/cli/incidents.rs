@@ -144,7 +144,8 @@ pub fn table(incidents: &[Incident], now: Wall, look: &Look) -> Vec<String> {
 
 fn tone(incident: &Incident) -> Tone {
     match incident.resolution {
-        None => Tone::of(incident.worst),
+        None if incident.worst.is_sick() => Tone::Bad,
+        None => Tone::Act,
         Some(Resolution::Recovered | Resolution::Systemd | Resolution::SelfCleared) => Tone::Good,
         Some(Resolution::Escalated) => Tone::Warn,
         Some(Resolution::Operator | Resolution::FalseAlarm) => Tone::Plain,

@@ -7,7 +7,8 @@ mod sentence;
 pub use sentence::{coarse, count, fine, sentence};
 
 use super::look::{Look, Tone, WIDTH_MIN, clean, columns, fit, pad, wrap};
-use crate::model::{Action, Fact, Health, Outcome, Resolution, What};
+use crate::model::fact::RestartCause;
+use crate::model::{Action, Fact, Outcome, Resolution, What};
 
 /// Columns of the worker in a story line; the sentence names the unit.
 const NAME_COLUMNS: usize = 16;
@@ -117,12 +118,15 @@ pub fn tone(what: &What) -> Tone {
 /// Whether the fact tells a reader something that no other line of the story says.
 fn is_news(what: &What) -> bool {
     match what {
-        // Conditions, incidents and attempts say the same with the reason.
-        What::HealthChanged { from, to, .. } => *to == Health::Unknown || *from == Health::Unknown && !to.serves(),
-        What::InstanceAppeared { health } => health.is_sick(),
-        What::IncidentOpened { condition, .. } => condition.is_none(),
+        // Conditions, attempts and the loss of the bus say the same with the reason.
+        What::HealthChanged { .. } | What::IncidentOpened { .. } | What::ConditionJoined { .. } => false,
         What::AvailabilityChanged { .. } | What::AttemptIntended { .. } => false,
-        What::Restarted { by, .. } => *by != crate::model::fact::RestartCause::Unitmedic,
+        // What needs an action ends with a verification.
+        What::ConditionCleared { condition, .. } => !condition.health().is_sick(),
+        What::IncidentClosed { resolution, attempts, .. } => *resolution != Resolution::Recovered || *attempts == 0,
+        What::WorkerHealthChanged { instances, .. } => *instances > 1,
+        What::InstanceAppeared { health } => health.is_sick(),
+        What::Restarted { by, .. } => *by != RestartCause::Unitmedic,
         _ => true,
     }
 }

@@ -139,6 +139,10 @@ impl Page<'_> {
 
     fn gates(&mut self, explanation: &Explanation) {
         let Some(action) = explanation.next_action else { return };
+        let last = explanation.incident.as_ref().and_then(Incident::last_attempt);
+        if last.is_some_and(Attempt::is_running) {
+            return;
+        }
         let refusals: Vec<&Refusal> = explanation.gates.iter().filter_map(|view| view.refusal.as_ref()).collect();
         let open = explanation.gates.len() - refusals.len();
         self.section(&format!("What stands between it and {action}"), |page| {

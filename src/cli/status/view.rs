@@ -176,13 +176,15 @@ fn add_instance(table: &mut Table, instance: &InstanceStatus, status: &Status, l
         Cell::right(memory),
         Cell::right(instance.up_since.map_or_else(|| none(look), |at| between(at, status.at.wall))),
     ]);
-    if instance.health != Health::Healthy || instance.incident.is_some() {
-        let incident = instance.incident.map(|id| format!("{id}: ")).unwrap_or_default();
+    let incident = instance.incident.map(|id| format!("{id}: ")).unwrap_or_default();
+    let sick = instance.health != Health::Healthy;
+    if sick {
         table.note(Cell::new(format!("{incident}{}", clean(&instance.because))));
     }
     if let Some(doing) = &instance.doing {
         let arrow = if look.unicode { "→" } else { "->" };
-        table.note(Cell::new(format!("{arrow} {}", clean(doing))).tone(Tone::Act));
+        let incident = if sick { "" } else { &incident };
+        table.note(Cell::new(format!("{arrow} {incident}{}", clean(doing))).tone(Tone::Act));
     }
 }
 

@@ -76,7 +76,7 @@ fn hints(explanation: &Explanation) -> Vec<String> {
     if holds(Condition::StartStuck) {
         hints.push("if its start is slow but sound, raise start_timeout for its worker".into());
     }
-    if !explanation.recent_failures.is_empty() {
+    if explanation.recent_failures.len() > 1 {
         hints.push(format!(
             "restarting does not mend the cause; its own words: journalctl -u {} -n 50",
             explanation.unit
@@ -87,7 +87,7 @@ fn hints(explanation: &Explanation) -> Vec<String> {
     }
     if by("systemd") > by("unitmedic") && by("systemd") > 0 {
         hints.push("most restarts are systemd's own (Restart= in its unit): RestartSec= slows them down".into());
-    } else if by("unitmedic") > by("systemd") {
+    } else if by("unitmedic") > 1 {
         hints.push("restart_cooldown and max_restart_attempts set how often unitmedic restarts it".into());
     }
     hints
