@@ -189,7 +189,41 @@ fn processes_of_this_test_have_memory() {
     assert_eq!(samples[1].tasks, None, "no file");
     let many: String = (0..513).map(|_| format!("{me}\n")).collect();
     tree.write("x.service", &[("cgroup.procs", &many)]);
+    assert!(sampler.sample(T0)[0].memory_bytes.is_some(), "nothing in it ran: the list is not read again");
+    tree.write("x.service", &[("cpu.stat", "usage_usec 8\n")]);
     assert_eq!(sampler.sample(T0)[0].memory_bytes, None, "more than we look at");
+}
+
+#[test]
+fn pressure_is_read_when_the_slice_stalled() {
+    let psi = |avg10: &str, total: u32| format!("some avg10={avg10} avg60=0.00 avg300=0.00 total={total}\n");
+    let tree = Tree::new();
+    let write = |cgroup: &str, avg10: &str, total: u32| {
+        tree.write(cgroup, &[("cpu.stat", "usage_usec 7\n"), ("memory.pressure", &psi(avg10, total))]);
+    };
+    let mut sampler = tree.sampler(100);
+    sampler.watch(unit("x.service"), "/a.slice/x.service").unwrap();
+    let mut now = T0;
+    let mut total = |what: &str, expected: u64| {
+        now = now + Duration::from_secs(1);
+        let told = sampler.sample(now)[0].memory_pressure.map(|pressure| pressure.total_usec);
+        assert_eq!(told, Some(expected), "{what}");
+    };
+    write("a.slice", "0.00", 100);
+    write("a.slice/x.service", "0.50", 40);
+    total("first", 40);
+    write("a.slice/x.service", "0.00", 41);
+    total("its average was not zero", 41);
+    write("a.slice/x.service", "0.00", 42);
+    total("the slice stands still", 41);
+    write("a.slice", "0.00", 101);
+    total("the slice stalled", 42);
+    fs::remove_file(tree.0.path().join("a.slice/memory.pressure")).unwrap();
+    write("a.slice/x.service", "0.00", 43);
+    total("what is open stays readable in this tree", 42);
+    sampler.watch(unit("x.service"), "/a.slice/./x.service").unwrap_err();
+    sampler.watch(unit("x.service"), "/a.slice/x.service").unwrap();
+    assert_eq!(sampler.sample(T0)[0].memory_pressure.map(|pressure| pressure.total_usec), Some(43));
 }
 
 /// A cgroup of the real tree, removed at the end.
