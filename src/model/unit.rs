@@ -240,6 +240,11 @@ impl UnitView {
         )
     }
 
+    /// The main process is there, or none is known of (a forking service without a PID file).
+    pub fn main_alive(&self) -> bool {
+        self.main_pid != 0 || self.exec_code == 0
+    }
+
     /// Being inactive is normal for it: a oneshot, or one that a timer, socket or path starts.
     pub fn runs_now_and_then(&self) -> bool {
         self.triggered || (self.service_type == ServiceType::Oneshot && !self.remain_after_exit)
