@@ -1,1 +1,168 @@
-//! The HTTP server: metrics, health and the API, on TCP and on the control socket.
+//! The HTTP server: metrics and health on TCP, and the same with the API on the control socket.
+//!
+//! Whoever can open the control socket may ask for deeds; TCP only ever reads. What is served comes through
+//! [`Port`], which the app implements. Nothing here decides anything, and nobody out there can make it hold
+//! memory or connections without a limit.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{broadcast, watch};
+
+use crate::model::fact::Fact;
+use crate::model::history::{Filter, Recovery, Story, Summary};
+use crate::model::incident::{Incident, IncidentId};
+use crate::model::name::WorkerName;
+use crate::model::request::{Ask, Reply, Target};
+use crate::model::status::{Explanation, Status};
+use crate::model::time::Wall;
+
+mod bind;
+pub mod client;
+mod connection;
+mod events;
+mod peer;
+pub mod problem;
+mod routes;
+mod scrape;
+#[cfg(test)]
+mod tests;
+
+use connection::Limits;
+
+pub use bind::{BindError, bind_control, bind_tcp};
+
+/// Connections at once. A scraper needs one; the rest is room for mistakes.
+pub const TCP_CONNECTIONS_MAX: usize = 256;
+/// Each command holds one while it runs, `--watch` and the live story for longer.
+pub const UNIX_CONNECTIONS_MAX: usize = 64;
+/// Bytes of request line and headers.
+pub const HEAD_BYTES_MAX: usize = 16 << 10;
+pub const HEADERS_MAX: usize = 64;
+/// Bytes of a request's body; the largest ask has a reason of a few sentences.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// From the first byte awaited to the end of the head; also ends idle connections.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the end of the head to the answer. Not for the event stream.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A peer that takes no byte for this long is dropped.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time that answers under way get when the daemon stops.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// A comment on an event stream without facts, so that both sides notice when the other is gone.
+pub const EVENTS_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What the server asks of the app. Calls may come at the same time; each answers within [`REQUEST_TIMEOUT`] or
+/// is given up.
+pub trait Port: Send + Sync + 'static {
+    /// The exposition in text format 0.0.4. Called on a blocking thread, never twice at once.
+    fn metrics(&self) -> Bytes;
+    /// `Err` with the reason while the daemon does not see its units.
+    fn ready(&self) -> Result<(), String>;
+    fn status(&self) -> impl Future<Output = Result<Status, PortError>> + Send;
+    fn explain(&self, target: Target) -> impl Future<Output = Result<Vec<Explanation>, PortError>> + Send;
+    fn incidents(&self, filter: Filter) -> impl Future<Output = Result<Vec<Incident>, PortError>> + Send;
+    fn story(&self, id: IncidentId) -> impl Future<Output = Result<Story, PortError>> + Send;
+    fn recoveries(&self, filter: Filter) -> impl Future<Output = Result<Vec<Recovery>, PortError>> + Send;
+    /// `since` absent: as far back as the history goes.
+    fn summary(
+        &self,
+        since: Option<Wall>,
+        worker: Option<WorkerName>,
+    ) -> impl Future<Output = Result<Summary, PortError>> + Send;
+    /// `who` is `alice (uid 1000, pid 4242)`, from the socket's credentials.
+    fn request(&self, who: String, ask: Ask) -> impl Future<Output = Result<Reply, PortError>> + Send;
+    /// Facts from now on. The channel's size is the most that a slow reader may lag behind.
+    fn events(&self) -> broadcast::Receiver<Arc<Fact>>;
+    /// A request was answered; for the daemon's own metrics.
+    fn answered(&self, endpoint: Endpoint, status: u16);
+}
+
+/// Why the app has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// The request names nothing that exists; the text says what does.
+    #[error("{0}")]
+    NotFound(String),
+    /// Too much at once; the same request may succeed in a moment.
+    #[error("the daemon is busy; try again in a moment")]
+    Busy,
+    /// Something that the answer needs is not there (the history, say).
+    #[error("{0}")]
+    Unavailable(String),
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// What a request was for; the label `endpoint` of `unitmedic_http_requests_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Endpoint {
+    Index,
+    Metrics,
+    Healthy,
+    Ready,
+    Api,
+    Events,
+    Other,
+}
+
+impl Endpoint {
+    pub const ALL: &'static [Endpoint] = &[
+        Endpoint::Index,
+        Endpoint::Metrics,
+        Endpoint::Healthy,
+        Endpoint::Ready,
+        Endpoint::Api,
+        Endpoint::Events,
+        Endpoint::Other,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Endpoint::Index => "index",
+            Endpoint::Metrics => "metrics",
+            Endpoint::Healthy => "healthy",
+            Endpoint::Ready => "ready",
+            Endpoint::Api => "api",
+            Endpoint::Events => "events",
+            Endpoint::Other => "other",
+        }
+    }
+
+    fn of(path: &str) -> Self {
+        match path {
+            "/" => Endpoint::Index,
+            "/metrics" => Endpoint::Metrics,
+            "/-/healthy" => Endpoint::Healthy,
+            "/-/ready" => Endpoint::Ready,
+            "/api/v1/events" => Endpoint::Events,
+            _ if path.starts_with("/api/v1/") => Endpoint::Api,
+            _ => Endpoint::Other,
+        }
+    }
+}
+
+/// Becomes `true`, or loses its sender, when the daemon stops.
+pub type Shutdown = watch::Receiver<bool>;
+
+/// Serves metrics and health until `shutdown`, then drains for at most [`DRAIN_TIMEOUT`].
+pub async fn serve_tcp<P: Port>(listener: TcpListener, port: Arc<P>, shutdown: Shutdown) {
+    let router = routes::public(port.clone());
+    connection::serve(listener, router, port, Limits::for_connections(TCP_CONNECTIONS_MAX), shutdown).await;
+}
+
+/// Serves everything until `shutdown`, then removes the socket and drains for at most [`DRAIN_TIMEOUT`].
+pub async fn serve_unix<P: Port>(listener: UnixListener, port: Arc<P>, shutdown: Shutdown) {
+    let router = routes::control(port.clone(), shutdown.clone());
+    connection::serve(listener, router, port, Limits::for_connections(UNIX_CONNECTIONS_MAX), shutdown).await;
+}
+
+/// Resolves when the daemon stops.
+async fn stopped(shutdown: &mut Shutdown) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}

@@ -8,24 +8,32 @@ use super::settings::Selector;
 /// Exact names, with the reason in words that complete "never touched: …".
 const EXACT: &[(&str, &str)] = &[
     ("unitmedic.service", "it is unitmedic itself"),
+    ("unitmedic-helper.service", "it is unitmedic itself"),
     ("init.scope", "it is systemd itself"),
     ("dbus.service", "it is the message bus, over which everything is done"),
     ("dbus-broker.service", "it is the message bus, over which everything is done"),
     ("messagebus.service", "it is the message bus, over which everything is done"),
     ("polkit.service", "it decides who may do what"),
     ("polkitd.service", "it decides who may do what"),
-    ("emergency.service", "it is the operator's last resort"),
-    ("rescue.service", "it is the operator's last resort"),
+    ("rescue.service", "it is a shell of last resort"),
+    ("emergency.service", "it is a shell of last resort"),
+    ("debug-shell.service", "it is a shell of last resort"),
+    ("console-getty.service", "operators log in through it"),
 ];
 
 /// Name prefixes. The bus names `dbus-org.freedesktop.…` are aliases of systemd's own services.
 const PREFIXES: &[(&str, &str)] = &[
     ("unitmedic@", "it is unitmedic itself"),
-    ("unitmedic-", "it is part of unitmedic"),
+    ("unitmedic-helper@", "it is unitmedic itself"),
     ("systemd-", "it is part of systemd"),
     ("dbus-org.freedesktop.", "it is an alias of a system service that others call over the bus"),
     ("user@", "it holds all sessions of a user"),
     ("user-runtime-dir@", "it holds the runtime directory of a user"),
+    ("getty@", "operators log in through it"),
+    ("serial-getty@", "operators log in through it"),
+    ("container-getty@", "operators log in through it"),
+    ("autovt@", "operators log in through it"),
+    ("initrd-", "it is a part of starting up"),
 ];
 
 /// Why the unit is never touched; `None` when it may be.
@@ -57,7 +65,6 @@ mod tests {
         for never in [
             "unitmedic.service",
             "unitmedic-helper@3.service",
-            "emergency.service",
             "dbus.service",
             "dbus-broker.service",
             "dbus-org.freedesktop.login1.service",
@@ -69,7 +76,7 @@ mod tests {
         ] {
             assert!(never_touch(never).is_some(), "{never}");
         }
-        for allowed in ["mail.service", "dbus-exporter.service", "user-sync@1.service"] {
+        for allowed in ["mail.service", "unitmedic-demo@1.service", "dbus-exporter.service", "user-sync@1.service"] {
             assert_eq!(never_touch(allowed), None, "{allowed}");
         }
     }

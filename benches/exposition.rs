@@ -1,0 +1,214 @@
+//! Making an exposition of 200,000 series, side by side with gather and encode of the `prometheus` crate; and a whole
+//! scrape of 1,000 units over TCP.
+
+use std::hint::black_box;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hyper::body::Bytes;
+use prometheus::{Encoder, GaugeVec, IntGaugeVec, Opts, Registry, TextEncoder};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{broadcast, watch};
+use unitmedic::adapters::http::{Endpoint, Port, PortError, bind_tcp, serve_tcp};
+use unitmedic::model::condition::Health;
+use unitmedic::model::fact::{Cause, Fact, ResyncReason, What};
+use unitmedic::model::history::{Filter, Recovery, Story, Summary};
+use unitmedic::model::incident::{Incident, IncidentId};
+use unitmedic::model::name::{UnitName, WorkerName};
+use unitmedic::model::request::{Ask, Reply, Target};
+use unitmedic::model::settings::{Selector, Settings, WorkerSettings};
+use unitmedic::model::status::{Explanation, Status};
+use unitmedic::model::time::{Mono, Now, Wall};
+use unitmedic::model::unit::{ActiveState, LoadState};
+use unitmedic::model::usage::{Pressure, Usage};
+use unitmedic::views::metrics::{Board, Build, Instance, Own, Process};
+
+const SERIES: usize = 200_000;
+const ROUNDS: usize = 41;
+
+fn main() {
+    let now = Now { mono: Mono(100_000_000), wall: Wall(1_700_000_000_000_000) };
+    let per_unit = (count(&board(1100, now), now) - count(&board(100, now), now)) / 1000;
+    let units = SERIES / per_unit;
+    let big = board(units, now);
+    let series = count(&big, now);
+
+    let ours = median(|| big.lock().unwrap().render(now, &Process::default()).len());
+    let registry = peer(series, per_unit);
+    let theirs = median(|| {
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&registry.gather(), &mut out).expect("a Vec takes everything");
+        out.len()
+    });
+    println!(
+        "{series} series: ours {:.2} ms, prometheus crate gather+encode {:.1} ms, ratio {:.0}",
+        ms(ours),
+        ms(theirs),
+        theirs.as_secs_f64() / ours.as_secs_f64()
+    );
+
+    let thousand = board(1000, now);
+    let lines = count(&thousand, now);
+    let render = median(|| thousand.lock().unwrap().render(now, &Process::read()).len());
+    println!(
+        "1000 units, {lines} series: render {:.2} ms, whole scrape over TCP {:.2} ms",
+        ms(render),
+        ms(scrape(thousand, now))
+    );
+}
+
+fn median(mut work: impl FnMut() -> usize) -> Duration {
+    let mut times: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let begun = Instant::now();
+            black_box(work());
+            begun.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[ROUNDS / 2]
+}
+
+fn ms(span: Duration) -> f64 {
+    span.as_secs_f64() * 1e3
+}
+
+fn count(board: &Mutex<Board>, now: Now) -> usize {
+    let text = board.lock().unwrap().render(now, &Process::default());
+    text.lines().filter(|line| !line.starts_with('#')).count()
+}
+
+/// Ten workers and so many instances, every reading there.
+fn board(units: usize, now: Now) -> Mutex<Board> {
+    let mut settings = Settings::empty();
+    let workers: Vec<WorkerName> = (0..10).map(|n| WorkerName::new(&format!("worker-{n}")).unwrap()).collect();
+    for worker in &workers {
+        let one = WorkerSettings::new(worker.clone(), Selector::Template(worker.to_string()));
+        settings.workers.insert(worker.clone(), one);
+    }
+    let mut board = Board::new(Build::default(), Own::new(), &settings);
+    let what = What::Resynced { reason: ResyncReason::Connected, units };
+    board.apply(&Fact { seq: 0, at: now, cause: Cause::Start, worker: None, unit: None, incident: None, what });
+    for n in 0..units {
+        let worker = &workers[n % workers.len()];
+        let unit = UnitName::new(&format!("{worker}@{n}.service")).unwrap();
+        let up_since = Some(Wall(1_690_000_000_000_000 + n as i64 * 1_234_567));
+        let (health, load, active) = (Health::Healthy, LoadState::Loaded, ActiveState::Active);
+        board.unit(worker, &unit, Instance { health, load, active, up_since });
+        board.usage(&[usage(unit, now.mono, n as u64)]);
+    }
+    Mutex::new(board)
+}
+
+fn usage(unit: UnitName, at: Mono, n: u64) -> Usage {
+    let pressure = Some(Pressure { avg10: 0.0, total_usec: n * 77_777 });
+    Usage {
+        cpu_usec: Some(n * 123_457),
+        memory_bytes: Some((n + 1) << 20),
+        memory_inactive_file_bytes: Some(n << 12),
+        memory_max_bytes: Some(2 << 30),
+        tasks: Some(n % 17),
+        io_read_bytes: Some(n * 4096),
+        io_written_bytes: Some(n * 8192),
+        cpu_pressure: pressure,
+        memory_pressure: pressure,
+        io_pressure: pressure,
+        oom_kills: Some(0),
+        ..Usage::gap(unit, at)
+    }
+}
+
+/// The same number of series of the same kind: for each unit six of health, eight of state, the rest one by one.
+fn peer(series: usize, per_unit: usize) -> Registry {
+    let registry = Registry::new();
+    let vec = |name: &str, labels: &[&str]| {
+        let vec =
+            IntGaugeVec::new(Opts::new(name, "Help text of an ordinary length for this family."), labels).unwrap();
+        registry.register(Box::new(vec.clone())).unwrap();
+        vec
+    };
+    let health = vec("unitmedic_unit_health", &["worker", "unit", "health"]);
+    let state = vec("unitmedic_unit_active_state", &["worker", "unit", "state"]);
+    let singles: Vec<IntGaugeVec> =
+        (0..per_unit - 15).map(|n| vec(&format!("unitmedic_unit_reading_{n}_bytes"), &["worker", "unit"])).collect();
+    let cpu = GaugeVec::new(Opts::new("unitmedic_unit_cpu_seconds", "Help."), &["worker", "unit"]).unwrap();
+    registry.register(Box::new(cpu.clone())).unwrap();
+    for n in 0..series / per_unit {
+        let (worker, unit) = (format!("worker-{}", n % 10), format!("worker-{}@{n}.service", n % 10));
+        for each in Health::ALL {
+            health.with_label_values(&[&worker, &unit, each.as_str()]).set(i64::from(*each == Health::Healthy));
+        }
+        for each in &ActiveState::ALL[..8] {
+            state.with_label_values(&[&worker, &unit, each.as_str()]).set(i64::from(*each == ActiveState::Active));
+        }
+        singles.iter().for_each(|vec| vec.with_label_values(&[&worker, &unit]).set(n as i64 * 4096));
+        cpu.with_label_values(&[&worker, &unit]).set(n as f64 * 0.123457);
+    }
+    registry
+}
+
+/// From connect to the last byte.
+fn scrape(board: Mutex<Board>, now: Now) -> Duration {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stop, shutdown) = watch::channel(false);
+        tokio::spawn(serve_tcp(listener, Arc::new(Scraped { board, now }), shutdown));
+        let mut times = Vec::new();
+        for _ in 0..ROUNDS {
+            let begun = Instant::now();
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 200"));
+            times.push(begun.elapsed());
+        }
+        times.sort();
+        times[ROUNDS / 2]
+    })
+}
+
+/// An app that has nothing but metrics.
+struct Scraped {
+    board: Mutex<Board>,
+    now: Now,
+}
+
+const NOTHING: PortError = PortError::Busy;
+
+impl Port for Scraped {
+    fn metrics(&self) -> Bytes {
+        self.board.lock().unwrap().render(self.now, &Process::read()).into()
+    }
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+    async fn status(&self) -> Result<Status, PortError> {
+        Err(NOTHING)
+    }
+    async fn explain(&self, _: Target) -> Result<Vec<Explanation>, PortError> {
+        Err(NOTHING)
+    }
+    async fn incidents(&self, _: Filter) -> Result<Vec<Incident>, PortError> {
+        Err(NOTHING)
+    }
+    async fn story(&self, _: IncidentId) -> Result<Story, PortError> {
+        Err(NOTHING)
+    }
+    async fn recoveries(&self, _: Filter) -> Result<Vec<Recovery>, PortError> {
+        Err(NOTHING)
+    }
+    async fn summary(&self, _: Option<Wall>, _: Option<WorkerName>) -> Result<Summary, PortError> {
+        Err(NOTHING)
+    }
+    async fn request(&self, _: String, _: Ask) -> Result<Reply, PortError> {
+        Err(NOTHING)
+    }
+    fn events(&self) -> broadcast::Receiver<Arc<Fact>> {
+        broadcast::channel(1).1
+    }
+    fn answered(&self, _: Endpoint, _: u16) {}
+}

@@ -1,0 +1,256 @@
+//! Accepting connections, their limits, and the orderly end.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::peer::Peer;
+use super::problem::Problem;
+use super::{
+    DRAIN_TIMEOUT, Endpoint, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, Port, REQUEST_TIMEOUT, Shutdown,
+    WRITE_STALL_TIMEOUT, stopped,
+};
+
+/// Pause after a failed accept, mostly because descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a listener allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub connections: usize,
+    pub head_timeout: Duration,
+    pub request_timeout: Duration,
+    pub drain_timeout: Duration,
+}
+
+impl Limits {
+    pub fn for_connections(connections: usize) -> Self {
+        Self { connections, head_timeout: HEAD_TIMEOUT, request_timeout: REQUEST_TIMEOUT, drain_timeout: DRAIN_TIMEOUT }
+    }
+}
+
+/// What the accept loop needs of a listener.
+pub trait Listener: Send {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<Peer>)>> + Send;
+    /// File to remove at the end.
+    fn file(&self) -> Option<PathBuf>;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+    async fn accept(&self) -> io::Result<(TcpStream, Option<Peer>)> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        stream.set_nodelay(true)?;
+        Ok((stream, None))
+    }
+    fn file(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = UnixStream;
+    async fn accept(&self) -> io::Result<(UnixStream, Option<Peer>)> {
+        let (stream, _) = UnixListener::accept(self).await?;
+        let credentials = stream.peer_cred()?;
+        Ok((stream, Some(Peer { uid: credentials.uid(), pid: credentials.pid() })))
+    }
+    fn file(&self) -> Option<PathBuf> {
+        self.local_addr().ok()?.as_pathname().map(PathBuf::from)
+    }
+}
+
+/// Accepts up to `limits.connections` at a time until `shutdown`; further ones wait in the kernel's queue.
+pub async fn serve<L: Listener, P: Port>(
+    listener: L,
+    router: Router,
+    port: Arc<P>,
+    limits: Limits,
+    mut shutdown: Shutdown,
+) {
+    let room = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stopped(&mut shutdown) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &room) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => {
+                let connection = connection(stream, peer, router.clone(), port.clone(), limits, shutdown.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::select! { () = stopped(&mut shutdown) => break, () = sleep(ACCEPT_PAUSE) => {} }
+            }
+        }
+    }
+    // The file goes first: a successor must not find it without a listener and have its own removed by us.
+    if let Some(Err(error)) = listener.file().map(std::fs::remove_file) {
+        tracing::debug!(%error, "the control socket was gone already");
+    }
+    drop(listener);
+    let drained = timeout(limits.drain_timeout, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::info!(connections = connections.len(), "connections cut off at shutdown");
+    }
+}
+
+async fn accept<L: Listener>(
+    listener: &L,
+    room: &Arc<Semaphore>,
+) -> io::Result<(L::Stream, Option<Peer>, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+async fn connection<S, P>(
+    stream: S,
+    peer: Option<Peer>,
+    router: Router,
+    port: Arc<P>,
+    limits: Limits,
+    mut shutdown: Shutdown,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    P: Port,
+{
+    let routes = TowerToHyperService::new(router);
+    let service =
+        service_fn(move |request| answer(request, peer, routes.clone(), port.clone(), limits.request_timeout));
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head_timeout)
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
+            .serve_connection(TokioIo::new(Guarded::new(stream, WRITE_STALL_TIMEOUT)), service)
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+}
+
+async fn answer<P: Port>(
+    mut request: Request<Incoming>,
+    peer: Option<Peer>,
+    routes: TowerToHyperService<Router>,
+    port: Arc<P>,
+    limit: Duration,
+) -> Result<Response, Infallible> {
+    let endpoint = Endpoint::of(request.uri().path());
+    if let Some(peer) = peer {
+        request.extensions_mut().insert(peer);
+    }
+    let call = hyper::service::Service::call(&routes, request.map(Body::new));
+    let response = match timeout(limit, call).await {
+        Ok(answered) => answered.unwrap_or_else(|never| match never {}),
+        Err(_) => {
+            let detail =
+                format!("no answer within {limit:?}; the daemon is overloaded, or the request's body never came");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+        }
+    };
+    port.answered(endpoint, response.status().as_u16());
+    Ok(response)
+}
+
+/// A stream whose peer must take what we write: a reader that stalls is cut off instead of held.
+struct Guarded<S> {
+    inner: S,
+    limit: Duration,
+    /// Runs while a write waits.
+    stall: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S: Unpin> Guarded<S> {
+    fn new(inner: S, limit: Duration) -> Self {
+        Self { inner, limit, stall: None }
+    }
+
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stall = None;
+            return written;
+        }
+        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.limit)));
+        stall.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer reads nothing")))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.watch(cx, written)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.watch(cx, written)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn a_reader_that_stalls_is_cut_off() {
+        let (ours, _theirs) = tokio::io::duplex(64);
+        let mut guarded = Guarded::new(ours, Duration::from_millis(5));
+        let error = guarded.write_all(&[0; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,35 @@
+//! An error as `application/problem+json` (RFC 9457), the same shape for server and client.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// `type` is always `about:blank`: the status says what class of problem it is, `detail` what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    #[serde(rename = "type", default = "blank")]
+    pub kind: Cow<'static, str>,
+    #[serde(default)]
+    pub title: Cow<'static, str>,
+    #[serde(default)]
+    pub status: u16,
+    #[serde(default)]
+    pub detail: String,
+}
+
+fn blank() -> Cow<'static, str> {
+    "about:blank".into()
+}
+
+impl Problem {
+    pub fn new(status: hyper::StatusCode, detail: impl Into<String>) -> Self {
+        Self {
+            kind: blank(),
+            title: status.canonical_reason().unwrap_or("Error").into(),
+            status: status.as_u16(),
+            detail: detail.into(),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What is served where, and how answers and errors look.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use hyper::{StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+
+use super::peer::Peer;
+use super::problem::{PROBLEM_JSON, Problem};
+use super::scrape::Scrapes;
+use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, events};
+use crate::model::history::Filter;
+use crate::model::incident::IncidentId;
+use crate::model::name::{UnitName, WorkerName};
+use crate::model::request::{Ask, Target};
+use crate::model::time::Wall;
+
+const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+const INDEX: &str = "<!doctype html>
+<html lang=\"en\">
+<head><meta charset=\"utf-8\"><title>unitmedic</title></head>
+<body>
+<h1>unitmedic</h1>
+<p>Keeps the workers of this host alive and well.</p>
+<ul>
+<li><a href=\"/metrics\">/metrics</a>: for Prometheus</li>
+<li><a href=\"/-/healthy\">/-/healthy</a>: the process answers</li>
+<li><a href=\"/-/ready\">/-/ready</a>: it sees its units; if not, why</li>
+</ul>
+<p>On the host: <code>unitmedic status</code>, <code>unitmedic incidents</code>, <code>unitmedic explain UNIT</code>.</p>
+</body>
+</html>
+";
+
+/// Reads only: what TCP serves.
+pub fn public<P: Port>(port: Arc<P>) -> Router {
+    finish(pages(port))
+}
+
+/// Everything, for those who may open the control socket.
+pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
+    let api = Router::new()
+        .route("/status", get(status::<P>))
+        .route("/explain", get(explain::<P>))
+        .route("/incidents", get(incidents::<P>))
+        .route("/incidents/{id}", get(story::<P>))
+        .route("/history", get(history::<P>))
+        .route("/history/summary", get(summary::<P>))
+        .route("/requests", post(request::<P>))
+        .route(
+            "/events",
+            get(move |State(port): State<Arc<P>>| async move { events::respond(port.events(), shutdown) }),
+        )
+        .with_state(port.clone());
+    finish(pages(port).nest("/api/v1", api))
+}
+
+fn pages<P: Port>(port: Arc<P>) -> Router {
+    Router::new()
+        .route("/", get(index))
+        .route("/metrics", get(metrics::<P>))
+        .route("/-/healthy", get(healthy))
+        .route("/-/ready", get(ready::<P>))
+        .layer(Extension(Arc::new(Scrapes::default())))
+        .with_state(port)
+}
+
+fn finish(router: Router) -> Router {
+    router
+        .fallback(|uri: Uri| async move {
+            let detail = format!("there is nothing at {}; see / for what there is", uri.path());
+            Problem::new(StatusCode::NOT_FOUND, detail)
+        })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the header Allow names the methods that this path takes")
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+}
+
+async fn index() -> impl IntoResponse {
+    ([(CONTENT_SECURITY_POLICY, "default-src 'none'"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(INDEX))
+}
+
+async fn metrics<P: Port>(State(port): State<Arc<P>>, Extension(scrapes): Extension<Arc<Scrapes>>) -> Response {
+    match scrapes.get(move || port.metrics()).await {
+        Some(text) => ([(CONTENT_TYPE, TEXT_0_0_4)], text).into_response(),
+        None => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "making the exposition failed; see the journal")
+            .into_response(),
+    }
+}
+
+async fn healthy() -> impl IntoResponse {
+    ([(CONTENT_TYPE, PLAIN), (CACHE_CONTROL, "no-store")], "healthy\n")
+}
+
+async fn ready<P: Port>(State(port): State<Arc<P>>) -> impl IntoResponse {
+    let (code, text) = match port.ready() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+    };
+    (code, [(CONTENT_TYPE, PLAIN), (CACHE_CONTROL, "no-store")], text)
+}
+
+async fn status<P: Port>(State(port): State<Arc<P>>) -> Response {
+    answer(port.status().await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExplainQuery {
+    worker: Option<WorkerName>,
+    unit: Option<UnitName>,
+}
+
+async fn explain<P: Port>(
+    State(port): State<Arc<P>>,
+    query: Result<Query<ExplainQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    let target = match (query.worker, query.unit) {
+        (Some(worker), None) => Target::Worker(worker),
+        (None, Some(unit)) => Target::Unit(unit),
+        _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "name one of worker= and unit=")),
+    };
+    Ok(answer(port.explain(target).await))
+}
+
+async fn incidents<P: Port>(
+    State(port): State<Arc<P>>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Response, Problem> {
+    Ok(answer(port.incidents(filter?.0).await))
+}
+
+async fn story<P: Port>(State(port): State<Arc<P>>, id: Result<Path<u64>, PathRejection>) -> Result<Response, Problem> {
+    Ok(answer(port.story(IncidentId(id?.0)).await))
+}
+
+async fn history<P: Port>(
+    State(port): State<Arc<P>>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Response, Problem> {
+    Ok(answer(port.recoveries(filter?.0).await))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SummaryQuery {
+    since: Option<Wall>,
+    worker: Option<WorkerName>,
+}
+
+async fn summary<P: Port>(
+    State(port): State<Arc<P>>,
+    query: Result<Query<SummaryQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    Ok(answer(port.summary(query.since, query.worker).await))
+}
+
+/// A peer without credentials asks for nothing: only the control socket has them.
+async fn request<P: Port>(
+    State(port): State<Arc<P>>,
+    peer: Option<Extension<Peer>>,
+    ask: Result<Json<Ask>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Some(Extension(peer)) = peer else {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "requests are taken on the control socket alone"));
+    };
+    let Json(ask) = ask?;
+    Ok(answer(port.request(peer.who(), ask).await))
+}
+
+fn answer<T: Serialize>(result: Result<T, PortError>) -> Response {
+    match result {
+        Ok(value) => ([(CACHE_CONTROL, "no-store")], Json(value)).into_response(),
+        Err(error) => {
+            let code = match &error {
+                PortError::NotFound(_) => StatusCode::NOT_FOUND,
+                PortError::Invalid(_) => StatusCode::BAD_REQUEST,
+                PortError::Busy | PortError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            let problem = Problem::new(code, error.to_string()).into_response();
+            match error {
+                PortError::Busy => ([(RETRY_AFTER, "1")], problem).into_response(),
+                _ => problem,
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let code = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (code, Json(self)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(PROBLEM_JSON));
+        response
+    }
+}
+
+macro_rules! problem_from {
+    ($($rejection:ty),+) => {$(
+        impl From<$rejection> for Problem {
+            fn from(rejection: $rejection) -> Self {
+                Problem::new(rejection.status(), rejection.body_text())
+            }
+        }
+    )+};
+}
+problem_from!(JsonRejection, PathRejection, QueryRejection);

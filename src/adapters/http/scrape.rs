@@ -1,0 +1,123 @@
+//! One exposition at a time: those who ask while one is being made share the next one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use hyper::body::Bytes;
+use tokio::sync::Mutex;
+
+/// An answer is never older than the question, so nothing stale is served.
+#[derive(Default)]
+pub struct Scrapes {
+    /// The last exposition and when making it began; kept only while somebody waits.
+    last: Arc<Mutex<Option<(Instant, Bytes)>>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Scrapes {
+    /// `render` runs on a blocking thread, which holds the lock: a scraper that hangs up does not make room for a
+    /// second one. `None` if it panicked.
+    pub async fn get(&self, render: impl FnOnce() -> Bytes + Send + 'static) -> Option<Bytes> {
+        let asked = Instant::now();
+        let waiting = Waiting::new(&self.waiting);
+        let mut last = self.last.clone().lock_owned().await;
+        drop(waiting);
+        let shared = last.as_ref().filter(|(begun, _)| *begun >= asked).map(|(_, text)| text.clone());
+        if let Some(text) = shared {
+            if self.waiting.load(Ordering::Acquire) == 0 {
+                *last = None;
+            }
+            return Some(text);
+        }
+        let waiting = self.waiting.clone();
+        let make = move || {
+            let begun = Instant::now();
+            let text = render();
+            let wanted = waiting.load(Ordering::Acquire) > 0;
+            *last = wanted.then(|| (begun, text.clone()));
+            text
+        };
+        tokio::task::spawn_blocking(make).await.ok()
+    }
+}
+
+/// Counts a waiter, also one that gives up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::sync::oneshot;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    /// Begins an exposition that ends when the returned sender says so.
+    async fn begin(scrapes: &Arc<Scrapes>, text: &'static str) -> (JoinHandle<Option<Bytes>>, mpsc::Sender<()>) {
+        let (release, held) = mpsc::channel::<()>();
+        let (begun, has_begun) = oneshot::channel();
+        let render = move || {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+            Bytes::from_static(text.as_bytes())
+        };
+        let scrapes = scrapes.clone();
+        let scraper = tokio::spawn(async move { scrapes.get(render).await });
+        has_begun.await.unwrap();
+        (scraper, release)
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_share_one_exposition() {
+        let scrapes = Arc::new(Scrapes::default());
+        let (first, release) = begin(&scrapes, "first").await;
+        let made = Arc::new(AtomicUsize::new(0));
+        let others: Vec<_> = (0..20)
+            .map(|_| {
+                let (scrapes, made) = (scrapes.clone(), made.clone());
+                let render = move || {
+                    made.fetch_add(1, Ordering::SeqCst);
+                    Bytes::from_static(b"later")
+                };
+                tokio::spawn(async move { scrapes.get(render).await })
+            })
+            .collect();
+        while scrapes.waiting.load(Ordering::SeqCst) < 20 {
+            tokio::task::yield_now().await;
+        }
+        release.send(()).unwrap();
+
+        assert_eq!(first.await.unwrap().unwrap(), "first");
+        for other in others {
+            assert_eq!(other.await.unwrap().unwrap(), "later", "nobody gets what was begun before it asked");
+        }
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+        assert!(scrapes.last.lock().await.is_none(), "nothing is kept when nobody waits");
+    }
+
+    #[tokio::test]
+    async fn a_scraper_that_hangs_up_frees_nothing() {
+        let scrapes = Arc::new(Scrapes::default());
+        let (first, release) = begin(&scrapes, "first").await;
+        first.abort();
+        assert!(first.await.is_err());
+        assert!(scrapes.last.try_lock().is_err(), "still being made");
+        release.send(()).unwrap();
+        assert_eq!(scrapes.get(|| Bytes::from_static(b"next")).await.unwrap(), "next");
+    }
+}

@@ -1,0 +1,219 @@
+//! Every metric of unitmedic, once: name, type, unit, labels, help.
+//!
+//! Labels take values from closed sets or from the configuration, never from the outside.
+
+use std::fmt::Write as _;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric family.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// `seconds`, `bytes`, `ratio` (0 to 1), `bool` (0 or 1), `timestamp` (seconds since 1970-01-01 UTC), `count`.
+    pub unit: &'static str,
+    /// In the order in which they are written; `le` of histograms is not among them.
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+macro_rules! catalog {
+    ($($id:ident = $kind:ident $name:literal $unit:literal [$($label:literal),*] $help:literal;)+) => {
+        $(pub const $id: Metric = Metric {
+            name: $name, kind: Kind::$kind, unit: $unit, labels: &[$($label),*], help: $help,
+        };)+
+        /// In the order of the exposition.
+        pub const ALL: &[&Metric] = &[$(&$id),+];
+    };
+}
+
+catalog! {
+    UP = Gauge "unitmedic_up" "bool" []
+        "Whether unitmedic sees its units: 0 while the bus is lost, and then no unit or health has a series.";
+    READY = Gauge "unitmedic_ready" "bool" []
+        "Whether unitmedic sees, decides and acts; /-/ready says why not.";
+    BUILD_INFO = Gauge "unitmedic_build_info" "count" ["version", "revision", "systemd"]
+        "Always 1; the labels name the versions of unitmedic and systemd.";
+    DRY_RUN = Gauge "unitmedic_dry_run" "bool" []
+        "Whether unitmedic decides and tells but does nothing.";
+    HELD = Gauge "unitmedic_held" "bool" []
+        "Whether the hold file is there, which stops every act.";
+    WATCH_ONLY = Gauge "unitmedic_watch_only" "bool" []
+        "Whether unitmedic only watches because it crashed again and again.";
+    STORM = Gauge "unitmedic_storm" "bool" []
+        "Whether so many instances are sick at once that a shared cause is assumed and restarts wait.";
+
+    WORKER_HEALTH = Gauge "unitmedic_worker_health" "bool" ["worker", "health"]
+        "1 for the present health of the worker, 0 for the others.";
+    WORKER_INSTANCES = Gauge "unitmedic_worker_instances" "count" ["worker", "state"]
+        "Instances of the worker: configured min and max, desired, running, healthy.";
+    PAUSED = Gauge "unitmedic_paused" "bool" ["worker"]
+        "Whether an operator has paused the worker (maintenance).";
+
+    UNIT_HEALTH = Gauge "unitmedic_unit_health" "bool" ["worker", "unit", "health"]
+        "1 for the present health of the unit, 0 for the others.";
+    UNIT_ACTIVE_STATE = Gauge "unitmedic_unit_active_state" "bool" ["worker", "unit", "state"]
+        "1 for the ActiveState that systemd gives the unit, 0 for the others.";
+    UNIT_FOUND = Gauge "unitmedic_unit_found" "bool" ["worker", "unit"]
+        "Whether systemd has the unit loaded and valid: 0 for not-found, masked and broken ones.";
+    UNIT_START_TIME = Gauge "unitmedic_unit_start_time_seconds" "timestamp" ["worker", "unit"]
+        "When the unit became active, in seconds since 1970-01-01 UTC; absent while it is not.";
+    UNIT_RESTARTS = Counter "unitmedic_unit_restarts_total" "count" ["worker", "unit", "cause"]
+        "Starts and restarts of the unit seen by this daemon, by who did it; systemd's NRestarts starts anew, this does not.";
+    UNIT_CPU = Counter "unitmedic_unit_cpu_seconds_total" "seconds" ["worker", "unit"]
+        "CPU time of the unit since its cgroup began.";
+    UNIT_MEMORY = Gauge "unitmedic_unit_memory_bytes" "bytes" ["worker", "unit"]
+        "Memory charged to the unit, page cache included; without a memory controller, the resident memory of its processes.";
+    UNIT_MEMORY_CACHE = Gauge "unitmedic_unit_memory_inactive_file_bytes" "bytes" ["worker", "unit"]
+        "Part of the memory that is page cache and can go at once; memory_high judges the memory less this.";
+    UNIT_MEMORY_LIMIT = Gauge "unitmedic_unit_memory_limit_bytes" "bytes" ["worker", "unit"]
+        "Lowest memory.max on the path of the unit's cgroup; absent where there is no limit.";
+    UNIT_TASKS = Gauge "unitmedic_unit_tasks" "count" ["worker", "unit"]
+        "Processes and threads of the unit.";
+    UNIT_IO_READ = Counter "unitmedic_unit_io_read_bytes_total" "bytes" ["worker", "unit"]
+        "Bytes that the unit read from block devices since its cgroup began.";
+    UNIT_IO_WRITTEN = Counter "unitmedic_unit_io_written_bytes_total" "bytes" ["worker", "unit"]
+        "Bytes that the unit wrote to block devices since its cgroup began.";
+    UNIT_PRESSURE = Counter "unitmedic_unit_pressure_waiting_seconds_total" "seconds" ["worker", "unit", "resource"]
+        "Time in which at least one task of the unit waited for the resource (PSI some) since its cgroup began.";
+    UNIT_OOM_KILLS = Counter "unitmedic_unit_oom_kills_total" "count" ["worker", "unit"]
+        "Processes of the unit that the kernel killed for memory since its cgroup began.";
+    SERIES_DROPPED = Gauge "unitmedic_series_dropped" "count" []
+        "Units that have no series because there are more of them than the exposition's limit.";
+
+    INCIDENTS = Counter "unitmedic_incidents_total" "count" ["worker", "condition"]
+        "Incidents opened, by the condition that opened them; requested means that an operator asked for a recovery.";
+    INCIDENTS_OPEN = Gauge "unitmedic_incidents_open" "count" ["worker", "health"]
+        "Incidents open now, by the worst health that their conditions imply; healthy means that an operator asked.";
+    INCIDENTS_CLOSED = Counter "unitmedic_incidents_closed_total" "count" ["worker", "resolution"]
+        "Incidents closed, by how they ended.";
+    ATTEMPTS = Counter "unitmedic_recovery_attempts_total" "count" ["worker", "action"]
+        "Actions carried out for incidents; escalate counts how often an operator was called.";
+    RECOVERIES = Counter "unitmedic_recoveries_total" "count" ["worker", "condition", "action", "outcome"]
+        "Recoveries that ended, by outcome; only succeeded and failed enter a success ratio.";
+    SUPPRESSED = Counter "unitmedic_recovery_suppressed_total" "count" ["worker", "reason"]
+        "Times that a gate began to hold back an action, by gate.";
+    RECOVERY_DURATION = Histogram "unitmedic_recovery_duration_seconds" "seconds" ["worker", "action"]
+        "Time from the failure to the first observation of the healthy stretch that proved the recovery.";
+    DETECTION_DELAY = Histogram "unitmedic_detection_delay_seconds" "seconds" ["condition"]
+        "Time from the failure, by systemd's timestamp, to unitmedic's seeing it.";
+    AVAILABLE = Counter "unitmedic_available_seconds_total" "seconds" ["worker"]
+        "Time in which the worker had at least min_instances serving.";
+    OBSERVED = Counter "unitmedic_observed_seconds_total" "seconds" ["worker"]
+        "Time in which the worker was seen and its time counted: not paused, not stopped, not unknown.";
+
+    SUCCESS_RATIO = Gauge "unitmedic_recovery_success_ratio" "ratio" ["worker"]
+        "Succeeded recoveries of the last 30 days over those that succeeded or failed, from the history.";
+    MTTR = Gauge "unitmedic_mttr_seconds" "seconds" ["worker"]
+        "Mean time to recover of the succeeded recoveries of the last 30 days, from the history.";
+    AVAILABILITY_RATIO = Gauge "unitmedic_availability_ratio" "ratio" ["worker"]
+        "Available time over observed time of the last 30 days, from the history.";
+    FALSE_ALARM_RATIO = Gauge "unitmedic_false_alarm_ratio" "ratio" ["worker"]
+        "False alarms among the incidents of the last 30 days, from the history.";
+
+    DBUS_CONNECTED = Gauge "unitmedic_dbus_connected" "bool" []
+        "Whether the connection to systemd's bus is up and a snapshot has been taken over it.";
+    DBUS_CALLS = Counter "unitmedic_dbus_calls_total" "count" []
+        "Method calls sent over D-Bus.";
+    DBUS_SIGNALS = Counter "unitmedic_dbus_signals_total" "count" []
+        "Signals received over D-Bus.";
+    RESYNCS = Counter "unitmedic_resyncs_total" "count" ["reason"]
+        "Times that all units were looked at anew, by reason.";
+    LAST_RESYNC = Gauge "unitmedic_last_resync_timestamp_seconds" "timestamp" []
+        "When all units were last looked at, in seconds since 1970-01-01 UTC.";
+    LOOP_TURN = Histogram "unitmedic_loop_turn_seconds" "seconds" []
+        "Duration of one turn of the event loop, waiting not included.";
+    INPUTS_DROPPED = Counter "unitmedic_inputs_dropped_total" "count" ["queue"]
+        "Inputs lost because a bounded queue was full, by queue; lost signals are made good by a resync.";
+    STORE_ERRORS = Counter "unitmedic_store_errors_total" "count" []
+        "Writes to the history that failed; protection goes on, the history has a hole.";
+    STORE_LAST_WRITE = Gauge "unitmedic_store_last_write_timestamp_seconds" "timestamp" []
+        "When the history was last written, in seconds since 1970-01-01 UTC.";
+    HTTP_REQUESTS = Counter "unitmedic_http_requests_total" "count" ["endpoint", "code"]
+        "HTTP requests answered, on TCP and on the control socket.";
+
+    PROCESS_CPU = Counter "process_cpu_seconds_total" "seconds" []
+        "CPU time of unitmedic itself.";
+    PROCESS_RESIDENT = Gauge "process_resident_memory_bytes" "bytes" []
+        "Resident memory of unitmedic itself.";
+    PROCESS_START = Gauge "process_start_time_seconds" "timestamp" []
+        "When unitmedic started, in seconds since 1970-01-01 UTC.";
+    PROCESS_FDS = Gauge "process_open_fds" "count" []
+        "File descriptors that unitmedic has open.";
+}
+
+/// The part of docs/metrics.md that is made from the catalog.
+pub fn markdown() -> String {
+    let mut out = String::from("| metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
+    for metric in ALL {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, unit, help) = (metric.name, metric.kind.as_str(), metric.unit, metric.help);
+        writeln!(out, "| `{name}` | {kind} | {unit} | {} | {help} |", labels.join(", "))
+            .expect("writing to a String does not fail");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const BEGIN: &str = "<!-- made from the catalog: UPDATE_DOCS=1 cargo test catalog -->\n";
+    const END: &str = "<!-- end of the catalog -->";
+
+    /// The conventions of Prometheus that promtool checks, and ours.
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut names = BTreeSet::new();
+        for metric in ALL {
+            let name = metric.name;
+            assert!(names.insert(name), "{name} is there twice");
+            assert!(name.starts_with("unitmedic_") || name.starts_with("process_"), "{name}: prefix");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
+            assert_eq!(metric.kind == Kind::Counter, name.ends_with("_total"), "{name}: _total is for counters");
+            let base = name.trim_end_matches("_total");
+            match metric.unit {
+                "seconds" => assert!(base.ends_with("_seconds"), "{name}"),
+                "timestamp" => assert!(base.ends_with("_seconds"), "{name}"),
+                "bytes" => assert!(base.ends_with("_bytes"), "{name}"),
+                "ratio" => assert!(base.ends_with("_ratio"), "{name}"),
+                "bool" | "count" => {
+                    assert!(!["_seconds", "_bytes", "_ratio"].iter().any(|s| base.ends_with(s)), "{name}")
+                }
+                unit => panic!("{name}: unit {unit}"),
+            }
+            assert!(!metric.help.is_empty() && !metric.help.contains(['\n', '\\', '|']), "{name}: help");
+        }
+    }
+
+    #[test]
+    fn docs_are_fresh() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let begin = text.find(BEGIN).expect("docs/metrics.md has the first marker") + BEGIN.len();
+        let end = text.find(END).expect("docs/metrics.md has the second marker");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, format!("{}{}{}", &text[..begin], markdown(), &text[end..])).unwrap();
+            return;
+        }
+        assert!(text[begin..end] == markdown(), "docs/metrics.md is stale: UPDATE_DOCS=1 cargo test catalog");
+    }
+}

@@ -1,0 +1,492 @@
+//! The exposition against the catalog, and what each fact does to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::catalog::{ALL, Kind, Metric};
+use super::*;
+use crate::model::action::{Action, Plan};
+use crate::model::condition::{Condition, Evidence, Health};
+use crate::model::fact::{Availability, Cause, Fact, Gate, Refusal, RestartCause, ResyncReason, What};
+use crate::model::history::WorkerRatios;
+use crate::model::incident::{AttemptId, IncidentId, Outcome, Resolution};
+use crate::model::name::{UnitName, WorkerName};
+use crate::model::settings::{Selector, Settings, WorkerSettings};
+use crate::model::status::WorkerStatus;
+use crate::model::time::{Mono, Now, Wall};
+use crate::model::unit::{ActiveState, LoadState};
+use crate::model::usage::{Pressure, Usage};
+
+fn worker(name: &str) -> WorkerName {
+    WorkerName::new(name).unwrap()
+}
+
+fn unit(name: &str) -> UnitName {
+    UnitName::new(name).unwrap()
+}
+
+fn now(seconds: u64) -> Now {
+    Now { mono: Mono(seconds * 1_000_000), wall: Wall(1_700_000_000_000_000 + seconds as i64 * 1_000_000) }
+}
+
+fn settings(workers: &[&str]) -> Settings {
+    let mut settings = Settings::empty();
+    for name in workers {
+        let mut one = WorkerSettings::new(worker(name), Selector::Template((*name).into()));
+        one.max_instances = Some(3);
+        settings.workers.insert(worker(name), one);
+    }
+    settings
+}
+
+fn board(workers: &[&str]) -> Board {
+    let build = Build { version: "1.2.3".into(), revision: "a\"b".into(), systemd: "257 (x\\y)".into() };
+    Board::new(build, Own::new(), &settings(workers))
+}
+
+fn fact(seconds: u64, of: Option<&str>, on: Option<&str>, what: What) -> Fact {
+    let incident = Some(IncidentId(1));
+    let (worker, unit) = (of.map(worker), on.map(unit));
+    Fact { seq: 0, at: now(seconds), cause: Cause::Start, worker, unit, incident, what }
+}
+
+const RUNNING: Instance = Instance {
+    health: Health::Healthy,
+    load: LoadState::Loaded,
+    active: ActiveState::Active,
+    up_since: Some(Wall(1_700_000_000_500_000)),
+};
+
+fn full_usage(name: &str, at: u64) -> Usage {
+    let pressure = Some(Pressure { avg10: 1.0, total_usec: 1_500_000 });
+    Usage {
+        cpu_usec: Some(12_345_678),
+        memory_bytes: Some(1 << 30),
+        memory_inactive_file_bytes: Some(4096),
+        memory_max_bytes: Some(2 << 30),
+        tasks: Some(3),
+        io_read_bytes: Some(u64::MAX / 2),
+        io_written_bytes: Some(1),
+        cpu_pressure: pressure,
+        memory_pressure: pressure,
+        io_pressure: pressure,
+        oom_kills: Some(0),
+        ..Usage::gap(unit(name), now(at).mono)
+    }
+}
+
+/// A board on which every family of the catalog has a series.
+fn full_board() -> Board {
+    let mut board = board(&["mail", "web"]);
+    let evidence = || Evidence::text("killed");
+    let attempt = AttemptId { incident: IncidentId(1), number: 1 };
+    let resynced = What::Resynced { reason: ResyncReason::Connected, units: 2 };
+    let raised = What::ConditionRaised {
+        condition: Condition::Dead,
+        evidence: evidence(),
+        delay: Some(Duration::from_millis(2)),
+    };
+    let opened = What::IncidentOpened { condition: Some(Condition::Dead), evidence: evidence(), plan: Plan::default() };
+    let acted = What::AttemptActed { attempt, action: Action::Restart, dependents: vec![] };
+    let ended = What::AttemptEnded {
+        attempt,
+        action: Action::Restart,
+        condition: Some(Condition::Dead),
+        outcome: Outcome::Succeeded,
+        reason: "well".into(),
+        time_to_recover: Some(Duration::from_millis(300)),
+    };
+    for (of, on, what) in [
+        (None, None, resynced),
+        (Some("mail"), None, What::AvailabilityChanged { to: Availability::Available }),
+        (Some("mail"), Some(r"mail@\x2d1.service"), What::InstanceAppeared { health: Health::Unknown }),
+        (Some("mail"), Some(r"mail@\x2d1.service"), raised),
+        (Some("mail"), Some(r"mail@\x2d1.service"), opened),
+        (Some("mail"), Some(r"mail@\x2d1.service"), acted),
+        (Some("mail"), Some(r"mail@\x2d1.service"), What::Restarted { by: RestartCause::Unitmedic, count: 1 }),
+        (Some("mail"), Some(r"mail@\x2d1.service"), ended),
+    ] {
+        board.apply(&fact(1, of, on, what));
+    }
+    board.unit(&worker("mail"), &unit(r"mail@\x2d1.service"), RUNNING);
+    board.unit(&worker("web"), &unit("web@1.service"), RUNNING);
+    board.usage(&[full_usage(r"mail@\x2d1.service", 1), full_usage("web@1.service", 1)]);
+    board.worker(&worker_status("mail", false));
+    let ratios = WorkerRatios {
+        recovery_success: Some(0.5),
+        mttr: Some(Duration::from_millis(2500)),
+        availability: Some(0.999),
+        false_alarms: Some(0.0),
+    };
+    board.ratios(&BTreeMap::from([(worker("mail"), ratios)]));
+    let own = board.own().clone();
+    own.store_wrote(now(1).wall);
+    own.http_answered("metrics", 418);
+    own.turn(Duration::from_micros(80));
+    board
+}
+
+fn worker_status(name: &str, paused: bool) -> WorkerStatus {
+    WorkerStatus {
+        worker: worker(name),
+        selector: format!("{name}@.service"),
+        critical: false,
+        health: Health::Healthy,
+        because: String::new(),
+        paused,
+        min_instances: 1,
+        max_instances: Some(3),
+        desired: 2,
+        running: 2,
+        serving: 2,
+        healthy: 1,
+        instances: vec![],
+    }
+}
+
+fn render(board: &mut Board, seconds: u64) -> String {
+    board.render(now(seconds), &Process::read())
+}
+
+/// Value of a series, by its exact name and labels.
+fn value(text: &str, series: &str) -> Option<f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let found: Vec<&str> = lines.filter_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).collect();
+    assert!(found.len() < 2, "{series} is there twice");
+    found.first().map(|value| value.parse().unwrap())
+}
+
+/// `name{a="x",b="y"} 1` as name, label names and label values.
+fn parse(line: &str) -> (String, Vec<String>, Vec<String>) {
+    let Some((name, rest)) = line.split_once('{') else {
+        return (line.split_once(' ').unwrap().0.into(), vec![], vec![]);
+    };
+    let (mut keys, mut values, mut rest) = (vec![], vec![], rest);
+    loop {
+        let (key, after) = rest.split_once("=\"").unwrap();
+        let mut escaped = false;
+        let end = after
+            .find(|c| match c {
+                _ if escaped => {
+                    escaped = false;
+                    false
+                }
+                '\\' => {
+                    escaped = true;
+                    false
+                }
+                c => c == '"',
+            })
+            .unwrap();
+        keys.push(key.to_owned());
+        values.push(after[..end].to_owned());
+        rest = &after[end + 1..];
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    assert!(rest.starts_with("} "), "{line}");
+    rest[2..].parse::<f64>().unwrap_or_else(|_| panic!("{line}"));
+    (name.into(), keys, values)
+}
+
+fn family_of(name: &str) -> &'static Metric {
+    let exact = ALL.iter().find(|metric| metric.name == name);
+    let histogram = || {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix))?;
+        ALL.iter().find(|metric| metric.kind == Kind::Histogram && metric.name == base)
+    };
+    exact.or_else(histogram).unwrap_or_else(|| panic!("{name} is not in the catalog"))
+}
+
+#[test]
+fn every_line_is_of_the_catalog_and_every_metric_is_there() {
+    let text = render(&mut full_board(), 2);
+    let (mut seen, mut series, mut current) = (BTreeSet::new(), BTreeSet::new(), "");
+    for line in text.lines() {
+        if let Some(header) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = header.split_once(' ').unwrap();
+            let metric = family_of(name);
+            assert_eq!(metric.kind.as_str(), kind, "{name}");
+            assert!(seen.insert(metric.name), "{name} has two blocks");
+            current = metric.name;
+        } else if let Some(header) = line.strip_prefix("# HELP ") {
+            let (name, help) = header.split_once(' ').unwrap();
+            assert_eq!(family_of(name).help, help);
+        } else {
+            let (name, mut keys, values) = parse(line);
+            let metric = family_of(&name);
+            assert_eq!(metric.name, current, "{line} stands outside of its block");
+            if metric.kind == Kind::Histogram && keys.last().is_some_and(|key| key == "le") {
+                keys.pop();
+            }
+            keys.sort();
+            let mut expected = metric.labels.to_vec();
+            expected.sort();
+            assert_eq!(keys, expected, "{line}");
+            assert!(series.insert((name, values)), "{line} is there twice");
+        }
+    }
+    let missing: Vec<&str> = ALL.iter().map(|metric| metric.name).filter(|name| !seen.contains(name)).collect();
+    assert!(missing.is_empty(), "no series of {missing:?}");
+}
+
+#[test]
+fn values_and_escapes() {
+    let text = render(&mut full_board(), 11);
+    let of = r#"{worker="mail",unit="mail@\\x2d1.service""#;
+    for (series, expected) in [
+        ("unitmedic_up".to_owned(), 1.0),
+        (r#"unitmedic_build_info{version="1.2.3",revision="a\"b",systemd="257 (x\\y)"}"#.into(), 1.0),
+        (format!("unitmedic_unit_health{of},health=\"healthy\"}}"), 1.0),
+        (format!("unitmedic_unit_health{of},health=\"dead\"}}"), 0.0),
+        (format!("unitmedic_unit_active_state{of},state=\"active\"}}"), 1.0),
+        (format!("unitmedic_unit_active_state{of},state=\"refreshing\"}}"), 0.0),
+        (format!("unitmedic_unit_start_time_seconds{of}}}"), 1_700_000_000.5),
+        (format!("unitmedic_unit_cpu_seconds_total{of}}}"), 12.345678),
+        (format!("unitmedic_unit_pressure_waiting_seconds_total{of},resource=\"io\"}}"), 1.5),
+        (format!("unitmedic_unit_restarts_total{of},cause=\"unitmedic\"}}"), 1.0),
+        (format!("unitmedic_unit_restarts_total{of},cause=\"systemd\"}}"), 0.0),
+        (r#"unitmedic_worker_instances{worker="mail",state="max"}"#.into(), 3.0),
+        (r#"unitmedic_worker_instances{worker="mail",state="desired"}"#.into(), 2.0),
+        (r#"unitmedic_incidents_total{worker="mail",condition="dead"}"#.into(), 1.0),
+        (r#"unitmedic_incidents_total{worker="web",condition="requested"}"#.into(), 0.0),
+        (r#"unitmedic_incidents_open{worker="mail",health="dead"}"#.into(), 1.0),
+        (r#"unitmedic_recovery_attempts_total{worker="mail",action="restart"}"#.into(), 1.0),
+        (
+            r#"unitmedic_recoveries_total{worker="mail",condition="dead",action="restart",outcome="succeeded"}"#.into(),
+            1.0,
+        ),
+        (r#"unitmedic_recoveries_total{worker="web",condition="dead",action="restart",outcome="failed"}"#.into(), 0.0),
+        (r#"unitmedic_recovery_duration_seconds_bucket{worker="mail",action="restart",le="0.25"}"#.into(), 0.0),
+        (r#"unitmedic_recovery_duration_seconds_bucket{worker="mail",action="restart",le="0.5"}"#.into(), 1.0),
+        (r#"unitmedic_recovery_duration_seconds_bucket{worker="mail",action="restart",le="+Inf"}"#.into(), 1.0),
+        (r#"unitmedic_recovery_duration_seconds_sum{worker="mail",action="restart"}"#.into(), 0.3),
+        (r#"unitmedic_available_seconds_total{worker="mail"}"#.into(), 10.0),
+        (r#"unitmedic_observed_seconds_total{worker="web"}"#.into(), 0.0),
+        (r#"unitmedic_mttr_seconds{worker="mail"}"#.into(), 2.5),
+        (r#"unitmedic_resyncs_total{reason="connected"}"#.into(), 1.0),
+        (r#"unitmedic_resyncs_total{reason="queue_overflow"}"#.into(), 0.0),
+        (r#"unitmedic_http_requests_total{code="other",endpoint="metrics"}"#.into(), 1.0),
+        ("unitmedic_last_resync_timestamp_seconds".into(), 1_700_000_001.0),
+    ] {
+        assert_eq!(value(&text, &series), Some(expected), "{series}");
+    }
+    assert_eq!(value(&text, r#"unitmedic_mttr_seconds{worker="web"}"#), None, "nothing to divide by");
+}
+
+#[test]
+fn a_lost_bus_takes_away_what_cannot_be_seen() {
+    let mut board = full_board();
+    board.apply(&fact(11, None, None, What::BusLost { why: "gone".into() }));
+    let text = render(&mut board, 100);
+    assert_eq!(value(&text, "unitmedic_up"), Some(0.0));
+    assert_eq!(value(&text, "unitmedic_ready"), Some(0.0));
+    for gone in ["unitmedic_unit_", "unitmedic_worker_health", "state=\"running\"", "state=\"desired\""] {
+        assert!(!text.contains(gone), "{gone}");
+    }
+    assert!(text.contains("state=\"min\""), "what is configured stays");
+    assert_eq!(value(&text, r#"unitmedic_incidents_total{worker="mail",condition="dead"}"#), Some(1.0));
+    assert_eq!(
+        value(&text, r#"unitmedic_observed_seconds_total{worker="mail"}"#),
+        Some(10.0),
+        "blind time is not counted"
+    );
+
+    board.apply(&fact(100, None, None, What::Resynced { reason: ResyncReason::Connected, units: 2 }));
+    let text = render(&mut board, 105);
+    assert_eq!(value(&text, "unitmedic_up"), Some(1.0));
+    assert_eq!(value(&text, r#"unitmedic_observed_seconds_total{worker="mail"}"#), Some(15.0));
+    assert!(text.contains("unitmedic_unit_health{"));
+    assert!(!text.contains("unitmedic_unit_cpu"), "samples from before are stale");
+    assert!(!text.contains("unitmedic_unit_active_state"), "nor is the state from before believed");
+    board.unit(&worker("web"), &unit("web@1.service"), RUNNING);
+    assert!(render(&mut board, 105).contains("unitmedic_unit_active_state{"));
+}
+
+#[test]
+fn units_that_go_take_their_series_along() {
+    let mut board = full_board();
+    let of = r#"{worker="web",unit="web@1.service"}"#;
+    board.usage(&[Usage::gap(unit("web@1.service"), now(2).mono), full_usage("stranger.service", 2)]);
+    let text = render(&mut board, 2);
+    assert_eq!(value(&text, &format!("unitmedic_unit_memory_bytes{of}")), None, "a gap is no zero");
+    assert_eq!(value(&text, &format!("unitmedic_unit_found{of}")), Some(1.0));
+    assert!(!text.contains("stranger"));
+
+    board.usage(&[full_usage("web@1.service", 3)]);
+    let down = Instance { health: Health::Dead, active: ActiveState::Failed, up_since: None, ..RUNNING };
+    board.unit(&worker("web"), &unit("web@1.service"), down);
+    let text = render(&mut board, 3);
+    assert_eq!(value(&text, &format!("unitmedic_unit_memory_bytes{of}")), None, "its cgroup is gone");
+    assert_eq!(value(&text, &format!("unitmedic_unit_start_time_seconds{of}")), None);
+
+    board.apply(&fact(4, Some("web"), Some("web@1.service"), What::InstanceVanished));
+    assert!(!render(&mut board, 4).contains("web@1.service"));
+
+    board.configure(&settings(&["web"]));
+    assert!(!render(&mut board, 5).contains("worker=\"mail\""));
+    board.unit(&worker("mail"), &unit("mail@1.service"), RUNNING);
+    assert!(!render(&mut board, 5).contains("mail@1.service"), "a late word about a worker that is gone");
+}
+
+#[test]
+fn units_over_the_limit_are_counted() {
+    let mut board = board(&["mail"]).with_limit(2);
+    board.apply(&fact(1, None, None, What::Resynced { reason: ResyncReason::Connected, units: 4 }));
+    for number in [1, 2, 3, 4, 4] {
+        board.unit(&worker("mail"), &unit(&format!("mail@{number}.service")), RUNNING);
+    }
+    let text = render(&mut board, 1);
+    assert_eq!(value(&text, "unitmedic_series_dropped"), Some(2.0));
+    assert_eq!(text.matches("unitmedic_unit_found{").count(), 2);
+
+    board.apply(&fact(2, Some("mail"), Some("mail@1.service"), What::InstanceVanished));
+    board.unit(&worker("mail"), &unit("mail@3.service"), RUNNING);
+    assert_eq!(value(&render(&mut board, 2), "unitmedic_series_dropped"), Some(1.0), "a place came free");
+}
+
+#[test]
+fn attempts_count_once() {
+    let attempt = |number| AttemptId { incident: IncidentId(1), number };
+    let acted = |number| What::AttemptActed { attempt: attempt(number), action: Action::Restart, dependents: vec![] };
+    let ended = |number, outcome| What::AttemptEnded {
+        attempt: attempt(number),
+        action: Action::Restart,
+        condition: Some(Condition::Dead),
+        outcome,
+        reason: String::new(),
+        time_to_recover: None,
+    };
+    let escalated = What::Escalated { attempts: 3, next_try: None, text: String::new() };
+    let cases: &[(&str, Vec<What>, (f64, f64))] = &[
+        ("acted and ended", vec![acted(1), ended(1, Outcome::Succeeded)], (1.0, 0.0)),
+        ("told twice", vec![acted(1), acted(1)], (1.0, 0.0)),
+        ("the call failed", vec![ended(1, Outcome::Failed)], (1.0, 0.0)),
+        ("refused", vec![ended(1, Outcome::Superseded)], (0.0, 0.0)),
+        ("from a former life", vec![ended(1, Outcome::InDoubt)], (0.0, 0.0)),
+        ("two", vec![acted(1), ended(1, Outcome::Failed), acted(2)], (2.0, 0.0)),
+        ("escalated", vec![escalated], (0.0, 1.0)),
+    ];
+    for (name, facts, expected) in cases {
+        let mut board = board(&["mail"]);
+        facts.iter().for_each(|what| board.apply(&fact(1, Some("mail"), Some("mail@1.service"), what.clone())));
+        let text = render(&mut board, 1);
+        let count = |action| {
+            value(&text, &format!("unitmedic_recovery_attempts_total{{worker=\"mail\",action=\"{action}\"}}")).unwrap()
+        };
+        assert_eq!((count("restart"), count("escalate")), *expected, "{name}");
+    }
+}
+
+#[test]
+fn incidents_open_and_close() {
+    let mut board = board(&["mail"]);
+    let evidence = Evidence::text("x");
+    let plan = Plan::default();
+    let open = |board: &mut Board| {
+        let text = render(board, 1);
+        ["healthy", "warning", "critical", "dead"].map(|health| {
+            value(&text, &format!("unitmedic_incidents_open{{worker=\"mail\",health=\"{health}\"}}")).unwrap()
+        })
+    };
+    let refusal = Refusal { gate: Gate::Cooldown, text: String::new(), until: None, setting: None };
+    let steps = [
+        (
+            What::IncidentOpened {
+                condition: Some(Condition::MemoryHigh),
+                evidence: evidence.clone(),
+                plan: plan.clone(),
+            },
+            [0.0, 1.0, 0.0, 0.0],
+        ),
+        (
+            What::ConditionJoined { condition: Condition::OomKilled, evidence: evidence.clone(), plan: plan.clone() },
+            [0.0, 0.0, 1.0, 0.0],
+        ),
+        (
+            What::ConditionJoined { condition: Condition::CpuHigh, evidence: evidence.clone(), plan: plan.clone() },
+            [0.0, 0.0, 1.0, 0.0],
+        ),
+        (What::ActionSuppressed { action: Action::Restart, refusal }, [0.0, 0.0, 1.0, 0.0]),
+        (
+            What::IncidentClosed {
+                resolution: Resolution::Systemd,
+                time_to_recover: None,
+                attempts: 0,
+                false_alarm: false,
+            },
+            [0.0; 4],
+        ),
+        (
+            What::IncidentReopened { condition: Some(Condition::Dead), attempts_used: 0, since_closed: Duration::ZERO },
+            [0.0, 0.0, 0.0, 1.0],
+        ),
+    ];
+    for (what, expected) in steps {
+        let name = what.name();
+        board.apply(&fact(1, Some("mail"), Some("mail@1.service"), what));
+        assert_eq!(open(&mut board), expected, "after {name}");
+    }
+    let text = render(&mut board, 1);
+    for (series, expected) in [
+        (r#"unitmedic_incidents_total{worker="mail",condition="memory_high"}"#, 1.0),
+        (r#"unitmedic_incidents_total{worker="mail",condition="dead"}"#, 0.0),
+        (r#"unitmedic_incidents_closed_total{worker="mail",resolution="systemd"}"#, 1.0),
+        (r#"unitmedic_recovery_suppressed_total{worker="mail",reason="cooldown"}"#, 1.0),
+        (r#"unitmedic_recovery_suppressed_total{worker="mail",reason="storm"}"#, 0.0),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series}");
+    }
+}
+
+#[test]
+fn availability_and_pauses() {
+    let mut board = board(&["mail", "web"]);
+    let paused = || What::Paused { until: None, who: "alice".into(), reason: "deploy".into() };
+    for (at, of, what) in [
+        (0, None, What::Resynced { reason: ResyncReason::Connected, units: 0 }),
+        (10, Some("mail"), What::AvailabilityChanged { to: Availability::Available }),
+        (15, Some("mail"), What::AvailabilityChanged { to: Availability::Unavailable }),
+        (17, Some("mail"), What::AvailabilityChanged { to: Availability::NotCounted }),
+        (17, None, paused()),
+        (18, Some("web"), What::Resumed { who: "alice".into() }),
+    ] {
+        board.apply(&fact(at, of, None, what));
+    }
+    let text = render(&mut board, 100);
+    for (series, expected) in [
+        (r#"unitmedic_available_seconds_total{worker="mail"}"#, 5.0),
+        (r#"unitmedic_observed_seconds_total{worker="mail"}"#, 7.0),
+        (r#"unitmedic_paused{worker="mail"}"#, 1.0),
+        (r#"unitmedic_paused{worker="web"}"#, 0.0),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series}");
+    }
+}
+
+/// The checker of Prometheus itself, where it is installed; CI installs it.
+#[test]
+fn promtool_is_silent() {
+    let child = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(e) => {
+            eprintln!("not checked: promtool: {e}");
+            return;
+        }
+    };
+    let text = render(&mut full_board(), 2);
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
