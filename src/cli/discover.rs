@@ -333,11 +333,10 @@ mod tests {
             #min_instances = 2
 
             # Left out:
-            #    2 never touched (systemd itself, the bus, polkit, unitmedic)
+            #    3 never touched (systemd, the bus, polkit, logins, unitmedic)
             #    1 not loaded or not found
             #    1 not running
             #    1 oneshot: not running is normal
-            #    1 plumbing of the system
             #    1 started by a timer or a path: not running is normal
             #    1 static: part of something else
             #    1 transient: gone when it ends
