@@ -79,14 +79,16 @@ pub struct StoreStats {
 pub struct Store {
     shared: Arc<Shared>,
     messages: SyncSender<Message>,
+    record_limit: Duration,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
 impl Store {
-    /// Makes the intent durable and calls `reply` once, within [`RECORD_LIMIT`] and on another thread. `reply` must not wait.
+    /// Makes the intent durable and calls `reply` once, within [`RECORD_LIMIT`], mostly on another thread. `reply`
+    /// must not wait.
     pub fn record(&self, intent: Intent, reply: impl FnOnce(Durability) + Send + 'static) {
         self.shared.keeper.saw_incident(intent.incident.0);
-        let pending = intent::Pending::new(intent, Box::new(reply));
+        let pending = intent::Pending::new(intent, self.record_limit, Box::new(reply));
         if self.shared.queue.push_intent(pending.clone()) {
             self.shared.desk.watch(&pending);
         } else {
@@ -138,7 +140,7 @@ impl Store {
         workers: Vec<WorkerName>,
         window: Duration,
     ) -> Result<BTreeMap<WorkerName, WorkerRatios>, StoreError> {
-        let since = Wall((self.shared.clock)().wall.0 - window.as_micros() as i64);
+        let since = before((self.shared.clock)().wall, window);
         self.ask(move |connection| read::ratios(connection, &workers, since)).await
     }
 
@@ -223,6 +225,11 @@ impl Store {
             _ => Err(StoreError::Failed { why: "no answer".into() }),
         }
     }
+}
+
+/// `span` before `wall`; however long the span, never wrapping into the future.
+fn before(wall: Wall, span: Duration) -> Wall {
+    Wall(wall.0.saturating_sub(i64::try_from(span.as_micros()).unwrap_or(i64::MAX)))
 }
 
 /// What the store's threads share.

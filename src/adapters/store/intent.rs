@@ -35,8 +35,8 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub fn new(intent: Intent, reply: Reply) -> Arc<Self> {
-        Arc::new(Self { intent, due: Instant::now() + RECORD_LIMIT, reply: Mutex::new(Some(reply)) })
+    pub fn new(intent: Intent, limit: Duration, reply: Reply) -> Arc<Self> {
+        Arc::new(Self { intent, due: Instant::now() + limit, reply: Mutex::new(Some(reply)) })
     }
 
     /// It is in the database.

@@ -10,10 +10,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::db::{self, Fault, OpenError, read, write};
-use super::intent::Desk;
+use super::intent::{Desk, RECORD_LIMIT};
 use super::safety::{self, Keeper};
 use super::starts::Starts;
-use super::{Clock, Counters, QUESTIONS_MAX, Shared, Store, files, reader, writer};
+use super::{Clock, Counters, QUESTIONS_MAX, Shared, Store, before, files, reader, writer};
 use crate::model::action::Intent;
 use crate::model::input::Memory;
 use crate::model::settings::DaemonSettings;
@@ -165,14 +165,14 @@ fn look_back(connection: &mut Connection, boot: &str, now: Wall) -> rusqlite::Re
         // A disk without room cannot settle them; the past can still be read.
         _ => {}
     }
-    read::past(connection, Wall(now.0 - CLOSED_LATELY.as_micros() as i64))
+    read::past(connection, before(now, CLOSED_LATELY))
 }
 
 /// Intents, in the database or in files, of attempts that no stored incident knows.
 fn orphans(opening: &Opening, desk: &Desk, now: Wall, problems: &mut Vec<String>) -> Vec<Intent> {
     let (mut orphans, unreadable) = desk.left_behind();
     problems.extend(unreadable);
-    orphans.extend(opening.past.orphans.iter().cloned());
+    orphans.extend(opening.past.intents.iter().cloned());
     orphans.sort_by_key(|intent| intent.attempt);
     orphans.dedup_by_key(|intent| intent.attempt);
     orphans.retain(|intent| match known(opening, intent) {
@@ -182,7 +182,7 @@ fn orphans(opening: &Opening, desk: &Desk, now: Wall, problems: &mut Vec<String>
             }
             false
         }
-        None => now.0 - intent.at.0 <= ORPHAN_AGE_MAX.as_micros() as i64,
+        None => intent.at >= before(now, ORPHAN_AGE_MAX),
     });
     orphans
 }
@@ -241,7 +241,7 @@ fn start(
     // Last, and joined last: while the others end, intents still have their file.
     let desk = shared.clone();
     spawn(DESK_THREAD, Box::new(move || desk.desk.run()));
-    Store { shared, messages, threads: Arc::new(Mutex::new(threads)) }
+    Store { shared, messages, record_limit: RECORD_LIMIT, threads: Arc::new(Mutex::new(threads)) }
 }
 
 fn spawn(name: &str, body: Box<dyn FnOnce() + Send>) -> std::io::Result<JoinHandle<()>> {

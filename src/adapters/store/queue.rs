@@ -14,8 +14,8 @@ use crate::model::{Fact, Incident, IncidentId, Wall};
 const INTENTS_MAX: usize = 4096;
 const ASKS_MAX: usize = 64;
 const INCIDENTS_MAX: usize = 8192;
-/// Facts waiting for the database: about 10 MB, or what 1,400 failures at once bring.
-const FACTS_MAX: usize = 16_384;
+/// Facts waiting for the database: about 15 MB; 1,400 failures at once bring half as many.
+const FACTS_MAX: usize = 32_768;
 /// A slice takes about a millisecond; an intent waits for one slice at most.
 const SLICE_FACTS: usize = 64;
 const SLICE_INCIDENTS: usize = 16;
@@ -269,5 +269,86 @@ impl Inner {
                 why: more.why,
             },
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::store::tests::{fact, incident, intent};
+    use crate::model::What;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(10)
+    }
+
+    fn slice(queue: &Queue) -> Slice {
+        match queue.next(soon(), Instant::now()) {
+            Turn::Slice(slice) => slice,
+            _ => panic!("not a slice"),
+        }
+    }
+
+    fn seqs(slice: &Slice) -> Vec<u64> {
+        slice.facts.iter().map(|fact| fact.seq).collect()
+    }
+
+    #[test]
+    fn intents_go_first_and_slices_are_small() {
+        let queue = Queue::default();
+        for n in 0..200 {
+            queue.push_fact(fact(n, n, None, What::InstanceVanished));
+            queue.push_incident(Box::new(incident(n, n)));
+        }
+        assert!(queue.push_intent(Pending::new(intent(1, 1), Duration::ZERO, Box::new(|_| ()))));
+        assert!(matches!(queue.next(soon(), Instant::now()), Turn::Intents(intents) if intents.len() == 1));
+        let first = slice(&queue);
+        assert_eq!((first.facts.len(), first.incidents.len()), (SLICE_FACTS, SLICE_INCIDENTS));
+        assert!(queue.push_intent(Pending::new(intent(1, 2), Duration::ZERO, Box::new(|_| ()))));
+        assert!(matches!(queue.next(soon(), Instant::now()), Turn::Intents(_)), "also in the middle of a backlog");
+    }
+
+    #[test]
+    fn what_is_put_back_keeps_its_place_and_never_replaces_newer() {
+        let queue = Queue::default();
+        queue.push_fact(fact(1, 1, None, What::InstanceVanished));
+        queue.push_incident(Box::new(incident(7, 1)));
+        let taken = slice(&queue);
+        queue.push_fact(fact(2, 2, None, What::InstanceVanished));
+        let mut newer = incident(7, 1);
+        newer.reopened = 3;
+        queue.push_incident(Box::new(newer));
+        queue.put_back(taken, "disk full");
+        assert!(matches!(queue.next(Instant::now(), soon()), Turn::Due), "not before its time");
+        let again = slice(&queue);
+        assert_eq!(seqs(&again), [1, 2]);
+        assert_eq!(again.incidents.iter().map(|it| it.reopened).collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn the_oldest_facts_are_lost_and_the_loss_is_told() {
+        let queue = Queue::default();
+        for n in 0..FACTS_MAX as u64 + 3 {
+            queue.push_fact(fact(n, n, None, What::InstanceVanished));
+        }
+        assert_eq!(queue.lost_and_waiting(), (3, FACTS_MAX as u64));
+        let slice = slice(&queue);
+        assert_eq!(slice.facts[0].seq, 3);
+        let at = |n: u64| fact(n, n, None, What::InstanceVanished).at.wall;
+        let loss = slice.loss.unwrap();
+        assert_eq!((loss.facts, loss.from, loss.to), (3, at(0), at(2)));
+    }
+
+    #[test]
+    fn closing_gives_a_failing_database_one_last_chance() {
+        let queue = Queue::default();
+        queue.push_fact(fact(1, 1, None, What::InstanceVanished));
+        let taken = slice(&queue);
+        queue.put_back(taken, "disk full");
+        queue.close();
+        let Turn::Slice(last) = queue.next(soon(), soon()) else { panic!("no last chance") };
+        queue.put_back(last, "disk full");
+        assert!(matches!(queue.next(soon(), soon()), Turn::Closed));
+        assert_eq!(queue.lost_and_waiting().1, 1);
     }
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
-use tracing::{debug, info};
+use tracing::debug;
 
 use super::db::{self, Fault};
 use super::queue::Ask;
@@ -116,7 +116,7 @@ pub(super) fn quick_check(shared: &Shared) {
         connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
     });
     match checked {
-        Ok(word) if word == "ok" => info!(took_ms = began.elapsed().as_millis() as u64, "the history is sound"),
+        Ok(word) if word == "ok" => debug!(took_ms = began.elapsed().as_millis() as u64, "the history is sound"),
         Ok(word) => report_damage(shared, generation, word),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {}
         Err(error) if db::fault(&error) == Fault::Damaged => report_damage(shared, generation, error.to_string()),

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::files::{self, Sync};
 use crate::model::Wall;
@@ -221,6 +221,11 @@ fn write_safety(path: &Path, safety: &Safety) -> std::io::Result<()> {
     let safety = if fits {
         safety
     } else {
+        warn!(
+            pauses = safety.pauses.len(),
+            units = safety.wanted.len(),
+            "more safety state than is kept: the last ones are forgotten at a restart"
+        );
         cut = Safety {
             boot: safety.boot.clone(),
             pauses: safety.pauses.iter().take(PAUSES_MAX).cloned().collect(),

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use tracing::{debug, error, info, warn};
 
-use super::Shared;
 use super::db::{self, Fault, OpenError, retain, write};
 use super::intent::Pending;
 use super::queue::{Ask, Turn};
-use crate::model::Wall;
+use super::{Shared, before};
 
 /// Pauses between tries while the disk takes nothing.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -151,7 +150,7 @@ impl Writer {
             self.flush();
         }
         if now >= self.sweep_at {
-            let cutoff = Wall((self.shared.clock)().wall.0 - self.shared.retention.as_micros() as i64);
+            let cutoff = before((self.shared.clock)().wall, self.shared.retention);
             let more = self.attempt(|connection| retain::slice(connection, cutoff, retain::BYTES_MAX));
             self.sweep_at = now + if matches!(more, Ok(true)) { SWEEP_PAUSE } else { SWEEP_EVERY };
         }
@@ -231,6 +230,8 @@ impl Writer {
     fn begin_anew(&mut self, why: &str) {
         let path = self.shared.db_path.display();
         self.connection = None;
+        // Further reports about this file come too late.
+        self.shared.generation.fetch_add(1, Ordering::AcqRel);
         match db::set_aside(&self.shared.db_path, (self.shared.clock)().wall) {
             Ok(aside) => {
                 error!(%path, why, aside = %aside.display(), "the history is damaged; it was set aside and a new one begins");

@@ -1,13 +1,13 @@
 //! What is known of every unit that a selector matches, and what a signal about one calls for. Pure: no calls, no
 //! clock. Because everything that was forwarded is also merged here, a snapshot is simply this table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::properties::{Depth, difference, merge};
 use crate::model::input::Input;
 use crate::model::name::UnitName;
 use crate::model::settings::Selector;
-use crate::model::unit::{ActiveState, InvocationId, LoadState, UnitChange};
+use crate::model::unit::{ActiveState, FileState, InvocationId, LoadState, UnitChange};
 
 /// Units that are followed at once; more are left out and counted.
 pub const UNITS_MAX: usize = 20_000;
@@ -45,9 +45,13 @@ struct Entry {
     /// A look is under way: what signals have told since it began.
     looking: Option<UnitChange>,
     held: Vec<Input>,
-    /// Our own look has loaded it, so that its UnitNew and UnitRemoved mean nothing. Two monitors that look at each
-    /// other's UnitNew would go on for ever.
+    /// Reads of ours that are under way. A read of a unit that is not loaded loads it and lets it go again, which
+    /// emits UnitNew and UnitRemoved: two monitors that look at each other's UnitNew would go on for ever.
+    reads: u32,
+    /// So its UnitNew, up to its next UnitRemoved, means nothing.
     ours: bool,
+    /// It was told, or is understood, that it is not loaded; until somebody uses it.
+    gone: bool,
     /// A signal has told of it since the listing that runs began: newer than the list.
     touched: bool,
     /// The activation for which ControlGroup was asked.
@@ -61,6 +65,8 @@ pub struct Table {
     selectors: Vec<Selector>,
     /// The first snapshot has been sent: changes are forwarded as they come.
     live: bool,
+    /// Units with an enabled unit file.
+    enabled: Vec<UnitName>,
     /// Units left out because of [`UNITS_MAX`].
     left_out: u64,
 }
@@ -82,6 +88,10 @@ impl Table {
 
     pub fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    pub fn known(&self, unit: &UnitName) -> Option<&UnitChange> {
+        self.units.get(unit).map(|entry| &entry.known)
     }
 
     /// Whether a selector matches the unit.
@@ -123,11 +133,11 @@ impl Table {
     /// systemd has loaded a unit.
     pub fn loaded(&mut self, unit: UnitName) -> Vec<Effect> {
         let Some(entry) = self.entry(&unit) else { return Vec::new() };
-        entry.loaded = true;
         entry.touched = true;
         // A unit that is known is looked at again when something happens to it, not because somebody read it.
         let unknown = !entry.read && entry.looking.is_none() && !entry.ours;
-        entry.stale |= entry.read && !entry.ours;
+        entry.stale |= entry.read && !entry.ours && !entry.loaded;
+        entry.loaded = true;
         if unknown { vec![Effect::Look(unit, Depth::Everything)] } else { Vec::new() }
     }
 
@@ -135,14 +145,14 @@ impl Table {
     pub fn removed(&mut self, unit: UnitName) -> Vec<Effect> {
         let live = self.live;
         let Some(entry) = self.entry(&unit) else { return Vec::new() };
-        let told = entry.loaded && entry.read && !entry.ours;
-        // A look that is under way loads it again; what comes of that is our own doing.
-        entry.ours = entry.looking.is_some();
+        let news = entry.read && !std::mem::replace(&mut entry.gone, true);
+        // A read that is under way may load it again; what comes of that is our own doing.
+        entry.ours = entry.reads > 0;
         entry.loaded = false;
         entry.stale = true;
         entry.touched = true;
         merge(&mut entry.known, &unloaded());
-        if live && told { vec![Effect::Send(Input::Unloaded { unit })] } else { Vec::new() }
+        if live && news { vec![Effect::Send(Input::Unloaded { unit })] } else { Vec::new() }
     }
 
     /// A job of the unit was queued or is over; `input` says so.
@@ -169,15 +179,21 @@ impl Table {
         if entry.looking.is_some() {
             return false;
         }
-        entry.ours |= !entry.loaded;
         entry.looking = Some(UnitChange::default());
+        entry.read_begins();
         true
     }
 
-    /// We are about to read a unit, or have asked systemd something that loads it.
-    pub fn read_by_us(&mut self, unit: &str) {
+    /// Something of the unit is read that is not told.
+    pub fn read_begins(&mut self, unit: &UnitName) {
         if let Some(entry) = self.units.get_mut(unit) {
-            entry.ours |= !entry.loaded;
+            entry.read_begins();
+        }
+    }
+
+    pub fn read_ends(&mut self, unit: &UnitName) {
+        if let Some(entry) = self.units.get_mut(unit) {
+            entry.reads = entry.reads.saturating_sub(1);
         }
     }
 
@@ -187,6 +203,7 @@ impl Table {
         let live = self.live;
         let Some(entry) = self.units.get_mut(unit) else { return Vec::new() };
         let mut seen = seen;
+        entry.reads = entry.reads.saturating_sub(1);
         if let Some(since) = entry.looking.take() {
             merge(&mut seen, &since);
         }
@@ -200,8 +217,9 @@ impl Table {
                 entry.group_of = entry.known.invocation.unwrap_or_default();
             }
         }
-        if entry.known.active.is_some_and(|state| !state.is_down()) {
+        if entry.known.active.is_some_and(|state| state != ActiveState::Inactive) {
             entry.ours = false;
+            entry.gone = false;
         }
         let mut effects = Vec::new();
         if live && entry.read && (first || answer || news != UnitChange::default()) {
@@ -219,6 +237,7 @@ impl Table {
     pub fn look_failed(&mut self, unit: &UnitName) {
         if let Some(entry) = self.units.get_mut(unit) {
             entry.looking = None;
+            entry.reads = entry.reads.saturating_sub(1);
         }
     }
 
@@ -244,13 +263,19 @@ impl Table {
     }
 
     /// The listing is here. Returns what must be looked at before the snapshot can be told, and what can be
-    /// refreshed after it. `enabled`: units that are not loaded but should be; `all`: believe nothing that was known.
-    pub fn listed(&mut self, units: Vec<Listed>, enabled: &[UnitName], all: bool) -> (Vec<UnitName>, Vec<UnitName>) {
+    /// refreshed after it. `files`: the state of unit files; an enabled one counts although its unit is not loaded.
+    /// `all`: believe nothing that was known.
+    pub fn listed(
+        &mut self,
+        units: Vec<Listed>,
+        files: &[(UnitName, FileState)],
+        all: bool,
+    ) -> (Vec<UnitName>, Vec<UnitName>) {
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        let mut found: HashMap<UnitName, ()> = HashMap::with_capacity(units.len());
+        let mut found = HashSet::with_capacity(units.len());
         for listed in units {
             let Some(entry) = self.entry(&listed.unit) else { continue };
-            found.insert(listed.unit.clone(), ());
+            found.insert(listed.unit.clone());
             let as_known = entry.agrees(&listed);
             if !entry.touched {
                 entry.loaded = true;
@@ -262,27 +287,30 @@ impl Table {
             }
         }
         for (unit, entry) in &mut self.units {
-            if !entry.touched && !found.contains_key(unit) {
+            if !entry.touched && !found.contains(unit) {
                 entry.loaded = false;
                 merge(&mut entry.known, &unloaded());
             }
         }
-        for unit in self.named().chain(enabled.iter().cloned()).collect::<Vec<_>>() {
-            if found.contains_key(&unit) || !self.wants(unit.as_str()) {
-                continue;
-            }
-            if self.entry(&unit).is_some() {
+        self.enabled = files.iter().filter(|(_, state)| is_enabled(*state)).map(|(unit, _)| unit.clone()).collect();
+        for unit in self.wanted_anyway() {
+            if !found.contains(&unit) && self.entry(&unit).is_some() {
                 before.push(unit);
+            }
+        }
+        for (unit, state) in files {
+            if let Some(entry) = self.units.get_mut(unit) {
+                entry.known.file_state = Some(*state);
             }
         }
         (before, after)
     }
 
     /// Everything that is known, for a snapshot; units that nobody names and that are gone are forgotten.
-    pub fn snapshot(&mut self, enabled: &[UnitName]) -> Vec<(UnitName, UnitChange)> {
+    pub fn snapshot(&mut self) -> Vec<(UnitName, UnitChange)> {
         self.live = true;
-        let named: Vec<UnitName> = self.named().chain(enabled.iter().cloned()).collect();
-        self.units.retain(|unit, entry| entry.loaded || entry.looking.is_some() || named.contains(unit));
+        let anyway = self.wanted_anyway();
+        self.units.retain(|unit, entry| entry.loaded || entry.reads > 0 || anyway.contains(unit));
         let mut units: Vec<_> = self
             .units
             .iter()
@@ -299,12 +327,13 @@ impl Table {
         self.units.iter().filter_map(move |(unit, entry)| Some((unit.clone(), job(entry)?)))
     }
 
-    /// Units that selectors name exactly.
-    fn named(&self) -> impl Iterator<Item = UnitName> + '_ {
-        self.selectors.iter().filter_map(|selector| match selector {
-            Selector::Unit(unit) => Some(unit.clone()),
+    /// Units that are told of although they are not loaded: those that selectors name, and enabled ones.
+    fn wanted_anyway(&self) -> HashSet<UnitName> {
+        let named = self.selectors.iter().filter_map(|selector| match selector {
+            Selector::Unit(unit) => Some(unit),
             Selector::Template(_) | Selector::Glob(_) => None,
-        })
+        });
+        named.chain(self.enabled.iter().filter(|unit| self.wants(unit.as_str()))).cloned().collect()
     }
 
     fn entry(&mut self, unit: &UnitName) -> Option<&mut Entry> {
@@ -317,11 +346,18 @@ impl Table {
 }
 
 impl Entry {
+    fn read_begins(&mut self) {
+        self.reads += 1;
+        self.ours |= !self.loaded;
+        self.gone |= !self.loaded;
+    }
+
     /// Something happens to the unit. True when it must be looked at because of that.
     fn used(&mut self) -> bool {
         self.loaded = true;
         self.touched = true;
         self.ours = false;
+        self.gone = false;
         (!self.read || self.stale) && self.looking.is_none()
     }
 
@@ -344,6 +380,10 @@ impl Entry {
                 && self.known.sub.as_deref() == Some(&listed.sub)
                 && self.known.job == Some(listed.job))
     }
+}
+
+fn is_enabled(state: FileState) -> bool {
+    matches!(state, FileState::Enabled | FileState::EnabledRuntime)
 }
 
 /// What unloading does to what is known.

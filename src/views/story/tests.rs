@@ -194,70 +194,70 @@ fn sentences() {
     check(
         &every_fact(),
         expect![[r#"
-        unitmedic 0.1.0 began to watch
-        unitmedic 0.1.0 began to watch and took up 2 open incidents from before
-        the connection to systemd is lost: connection closed; nothing is judged and nothing is done until it is back
-        looked at 1000 units anew, because systemd has reloaded its units
-        looked at 1 unit anew, because unitmedic has connected to systemd
-        new settings are in force: 3 workers
-        unitmedic only watches and does nothing: three crashes of ours in ten minutes
-        the hold file is there: unitmedic does nothing until it is removed
-        the hold file is gone: unitmedic acts again
-        storm breaker open: 400 of 700 instances are sick at once, which has a shared cause; running instances are left alone, dead ones are still started
-        storm breaker closed: 3 of 700 instances are sick
-        ada paused all workers for 2 h: deploy
-        ada resumed all workers
-        worker mail went from healthy to critical: 1 of 3 instances serving
-        worker mail is not available: too few instances serve
-        ada paused worker mail until resumed
-        ada resumed worker mail
-        mail@2.service is now watched; it is healthy
-        mail@2.service is gone and no longer watched
-        mail@2.service went from healthy to dead: unit failed: exit code 3
-        mail@2.service failed: killed by signal SIGKILL (9); seen 1.2 ms after it happened
-        mail@2.service exited without a stop job: exit code 0
-        mail@2.service is down: its main process ended: exit code 1
-        mail@2.service fails again and again: 5 failures within 10 min
-        mail@2.service does not come up: starting for 1 min 30 s or more, over 1 min 30 s
-        mail@2.service ran out of memory: the kernel or systemd-oomd killed it for memory (result oom-kill)
-        mail@2.service uses too much memory: memory 900 MiB of 1.0 GiB (88 % of memory.max), over 85 %
-        mail@2.service uses much CPU: CPU at 97 % of 1 CPU (cpu_cores) for 2 min or more, over 80 %
-        mail@2.service waits for resources: waited for memory 60 % of the last 10 s, over 40 %
-        mail@2.service is no longer down, after 13.0 ms
-        mail@2.service was started by unitmedic, for the 1st time
-        mail@2.service was started by systemd itself (Restart=), for the 12th time
-        mail@2.service was started by an operator, for the 22nd time
-        mail@2.service was stopped on purpose and is left alone: the journal shows a stop job
-        incident #42 opened for mail@2.service: dead (unit failed: exit code 3); plan: restart, then escalate
-        incident #42 opened for mail@2.service: asked for by ada; nothing is planned: tell only
-        incident #42 of mail@2.service reopened: dead is back 42 s after it was closed; 1 attempt made already
-        incident #42 of mail@2.service is now also crash_loop (5 failures within 10 min); plan: restart, then escalate
-        restart of mail@2.service is held back: the last attempt was 40 s ago, and restart_cooldown is 5 min (gate cooldown); possible in 4 min 20 s
-        restart of mail@2.service is held back: an operator stopped it (gate stopped)
-        restart of mail@2.service (#42.1) is about to be done: the mildest that can help
-        the intent of #42.1 for mail@2.service could not be stored in time and was done all the same: disk full
-        restart of mail@2.service (#42.1) was handed to systemd
-        graceful_restart of mail@2.service (#42.1) was handed to systemd; along with it: web.service
-        mail@2.service (#42.1) was escalated
-        mail@2.service (#42.1) was asked to finish its work; it has 30 s for that
-        mail@2.service is up after #42.1; it must stay healthy for 10 s to count as well
-        mail@2.service is up; it must stay healthy for 1 min to count as well
-        restart of mail@2.service (#42.1) helped: healthy for 10 s, well again after 13.0 ms
-        restart of mail@2.service (#42.1) did not help: failed again: exit code 3
-        restart of mail@2.service (#42.1) was overtaken by somebody else: an operator stopped it
-        restart of mail@2.service (#42.1) is in doubt: unitmedic ended between intent and outcome
-        mail@2.service needs an operator, after 3 attempts: failed after 3 restart attempts; next try in 5 min
-        mail@2.service needs an operator, after 1 attempt: nothing is left to try; no further try by itself
-        incident #42 of mail@2.service closed: unitmedic helped, with 1 attempt, well again after 13.0 ms
-        incident #42 of mail@2.service closed: it went away by itself, well again after 13.0 ms
-        incident #42 of mail@2.service closed: systemd's own restart helped, well again after 13.0 ms
-        incident #42 of mail@2.service closed: an operator took over, well again after 13.0 ms
-        incident #42 of mail@2.service closed: well at last, after an escalation and 5 attempts, well again after 13.0 ms
-        incident #42 of mail@2.service closed: it was a false alarm, well again after 13.0 ms
-        incident #42 of mail@2.service closed: it went away by itself; a false alarm
-        incident #42 of mail@2.service was marked as a false alarm by ada
-        ada asked for restart of mail@2.service
-        ada asked for restart of mail@2.service, past the gates (--force)"#]],
+            unitmedic 0.1.0 began to watch
+            unitmedic 0.1.0 began to watch and took up 2 open incidents from before
+            the connection to systemd is lost: connection closed; nothing is judged and nothing is done until it is back
+            looked at 1000 units anew, because systemd has reloaded its units
+            looked at 1 unit anew, because unitmedic has connected to systemd
+            new settings are in force: 3 workers
+            unitmedic only watches and does nothing: three crashes of ours in ten minutes
+            the hold file is there: unitmedic does nothing until it is removed
+            the hold file is gone: unitmedic acts again
+            storm breaker open: 400 of 700 instances are sick at once, which has a shared cause; running instances are left alone, dead ones are still started
+            storm breaker closed: 3 of 700 instances are sick
+            ada paused all workers for 2 h: deploy
+            ada resumed all workers
+            worker mail went from healthy to critical: 1 of 3 instances serving
+            worker mail is not available: too few instances serve
+            ada paused worker mail until resumed
+            ada resumed worker mail
+            mail@2.service is now watched; it is healthy
+            mail@2.service is gone and no longer watched
+            mail@2.service went from healthy to dead: unit failed: exit code 3
+            mail@2.service failed: killed by signal SIGKILL (9); seen 1.2 ms after it happened
+            mail@2.service exited without a stop job: exit code 0
+            mail@2.service is down: its main process ended: exit code 1
+            mail@2.service fails again and again: 5 failures within 10 min
+            mail@2.service does not come up: starting for 1 min 30 s or more, over 1 min 30 s
+            mail@2.service ran out of memory: the kernel or systemd-oomd killed it for memory (result oom-kill)
+            mail@2.service uses too much memory: memory 900 MiB of 1.0 GiB (88 % of memory.max), over 85 %
+            mail@2.service uses much CPU: CPU at 97 % of 1 CPU (cpu_cores) for 2 min or more, over 80 %
+            mail@2.service waits for resources: waited for memory 60 % of the last 10 s, over 40 %
+            mail@2.service is no longer down, after 13 ms
+            mail@2.service was started by unitmedic, for the 1st time
+            mail@2.service was started by systemd itself (Restart=), for the 12th time
+            mail@2.service was started by an operator, for the 22nd time
+            mail@2.service was stopped on purpose and is left alone: the journal shows a stop job
+            incident #42 opened for mail@2.service: dead (unit failed: exit code 3); plan: restart, then escalate
+            incident #42 opened for mail@2.service: asked for by ada; nothing is planned: tell only
+            incident #42 of mail@2.service reopened: dead is back 42 s after it was closed; 1 attempt made already
+            incident #42 of mail@2.service is now also crash_loop (5 failures within 10 min); plan: restart, then escalate
+            restart of mail@2.service is held back: the last attempt was 40 s ago, and restart_cooldown is 5 min (gate cooldown); possible in 4 min 20 s
+            restart of mail@2.service is held back: an operator stopped it (gate stopped)
+            restart of mail@2.service (#42.1) is about to be done: the mildest that can help
+            the intent of #42.1 for mail@2.service could not be stored in time and was done all the same: disk full
+            restart of mail@2.service (#42.1) was handed to systemd
+            graceful_restart of mail@2.service (#42.1) was handed to systemd; along with it: web.service
+            mail@2.service (#42.1) was escalated
+            mail@2.service (#42.1) was asked to finish its work; it has 30 s for that
+            mail@2.service is up after #42.1; it must stay healthy for 10 s to count as well
+            mail@2.service is up; it must stay healthy for 1 min to count as well
+            restart of mail@2.service (#42.1) helped: healthy for 10 s, well again after 13 ms
+            restart of mail@2.service (#42.1) did not help: failed again: exit code 3
+            restart of mail@2.service (#42.1) was overtaken by somebody else: an operator stopped it
+            restart of mail@2.service (#42.1) is in doubt: unitmedic ended between intent and outcome
+            mail@2.service needs an operator, after 3 attempts: failed after 3 restart attempts; next try in 5 min
+            mail@2.service needs an operator, after 1 attempt: nothing is left to try; no further try by itself
+            incident #42 of mail@2.service closed: unitmedic helped, with 1 attempt, well again after 13 ms
+            incident #42 of mail@2.service closed: it went away by itself, well again after 13 ms
+            incident #42 of mail@2.service closed: systemd's own restart helped, well again after 13 ms
+            incident #42 of mail@2.service closed: an operator took over
+            incident #42 of mail@2.service closed: well at last, after an escalation and 5 attempts, well again after 13 ms
+            incident #42 of mail@2.service closed: it was a false alarm
+            incident #42 of mail@2.service closed: it went away by itself; a false alarm
+            incident #42 of mail@2.service was marked as a false alarm by ada
+            ada asked for restart of mail@2.service
+            ada asked for restart of mail@2.service, past the gates (--force)"#]],
     );
 }
 
@@ -266,10 +266,10 @@ fn a_plain_log_has_one_line_per_fact() {
     let story = Story::new(Look::plain(TimeZone::UTC));
     let lines: Vec<String> = every_fact().iter().take(4).filter_map(|fact| story.tell(fact)).collect();
     expect![[r#"
-        18:20:00.250 - unitmedic                unitmedic 0.1.0 began to watch
-        18:20:00.250 - unitmedic                unitmedic 0.1.0 began to watch and took up 2 open incidents from before
-        18:20:00.250 x unitmedic                the connection to systemd is lost: connection closed; nothing is judged and nothing is done until it is back
-        18:20:00.250 - unitmedic                looked at 1000 units anew, because systemd has reloaded its units"#]].assert_eq(&lines.join("\n"));
+        18:20:00.250 - unitmedic        unitmedic 0.1.0 began to watch
+        18:20:00.250 - unitmedic        unitmedic 0.1.0 began to watch and took up 2 open incidents from before
+        18:20:00.250 x unitmedic        the connection to systemd is lost: connection closed; nothing is judged and nothing is done until it is back
+        18:20:00.250 - unitmedic        looked at 1000 units anew, because systemd has reloaded its units"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]
@@ -285,21 +285,18 @@ fn a_terminal_gets_wrapped_lines_within_its_width() {
     let look = Look { width: Some(110), unicode: true, ..Look::plain(TimeZone::UTC) };
     let lines: Vec<String> = every_fact().iter().filter_map(|fact| Story::new(look.clone()).tell(fact)).collect();
     expect![[r#"
-        18:20:00.250 ✔ mail@2.service           incident #42 of mail@2.service closed: it went away by itself, well
-                                                again after 13.0 ms
-        18:20:00.250 ✔ mail@2.service           incident #42 of mail@2.service closed: systemd's own restart helped,
-                                                well again after 13.0 ms
-        18:20:00.250 · mail@2.service           incident #42 of mail@2.service closed: an operator took over, well
-                                                again after 13.0 ms
-        18:20:00.250 ✔ mail@2.service           incident #42 of mail@2.service closed: well at last, after an
-                                                escalation and 5 attempts, well again after 13.0 ms
-        18:20:00.250 · mail@2.service           incident #42 of mail@2.service closed: it was a false alarm, well
-                                                again after 13.0 ms
-        18:20:00.250 ✔ mail@2.service           incident #42 of mail@2.service closed: it went away by itself; a false
-                                                alarm
-        18:20:00.250 · mail@2.service           incident #42 of mail@2.service was marked as a false alarm by ada
-        18:20:00.250 ● mail@2.service           ada asked for restart of mail@2.service
-        18:20:00.250 ● mail@2.service           ada asked for restart of mail@2.service, past the gates (--force)"#]]
+        18:20:00.250 ✔ mail             incident #42 of mail@2.service closed: it went away by itself, well again
+                                        after 13 ms
+        18:20:00.250 ✔ mail             incident #42 of mail@2.service closed: systemd's own restart helped, well
+                                        again after 13 ms
+        18:20:00.250 · mail             incident #42 of mail@2.service closed: an operator took over
+        18:20:00.250 ✔ mail             incident #42 of mail@2.service closed: well at last, after an escalation and 5
+                                        attempts, well again after 13 ms
+        18:20:00.250 · mail             incident #42 of mail@2.service closed: it was a false alarm
+        18:20:00.250 ✔ mail             incident #42 of mail@2.service closed: it went away by itself; a false alarm
+        18:20:00.250 · mail             incident #42 of mail@2.service was marked as a false alarm by ada
+        18:20:00.250 ● mail             ada asked for restart of mail@2.service
+        18:20:00.250 ● mail             ada asked for restart of mail@2.service, past the gates (--force)"#]]
     .assert_eq(&lines[lines.len() - 9..].join("\n"));
 }
 

@@ -24,10 +24,11 @@ const MEMORY_INTENTS_MAX: i64 = 10_000;
 #[derive(Debug, Default)]
 pub(in crate::adapters::store) struct Past {
     pub incidents: Vec<Incident>,
-    /// Intents of this boot whose attempt no incident knows.
-    pub orphans: Vec<Intent>,
-    /// For every incident that has an attempt: the number of its last.
+    /// Intents in the database, newest first; whether an incident knows them is for the caller to find out.
+    pub intents: Vec<Intent>,
+    /// Larger than every number that the database has seen.
     pub next_incident: u64,
+    /// Rows that could not be read back.
     pub problems: Vec<String>,
 }
 
@@ -51,7 +52,7 @@ pub(in crate::adapters::store) fn past(connection: &Connection, closed_since: Wa
     let bodies = select.query_map([MEMORY_INTENTS_MAX], |row| row.get::<_, String>(0))?;
     for body in bodies {
         match serde_json::from_str(&body?) {
-            Ok(intent) => past.orphans.push(intent),
+            Ok(intent) => past.intents.push(intent),
             Err(error) => past.problems.push(format!("an intent cannot be read back: {error}")),
         }
     }
@@ -186,7 +187,7 @@ fn recovery(row: &Row<'_>) -> rusqlite::Result<Option<Recovery>> {
     Ok(parsed)
 }
 
-/// The ratios of the design over `[since, now]`, for `worker` or for all.
+/// Totals since `since`, of `worker` or of all.
 pub(in crate::adapters::store) fn summary(
     connection: &Connection,
     since: Wall,
@@ -222,6 +223,7 @@ pub(in crate::adapters::store) fn summary(
     Ok(summary)
 }
 
+/// The ratios of the design since `since`; a worker that the history does not know has none.
 pub(in crate::adapters::store) fn ratios(
     connection: &Connection,
     workers: &[WorkerName],

@@ -143,3 +143,18 @@ fn a_number_outlives_the_incidents_that_bore_it() {
     assert_eq!(count(&connection, "incidents"), 0);
     assert_eq!(read::past(&connection, Wall(0)).unwrap().next_incident, 71);
 }
+
+#[test]
+fn the_reader_may_checkpoint_but_not_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = open(&path(&dir)).unwrap();
+    let facts = (0..500).map(|seq| fact(seq, 0, None, What::InstanceVanished)).collect();
+    write::slice(&mut writer, &Slice { facts, ..Slice::default() }).unwrap();
+    let reader = open_reader(&path(&dir)).unwrap();
+    let (busy, pages, done): (i64, i64, i64) = reader
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap();
+    assert!(busy == 0 && pages > 10 && done == pages, "{busy} {pages} {done}");
+    assert!(reader.execute("DELETE FROM facts", []).is_err());
+    assert_eq!(count(&reader, "facts"), 500);
+}

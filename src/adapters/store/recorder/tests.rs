@@ -2,8 +2,14 @@ use std::fs;
 
 use super::*;
 use crate::adapters::store::tests::now;
-use crate::model::unit::InvocationId;
-use crate::model::{HostUsage, Mono, UnitChange, UnitName, Usage};
+use crate::model::action::{Answer, Refused};
+use crate::model::input::{Durability, Finding, Snapshot, SnapshotReason};
+use crate::model::request::{Ask, Request, Target};
+use crate::model::unit::{InvocationId, JobResult, ManagerState};
+use crate::model::{
+    Action, AttemptId, Condition, HostUsage, IncidentId, Mono, Selector, UnitChange, UnitName, Usage, WorkerName,
+    WorkerSettings,
+};
 
 fn settings(dir: &tempfile::TempDir, record_bytes: u64) -> DaemonSettings {
     DaemonSettings { state_dir: dir.path().into(), record_bytes, ..DaemonSettings::default() }
@@ -34,10 +40,29 @@ fn what_is_recorded_is_read_back_as_it_was() {
     let host = HostUsage { memory_total_bytes: 1, memory_available_bytes: 2, cpus: 3, load1: 0.1 };
     let mut sample = Usage::gap(unit.clone(), Mono(5));
     sample.cpu_pressure = Some(crate::model::usage::Pressure { avg10: 1.17, total_usec: 9 });
+    let name = WorkerName::new("mail").unwrap();
+    let mut worker = WorkerSettings::new(name.clone(), Selector::Unit(unit.clone()));
+    worker.plans.insert(Condition::Dead, vec![Action::Restart, Action::Escalate]);
+    let mut reloaded = Settings::empty();
+    reloaded.workers.insert(name.clone(), worker);
+    let snapshot = Snapshot {
+        reason: SnapshotReason::Connected,
+        manager: ManagerState::Running,
+        startup_finished: Mono(3),
+        units: vec![(unit.clone(), change.clone())],
+    };
+    let attempt = AttemptId { incident: IncidentId(4), number: 2 };
+    let ask = Ask::Recover { target: Target::Worker(name), action: Action::Restart, force: true };
     let inputs = [
-        Input::Unit { unit, change: Box::new(change) },
+        Input::Unit { unit: unit.clone(), change: Box::new(change) },
         Input::Usage { samples: vec![sample], host: Some(host) },
-        Input::Reload { settings: Box::new(Settings::empty()) },
+        Input::Reload { settings: Box::new(reloaded) },
+        Input::Snapshot(snapshot),
+        Input::JobRemoved { unit: unit.clone(), job: 7, result: JobResult::Once },
+        Input::Recorded { attempt, how: Durability::Volatile { why: "slow".into() } },
+        Input::Acted { attempt, answer: Answer::Refused { why: Refused::JobInFlight, text: "stop".into() } },
+        Input::Request(Request { id: 1, who: "root".into(), ask }),
+        Input::Inquired { unit, finding: Finding { stop_job: Some(true), through: None } },
     ];
     let recorder = Recorder::open(&settings(&dir, 1 << 20), header("one"));
     for input in &inputs {
@@ -49,14 +74,10 @@ fn what_is_recorded_is_read_back_as_it_was() {
     assert_eq!(recorder.stats(), RecorderStats::default());
 
     let input = |seconds, input: &Input| Entry::Input { now: now(seconds), input: Box::new(input.clone()) };
-    let expected = [
-        Entry::Header(Box::new(header("one"))),
-        input(2, &inputs[0]),
-        input(2, &inputs[1]),
-        input(2, &inputs[2]),
-        Entry::Header(Box::new(header("two"))),
-        input(3, &inputs[0]),
-    ];
+    let mut expected = vec![Entry::Header(Box::new(header("one")))];
+    expected.extend(inputs.iter().map(|it| input(2, it)));
+    expected.push(Entry::Header(Box::new(header("two"))));
+    expected.push(input(3, &inputs[0]));
     assert_eq!(entries(&dir), expected);
 }
 
