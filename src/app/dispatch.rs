@@ -221,7 +221,10 @@ impl Dispatch {
 fn belongs_to_history(fact: &Fact) -> bool {
     let small = matches!(
         fact.what,
-        What::HealthChanged { .. } | What::InstanceAppeared { .. } | What::InstanceVanished | What::ConditionCleared { .. }
+        What::HealthChanged { .. }
+            | What::InstanceAppeared { .. }
+            | What::InstanceVanished
+            | What::ConditionCleared { .. }
     );
     fact.incident.is_some() || !small
 }

@@ -11,8 +11,8 @@ use crate::adapters::store::StoreError;
 use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
-use crate::views::metrics::Process;
 use crate::model::{Fact, Incident, IncidentId, Wall, WorkerName};
+use crate::views::metrics::Process;
 
 use super::{Query, Shared};
 

@@ -146,8 +146,7 @@ fn sampler(settings: &Settings, inputs: mpsc::Sender<Input>) -> Option<SamplerHa
     let root = CgroupRoot::detect().map_err(|error| error.to_string());
     let sampler = root.and_then(|root| Sampler::new(root).map_err(|error| error.to_string()));
     let mut totals = host::Host::new();
-    let sources =
-        Sources { clock: Box::new(|| clock::now().mono), host: Box::new(move || totals.read()) };
+    let sources = Sources { clock: Box::new(|| clock::now().mono), host: Box::new(move || totals.read()) };
     let interval: Duration = settings.daemon.health_check_interval;
     let spawned = sampler
         .and_then(|sampler| cgroup::spawn(sampler, interval, sources, inputs).map_err(|error| error.to_string()));

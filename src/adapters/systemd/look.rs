@@ -125,18 +125,7 @@ pub fn is_reply(error: &zbus::Error) -> bool {
 }
 
 /// name, description, load, active, sub, following, path, job, job type, job path.
-type UnitRow<'m> = (
-    &'m str,
-    &'m str,
-    &'m str,
-    &'m str,
-    &'m str,
-    &'m str,
-    ObjectPath<'m>,
-    u32,
-    &'m str,
-    ObjectPath<'m>,
-);
+type UnitRow<'m> = (&'m str, &'m str, &'m str, &'m str, &'m str, &'m str, ObjectPath<'m>, u32, &'m str, ObjectPath<'m>);
 
 async fn list_units(caller: &Caller, patterns: &[String]) -> Result<Vec<Listed>, zbus::Error> {
     if patterns.is_empty() {
@@ -169,8 +158,7 @@ async fn list_files(caller: &Caller, patterns: &[String]) -> Result<Vec<(UnitNam
     let body = reply.body();
     let rows: Vec<(&str, &str)> = body.deserialize()?;
     // A template's own file is no unit, and UnitName refuses it.
-    let row = |(path, state): (&str, &str)| {
-        Some((UnitName::new(path.rsplit('/').next()?).ok()?, FileState::parse(state)))
-    };
+    let row =
+        |(path, state): (&str, &str)| Some((UnitName::new(path.rsplit('/').next()?).ok()?, FileState::parse(state)));
     Ok(rows.into_iter().filter_map(row).collect())
 }

@@ -351,7 +351,8 @@ impl<'s> Session<'s> {
 
     /// Never waits. A full channel loses the input and is made up for by a snapshot of all that is known.
     fn send(&mut self, input: Input) {
-        let refused = if self.overflowed { Some(input) } else { self.inputs.try_send(input).err().map(|e| e.into_inner()) };
+        let refused =
+            if self.overflowed { Some(input) } else { self.inputs.try_send(input).err().map(|e| e.into_inner()) };
         let Some(input) = refused else { return };
         self.stats.dropped.fetch_add(1, Ordering::Relaxed);
         if !self.overflowed {
@@ -590,7 +591,11 @@ impl<'s> Session<'s> {
         self.overflowed = false;
         self.stats.resynced(reason);
         if self.table.left_out() > 0 {
-            tracing::warn!(left_out = self.table.left_out(), limit = super::table::UNITS_MAX, "too many units match; narrow the workers' units");
+            tracing::warn!(
+                left_out = self.table.left_out(),
+                limit = super::table::UNITS_MAX,
+                "too many units match; narrow the workers' units"
+            );
         }
         Input::Snapshot(Snapshot { reason, manager, startup_finished, units })
     }
