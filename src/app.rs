@@ -18,6 +18,7 @@
 
 mod dispatch;
 mod event_loop;
+mod log_desk;
 mod port;
 mod start;
 

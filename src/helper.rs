@@ -3,7 +3,6 @@
 //!
 //! It runs in the daemon's process; the interface is narrow enough for a process of its own.
 
-mod never;
 mod refusal;
 
 use std::path::{Path, PathBuf};
@@ -13,12 +12,12 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{Mutex, watch as cell};
 use zbus::{ObjectPath, Variant};
 
-pub use self::never::never_touch;
 use self::refusal::answer_to;
 use crate::adapters::systemd::bus::{BusAddress, Caller, Haste, PROPERTIES, UNIT, error_name, error_text};
 use crate::adapters::systemd::unit_path;
 use crate::model::action::{ACT_TIMEOUT, Answer, Order, Refused, Verb};
 use crate::model::name::UnitName;
+use crate::model::never::never_touch;
 use crate::model::settings::Settings;
 use crate::model::unit::InvocationId;
 
@@ -73,7 +72,7 @@ impl Helper {
                 return refused(Refused::Hold, format!("{} cannot be looked for: {error}", self.hold.display()));
             }
         }
-        if let Some(why) = never_touch(unit) {
+        if let Some(why) = never_touch(unit.as_str()) {
             return refused(Refused::NotAllowed, format!("{unit} is never touched: {why}"));
         }
         let settings = self.settings.borrow();

@@ -17,9 +17,9 @@ use crate::model::action::Order;
 use crate::model::fact::{Fact, What};
 use crate::model::request::Reply;
 use crate::model::{Command, Input, Now, Settings, UnitName, WorkerName};
-use crate::views::log::log_fact;
 
 use super::Shared;
+use super::log_desk::LogDesk;
 
 /// The gauges over 30 days are read from the history this often.
 const RATIOS_EVERY: Duration = Duration::from_secs(30);
@@ -39,6 +39,7 @@ pub(super) struct Dispatch {
     ratios_read: Option<Instant>,
     /// Units whose metrics must be brought up to date because a fact named them.
     told: BTreeSet<UnitName>,
+    log: LogDesk,
 }
 
 impl Dispatch {
@@ -63,6 +64,7 @@ impl Dispatch {
             workers: settings.workers.keys().cloned().collect(),
             ratios_read: None,
             told: BTreeSet::new(),
+            log: LogDesk::start(),
         }
     }
 
@@ -110,7 +112,7 @@ impl Dispatch {
     }
 
     fn tell(&mut self, fact: Fact) {
-        log_fact(&fact);
+        self.log.write(&fact);
         self.board().apply(&fact);
         if let Some(unit) = &fact.unit {
             self.told.insert(unit.clone());
@@ -205,6 +207,7 @@ impl Dispatch {
     }
 
     pub fn close(&mut self) {
+        self.log.close();
         if let Some(sampler) = self.sampler.take()
             && sampler.stop().is_err()
         {

@@ -116,7 +116,7 @@ impl<'a> Report<'a> {
 }
 
 fn write_json(out: &mut dyn Write, report: &Report<'_>) -> anyhow::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, report)?;
+    serde_json::to_writer_pretty(&mut *out, report).map_err(std::io::Error::from)?;
     writeln!(out)?;
     Ok(())
 }

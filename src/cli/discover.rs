@@ -25,10 +25,6 @@ const NAMES_MAX: usize = 4;
 const PROPERTIES: &str = "Id,Description,LoadState,ActiveState,UnitFileState,FragmentPath,TriggeredBy,\
     Type,Restart,NRestarts,WatchdogUSec,Transient";
 
-/// Plumbing that runs on every host and that systemd looks after well.
-const PLUMBING: &[&str] =
-    &["getty@", "serial-getty@", "console-getty.", "container-getty@", "autovt@", "emergency.", "rescue."];
-
 /// Propose workers for the units that run on this host.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Args {
@@ -47,7 +43,7 @@ pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     let loaded = Mode::from_env(args.user).and_then(|mode| config::load(&Source::new(None, mode)));
     let survey = survey(&units, &loaded.unwrap_or_else(|_| Settings::empty()));
     if args.json {
-        serde_json::to_writer_pretty(&mut *out, &survey)?;
+        serde_json::to_writer_pretty(&mut *out, &survey).map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
         write!(out, "{}", toml(&survey))?;
@@ -134,7 +130,7 @@ fn left_out_because(unit: &Unit, settings: &Settings) -> Option<&'static str> {
     if UnitName::new(id).is_err() || get(unit, "LoadState") != "loaded" {
         Some("not loaded or not found")
     } else if never_touch(id).is_some() {
-        Some("never touched (systemd itself, the bus, polkit, unitmedic)")
+        Some("never touched (systemd, the bus, polkit, logins, unitmedic)")
     } else if settings.worker_of(id).is_some() {
         Some("has a worker already")
     } else if get(unit, "Type") == "oneshot" {
@@ -147,8 +143,6 @@ fn left_out_because(unit: &Unit, settings: &Settings) -> Option<&'static str> {
         Some("started by a timer or a path: not running is normal")
     } else if triggered(".socket") && !file_state.starts_with("enabled") {
         Some("started by a socket: not running is normal")
-    } else if PLUMBING.iter().any(|prefix| id.starts_with(prefix)) {
-        Some("plumbing of the system")
     } else if is_vendor(unit)
         && !id.contains('@')
         && matches!(file_state, "static" | "generated" | "indirect" | "alias")
@@ -339,11 +333,10 @@ mod tests {
             #min_instances = 2
 
             # Left out:
-            #    2 never touched (systemd itself, the bus, polkit, unitmedic)
+            #    3 never touched (systemd, the bus, polkit, logins, unitmedic)
             #    1 not loaded or not found
             #    1 not running
             #    1 oneshot: not running is normal
-            #    1 plumbing of the system
             #    1 started by a timer or a path: not running is normal
             #    1 static: part of something else
             #    1 transient: gone when it ends

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 
+use super::Usage;
 use crate::config::span::{parse_size, parse_span, show_size, show_span};
 use crate::model::never::never_touch;
 use crate::model::{UnitName, WorkerName};
@@ -60,10 +61,10 @@ pub struct UnitArgs {
     pub toml: bool,
 }
 
-/// Returns the exit code; bad arguments are the error.
+/// Returns the exit code; wrong arguments are a [`Usage`].
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     let What::Unit(args) = &args.what;
-    let plan = Plan::from_args(args)?;
+    let plan = Plan::from_args(args).map_err(|error| Usage(format!("{error:#}")))?;
     write!(out, "{}", if args.toml { plan.toml() } else { plan.unit() })?;
     Ok(0)
 }
@@ -356,7 +357,10 @@ mod tests {
                 assert_eq!(code, 0);
                 Ok(String::from_utf8(out).unwrap())
             }
-            Err(error) => Err(format!("{error:#}")),
+            Err(error) => {
+                assert!(error.is::<Usage>(), "wrong arguments have an exit code of their own: {error:#}");
+                Err(error.to_string())
+            }
         }
     }
 

@@ -122,6 +122,7 @@ pub(super) fn is_failing(instance: &Instance) -> bool {
 /// Counts a failure once.
 fn note_failure(instance: &mut Instance, settings: &WorkerSettings, now: Mono) {
     if !is_failing(instance) {
+        instance.counted = None;
         if instance.at_work() {
             instance.failed_at = None;
         }
@@ -131,17 +132,22 @@ fn note_failure(instance: &mut Instance, settings: &WorkerSettings, now: Mono) {
         }
         return;
     }
-    let key = instance.failure_key();
-    if instance.counted == Some(key) {
-        return;
+    let at_rest = instance.view.inactive_enter.filter(|_| instance.view.active.is_down());
+    match (instance.counted, at_rest) {
+        // The failure that we know has come to rest.
+        (Some(None), _) => return instance.counted = Some(at_rest),
+        (Some(Some(known)), Some(at)) if known != at => {}
+        (Some(_), _) => return,
+        (None, _) => {}
     }
-    let first = instance.counted.is_none() && instance.view.invocation.is_none();
-    instance.counted = Some(key);
+    instance.counted = Some(at_rest);
     if instance.failed_at.is_none() {
-        instance.failed_at = Some(instance.view.inactive_enter.or(instance.view.state_changed).unwrap_or(now).min(now));
+        let at = at_rest.or(instance.view.state_changed).unwrap_or(now);
+        instance.failed_at = Some(at.min(now));
     }
     // An instance that never ran has not failed; it is only missing.
-    if !first || instance.view.active == ActiveState::Failed {
+    let ran = instance.view.active_enter.is_some() || instance.view.inactive_enter.is_some();
+    if ran || instance.view.active == ActiveState::Failed {
         instance.count_failure(now);
     }
 }
@@ -172,7 +178,9 @@ fn conditions(instance: &Instance, settings: &WorkerSettings, now: Mono) -> BTre
 fn dead(instance: &Instance) -> Option<Evidence> {
     let held = instance.conditions.get(&Condition::Dead);
     if is_failing(instance) {
-        return Some(Evidence::text(death_text(&instance.view)));
+        // Once a start is under way, systemd forgets how the last process ended; we do not.
+        let told = held.filter(|_| instance.view.ending().is_none());
+        return Some(told.map_or_else(|| Evidence::text(death_text(&instance.view)), |held| held.evidence.clone()));
     }
     let coming = !instance.at_work() && instance.standing == Standing::ShouldRun;
     held.filter(|_| coming).map(|held| held.evidence.clone())

@@ -105,6 +105,8 @@ impl Engine {
         instance.incident = Some(id);
         incident.failed_at = instance.failed_at.unwrap_or(now.mono).min(now.mono);
         incident.failed_wall = now.wall_of(incident.failed_at);
+        incident.opened_at = now.mono;
+        incident.opened_wall = now.wall;
         incident.closed_at = None;
         incident.closed_wall = None;
         incident.resolution = None;

@@ -75,8 +75,9 @@ pub struct Instance {
     pub health: Health,
     pub conditions: BTreeMap<Condition, Held>,
     pub failures: VecDeque<Mono>,
-    /// The failure that has been counted last, so that none is counted twice.
-    pub counted: Option<FailureKey>,
+    /// The failure that is under way and has been counted, so that none is counted twice. Inside: when it came
+    /// to rest (InactiveEnterTimestamp), once it has.
+    pub counted: Option<Option<Mono>>,
     /// When the present failure happened.
     pub failed_at: Option<Mono>,
     pub readings: Readings,
@@ -92,13 +93,6 @@ pub struct Instance {
 pub struct Held {
     pub evidence: Evidence,
     pub since: Mono,
-}
-
-/// Tells one failure of a unit from the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FailureKey {
-    invocation: InvocationId,
-    at: Option<Mono>,
 }
 
 impl Instance {
@@ -123,14 +117,6 @@ impl Instance {
             well_since: None,
             restarts: BTreeMap::new(),
         }
-    }
-
-    pub fn failure_key(&self) -> FailureKey {
-        let at = match self.view.active {
-            ActiveState::Inactive | ActiveState::Failed => self.view.inactive_enter,
-            _ => self.view.state_changed,
-        };
-        FailureKey { invocation: self.view.invocation, at }
     }
 
     pub fn count_failure(&mut self, at: Mono) {

@@ -80,7 +80,7 @@ impl Engine {
         let count = self.workers.get(name).map_or(0, |sum| sum.instances);
         match count {
             0 => "no instance is there".into(),
-            1 => self.of_worker(name).next().map(Instance::because).unwrap_or_default(),
+            1 if needed <= 1 => self.of_worker(name).next().map(Instance::because).unwrap_or_default(),
             many if serving < needed => format!("{serving} of {many} instances serve, {needed} are needed"),
             many => format!("{serving} of {many} instances serve"),
         }

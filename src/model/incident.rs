@@ -101,7 +101,7 @@ pub struct Incident {
     /// When the failure happened: systemd's own timestamp where there is one.
     pub failed_at: Mono,
     pub failed_wall: Wall,
-    /// When we saw it.
+    /// When we saw it; of a reopened incident the last time.
     pub opened_at: Mono,
     pub opened_wall: Wall,
     pub closed_at: Option<Mono>,

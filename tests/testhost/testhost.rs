@@ -25,6 +25,7 @@ mod support;
 
 pub use bounded::{Output, run_bounded};
 pub use machine::{Builder, Machine, sweep};
+pub use owner::{leftovers, new_name};
 pub use place::{Failure, Here, Place, wait_for};
 pub use running::Running;
 pub use session::UserSession;

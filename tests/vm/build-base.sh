@@ -2,7 +2,7 @@
 # Builds what the virtual machine boots from: Debian with systemd on cgroup v2, a kernel, and an initramfs.
 #
 # $1 an empty directory, which then holds base.img, vmlinuz and initrd. Needs root, mmdebstrap, mke2fs, busybox, cpio
-# and Debian's package servers. The result is cached by this file's contents.
+# and Debian's package servers. The result is cached by this text.
 set -eu
 out=$1
 rootfs=$out/rootfs kernel=$out/kernel initrd=$out/initrd.d

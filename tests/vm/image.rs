@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::testhost::{Failure, run_bounded};
+use crate::testhost::{Failure, leftovers, new_name, run_bounded};
 
 const BUILD: &str = include_str!("build-base.sh");
 
@@ -22,7 +22,7 @@ pub fn base() -> Result<PathBuf, Failure> {
     if directory.join("initrd").exists() {
         return Ok(directory);
     }
-    check_tools(&["mmdebstrap", "mke2fs", "busybox", "cpio", "dpkg-deb", "chroot", "sh"])?;
+    check_tools(&["mmdebstrap", "mke2fs", "busybox", "cpio", "dpkg-deb", "chroot", "unshare"])?;
     if !rustix::process::geteuid().is_root() {
         return Err("building the base image needs root".into());
     }
@@ -31,8 +31,10 @@ pub fn base() -> Result<PathBuf, Failure> {
     // Built aside and renamed: a run that was stopped leaves no half of a base behind.
     let aside = directory.with_extension(format!("new-{}", std::process::id()));
     fs::create_dir_all(&aside)?;
-    let mut command = Command::new("sh");
-    command.args(["-c", BUILD, "build-base"]).arg(&aside);
+    // In a mount namespace of its own: what it binds below the new root (this machine's /dev among it) can then never
+    // be in the way of removing an unfinished build.
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", BUILD, "build-base"]).arg(&aside);
     let built = run_bounded(command, "build-base.sh", b"", BUILD_LIMIT).and_then(|output| output.success());
     if let Err(error) = built.and_then(|_| Ok(fs::rename(&aside, &directory)?)) {
         let _ = fs::remove_dir_all(&aside);
@@ -41,14 +43,27 @@ pub fn base() -> Result<PathBuf, Failure> {
         }
     }
     println!("built in {:.1} s", started.elapsed().as_secs_f64());
+    remove_older(&directory);
     Ok(directory)
+}
+
+/// Each base takes a quarter of a gigabyte, and an older recipe's is of no more use.
+fn remove_older(current: &Path) {
+    for entry in fs::read_dir(cache()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with("base-") && !name.contains(".new-") && entry.path() != current {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// A tar archive with the program under test and this program, to be read as a drive.
 pub fn programs() -> Result<PathBuf, Failure> {
     check_tools(&["tar"])?;
-    let directory = cache().join(format!("run-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&directory);
+    for name in leftovers(&cache()) {
+        let _ = fs::remove_dir_all(cache().join(name));
+    }
+    let directory = cache().join(new_name());
     fs::create_dir_all(directory.join("usr/bin"))?;
     fs::create_dir_all(directory.join("opt"))?;
     copy(Path::new(env!("CARGO_BIN_EXE_unitmedic")), &directory.join("usr/bin/unitmedic"))?;

@@ -27,11 +27,13 @@ pub enum Heard {
 impl Qemu {
     /// `base` is from `image::base`, `run` from `image::programs`. Nothing is written to the base image.
     pub fn boot(base: &Path, run: &Path, kernel_arguments: &str) -> Result<Self, Failure> {
-        check_tools(&["qemu-system-x86_64"])?;
+        check_tools(&["qemu-system-x86_64", "setpriv"])?;
         let console = run.join("console");
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = Command::new("setpriv");
         // KVM may be there and still not work in a nested machine, so the processor is always emulated.
         command
+            // It must not outlive us, however we end.
+            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
             .args(["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "max", "-m", "1024"])
             .args(["-display", "none", "-monitor", "none", "-nodefaults", "-no-reboot"])
             .arg("-serial")
@@ -42,7 +44,9 @@ impl Qemu {
             .arg("-initrd")
             .arg(base.join("initrd"))
             .arg("-append")
-            .arg(format!("console=ttyS0 panic=-1 systemd.show_status=0 {kernel_arguments}"))
+            .arg(format!(
+                "console=ttyS0 panic=-1 systemd.show_status=0 systemd.journald.forward_to_console=1 {kernel_arguments}"
+            ))
             .arg("-drive")
             .arg(format!("file={},if=virtio,format=raw,snapshot=on", base.join("base.img").display()))
             .arg("-drive")

@@ -55,6 +55,8 @@ pub(super) fn incident(id: u64, opened: u64) -> Incident {
         not_before: None,
         reopened: 0,
         waiting: None,
+        action_was_allowed: false,
+        helped_by: None,
     }
 }
 
@@ -78,6 +80,9 @@ pub(super) fn attempt(number: u32, at: u64, ended: Option<(u64, Outcome)>) -> At
         outcome: ended.map(|(_, outcome)| outcome),
         reason: "because".into(),
         flagged: false,
+        in_doubt: false,
+        activated: ended.is_some(),
+        drain_until: None,
     }
 }
 

@@ -122,7 +122,7 @@ fn full_board() -> Board {
     };
     board.ratios(&BTreeMap::from([(worker("mail"), ratios)]));
     let own = board.own().clone();
-    own.store_wrote(now(1).wall);
+    own.store_totals(0, Some(now(1).wall));
     own.http_answered("metrics", 418);
     own.turn(Duration::from_micros(80));
     board
