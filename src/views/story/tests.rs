@@ -229,7 +229,7 @@ fn sentences() {
             mail@2.service was started by an operator, for the 22nd time
             mail@2.service was stopped on purpose and is left alone: the journal shows a stop job
             incident #42 opened for mail@2.service: dead (unit failed: exit code 3); plan: restart, then escalate
-            incident #42 opened for mail@2.service: asked for by ada; nothing is planned: tell only
+            incident #42 opened for mail@2.service: asked for by ada
             incident #42 of mail@2.service reopened: dead is back 42 s after it was closed; 1 attempt made already
             incident #42 of mail@2.service is now also crash_loop (5 failures within 10 min); plan: restart, then escalate
             restart of mail@2.service is held back: the last attempt was 40 s ago, and restart_cooldown is 5 min (gate cooldown); possible in 4 min 20 s
@@ -246,8 +246,8 @@ fn sentences() {
             restart of mail@2.service (#42.1) did not help: failed again: exit code 3
             restart of mail@2.service (#42.1) was overtaken by somebody else: an operator stopped it
             restart of mail@2.service (#42.1) is in doubt: unitmedic ended between intent and outcome
-            mail@2.service needs an operator, after 3 attempts: failed after 3 restart attempts; next try in 5 min
-            mail@2.service needs an operator, after 1 attempt: nothing is left to try; no further try by itself
+            mail@2.service needs an operator: failed after 3 restart attempts; next try in 5 min
+            mail@2.service needs an operator: nothing is left to try; no further try by itself
             incident #42 of mail@2.service closed: unitmedic helped, with 1 attempt, well again after 13 ms
             incident #42 of mail@2.service closed: it went away by itself, well again after 13 ms
             incident #42 of mail@2.service closed: systemd's own restart helped, well again after 13 ms
