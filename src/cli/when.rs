@@ -11,40 +11,15 @@ use crate::model::Wall;
 /// Longest span that is taken; more is a slip of the pen.
 const SPAN_MAX: Duration = Duration::from_secs(3650 * 86_400);
 
-/// `90s`, `5 min`, `1h 30min`, `2d`, `1w`; a bare number is seconds, as systemd has it.
+/// A span as in the configuration (`90s`, `5 min`, `1h 30min`, `2d`; a bare number is seconds), but never nothing.
 pub fn parse_span(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a span: write it as 30s, 5min, 2h, 1h 30min or 7d");
-    let mut rest = text.trim();
-    let mut total = 0.0;
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = rest[digits..].trim_start();
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-        total += number * unit_seconds(&rest[..letters]).ok_or_else(wrong)?;
-        rest = rest[letters..].trim_start();
-    }
-    let span = Duration::try_from_secs_f64(total).map_err(|_| wrong())?;
+    let span = crate::config::span::parse_span(text)
+        .map_err(|why| format!("{text:?} is not a span ({why}): write it as 30s, 5min, 2h, 1h 30min or 7d"))?;
     match span {
         span if span.is_zero() => Err(format!("{text:?} is no time at all")),
         span if span > SPAN_MAX => Err(format!("{text:?} is longer than ten years")),
         span => Ok(span),
     }
-}
-
-fn unit_seconds(unit: &str) -> Option<f64> {
-    Some(match unit {
-        "ms" | "msec" => 0.001,
-        "" | "s" | "sec" | "second" | "seconds" => 1.0,
-        "m" | "min" | "minute" | "minutes" => 60.0,
-        "h" | "hr" | "hour" | "hours" => 3600.0,
-        "d" | "day" | "days" => 86_400.0,
-        "w" | "week" | "weeks" => 604_800.0,
-        _ => return None,
-    })
 }
 
 /// A point in the past: a span back from now, or a date.
