@@ -100,3 +100,24 @@ fn options_before_and_behind_the_command() {
     assert_eq!(global("incidents"), Global::default());
     assert_eq!(Global { user: true, ..Global::default() }.given(), Some("--user"));
 }
+
+#[test]
+fn every_command_and_option_is_in_the_docs() {
+    let docs = include_str!("../../docs/commands.md");
+    let elsewhere = ["check-config", "discover", "generate", "help"];
+    for command in Cli::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(docs.contains(&format!("`{name}`")) || docs.contains(&format!("unitmedic {name}")), "{name}");
+        let nested = command.get_subcommands().filter(|nested| nested.get_name() != "help");
+        for part in nested.chain([command]).filter(|_| !elsewhere.contains(&name)) {
+            assert!(docs.contains(part.get_name()), "{name} {}", part.get_name());
+            for option in part.get_arguments().filter_map(|argument| argument.get_long()) {
+                assert!(option == "help" || docs.contains(&format!("--{option}")), "{name} --{option}");
+            }
+        }
+    }
+    for line in exit::HELP.lines().skip(1) {
+        let (code, meaning) = line.trim().split_once(' ').unwrap();
+        assert!(docs.contains(&format!("| {code} | {}", meaning.trim().split(';').next().unwrap())), "{line}");
+    }
+}

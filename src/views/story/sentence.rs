@@ -262,8 +262,9 @@ fn attempt(fact: &Fact, it: &str) -> Option<String> {
 /// A refusal in words, with what would change it.
 fn refused(refusal: &Refusal, fact: &Fact) -> String {
     let until = match refusal.until {
-        Some(at) => format!("; possible in {}", coarse(at.since(fact.at.mono))),
-        None => String::new(),
+        // A gate of time says itself how much is left.
+        Some(at) if !refusal.text.ends_with("left") => format!("; possible in {}", coarse(at.since(fact.at.mono))),
+        _ => String::new(),
     };
     format!("{} (gate {}){until}", refusal.text, refusal.gate)
 }
