@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use super::bus::{BusAddress, Caller, Haste, MANAGER, MANAGER_PATH, UNIT};
 use super::jobs::RecentJobs;
 use super::journal::{Entry, JobEntries, UNITS_MAX, job_entries};
@@ -144,10 +146,11 @@ impl Suspect {
 
 async fn suspects(caller: &Caller, unit: &UnitName) -> Result<Vec<Suspect>, zbus::Error> {
     let path = unit_path(unit.as_str());
+    // All at once, so that a unit that is not loaded is loaded once and not six times.
+    let values = join_all(RELATIONS.iter().map(|(relation, _)| read(caller, &path, UNIT, relation))).await;
     let mut suspects: Vec<Suspect> = Vec::new();
-    for (relation, blame) in RELATIONS {
-        let Some(value) = read(caller, &path, UNIT, relation).await? else { continue };
-        for name in names(&value).unwrap_or_default() {
+    for ((relation, blame), value) in RELATIONS.iter().zip(values) {
+        for name in value?.as_deref().and_then(names).unwrap_or_default() {
             let known = suspects.iter().any(|suspect| suspect.unit == name && suspect.blame == *blame);
             if !known && suspects.len() < RELATED_MAX {
                 suspects.push(Suspect { relation, blame: *blame, unit: name });

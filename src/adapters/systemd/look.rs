@@ -4,7 +4,7 @@
 use futures_util::future::join_all;
 use zbus::{ObjectPath, OwnedVariant, Variant};
 
-use super::bus::{Caller, Haste, MANAGER, MANAGER_PATH};
+use super::bus::{Caller, Haste, MANAGER, MANAGER_PATH, UNIT};
 use super::path::unit_path;
 use super::properties::{Depth, take};
 use super::table::Listed;
@@ -16,14 +16,41 @@ use crate::model::unit::{ActiveState, FileState, LoadState, ManagerState, UnitCh
 #[derive(Debug)]
 pub struct Listing {
     pub units: Vec<Listed>,
-    /// Units with an enabled unit file, loaded or not.
-    pub enabled: Vec<UnitName>,
+    /// State of the unit files of plain units, loaded or not; an instance has none of its own.
+    pub files: Vec<(UnitName, FileState)>,
     pub manager: ManagerState,
     pub startup_finished: Mono,
 }
 
 /// Reads one unit. A property that this systemd does not have is left out; a call that got no reply fails the look.
-pub async fn look(caller: &Caller, unit: &UnitName, depth: Depth, haste: Haste) -> Result<UnitChange, zbus::Error> {
+///
+/// UnitFileState is read only where it decides something, for an instance that never ran: the state of plain units
+/// comes with the listing, all of them for the price of one Get.
+pub async fn look(
+    caller: &Caller,
+    unit: &UnitName,
+    depth: Depth,
+    known: Option<UnitChange>,
+    haste: Haste,
+) -> Result<UnitChange, zbus::Error> {
+    let mut seen = read_all(caller, unit, depth, haste).await?;
+    let never_ran = match depth {
+        Depth::Everything => never_ran(&seen),
+        Depth::Unlisted | Depth::Standing => known.as_ref().is_some_and(never_ran),
+    };
+    if never_ran && unit.instance().is_some() {
+        if let Some(value) = read(caller, &unit_path(unit.as_str()), UNIT, "UnitFileState").await? {
+            take(&mut seen, "UnitFileState", &value);
+        }
+    }
+    Ok(seen)
+}
+
+fn never_ran(unit: &UnitChange) -> bool {
+    unit.active == Some(ActiveState::Inactive) && unit.inactive_exit.is_none_or(|at| at == Mono(0))
+}
+
+async fn read_all(caller: &Caller, unit: &UnitName, depth: Depth, haste: Haste) -> Result<UnitChange, zbus::Error> {
     let path = unit_path(unit.as_str());
     let reads = depth.properties().map(|(interface, property)| {
         let path = &path;
@@ -46,9 +73,9 @@ pub async fn look(caller: &Caller, unit: &UnitName, depth: Depth, haste: Haste) 
 
 /// Lists what matches `patterns`; none matches nothing.
 pub async fn list(caller: &Caller, patterns: &[String]) -> Result<Listing, zbus::Error> {
-    let (units, enabled, manager, finished) = tokio::join!(
+    let (units, files, manager, finished) = tokio::join!(
         list_units(caller, patterns),
-        list_enabled(caller, patterns),
+        list_files(caller, patterns),
         manager_state(caller),
         caller.get(Haste::Quick, MANAGER_PATH, MANAGER, "FinishTimestampMonotonic"),
     );
@@ -57,7 +84,7 @@ pub async fn list(caller: &Caller, patterns: &[String]) -> Result<Listing, zbus:
         Variant::U64(time) if *time != u64::MAX => Mono(*time),
         _ => Mono(0),
     };
-    Ok(Listing { units: units?, enabled: enabled?, manager: manager?, startup_finished })
+    Ok(Listing { units: units?, files: files?, manager: manager?, startup_finished })
 }
 
 /// SystemState; systemd does not signal it.
@@ -98,18 +125,7 @@ pub fn is_reply(error: &zbus::Error) -> bool {
 }
 
 /// name, description, load, active, sub, following, path, job, job type, job path.
-type UnitRow<'m> = (
-    &'m str,
-    &'m str,
-    &'m str,
-    &'m str,
-    &'m str,
-    &'m str,
-    ObjectPath<'m>,
-    u32,
-    &'m str,
-    ObjectPath<'m>,
-);
+type UnitRow<'m> = (&'m str, &'m str, &'m str, &'m str, &'m str, &'m str, ObjectPath<'m>, u32, &'m str, ObjectPath<'m>);
 
 async fn list_units(caller: &Caller, patterns: &[String]) -> Result<Vec<Listed>, zbus::Error> {
     if patterns.is_empty() {
@@ -133,14 +149,16 @@ async fn list_units(caller: &Caller, patterns: &[String]) -> Result<Vec<Listed>,
         .collect())
 }
 
-async fn list_enabled(caller: &Caller, patterns: &[String]) -> Result<Vec<UnitName>, zbus::Error> {
+async fn list_files(caller: &Caller, patterns: &[String]) -> Result<Vec<(UnitName, FileState)>, zbus::Error> {
     if patterns.is_empty() {
         return Ok(Vec::new());
     }
-    let states = [FileState::Enabled.as_str(), FileState::EnabledRuntime.as_str()];
+    let states: [&str; 0] = [];
     let reply = caller.manager("ListUnitFilesByPatterns", &(&states[..], patterns)).await?;
     let body = reply.body();
     let rows: Vec<(&str, &str)> = body.deserialize()?;
     // A template's own file is no unit, and UnitName refuses it.
-    Ok(rows.into_iter().filter_map(|(path, _)| UnitName::new(path.rsplit('/').next()?).ok()).collect())
+    let row =
+        |(path, state): (&str, &str)| Some((UnitName::new(path.rsplit('/').next()?).ok()?, FileState::parse(state)));
+    Ok(rows.into_iter().filter_map(row).collect())
 }

@@ -21,7 +21,7 @@ use super::look::{Listing, is_reply, list, look, manager_state};
 use super::path::{job_path, unit_path};
 use super::properties::Depth;
 use super::signals::{OWNER_RULE, SYSTEMD_RULE, Signal, read};
-use super::table::{Effect, Table};
+use super::table::{Effect, Looks, Table};
 use super::{BusStats, Question, journal};
 use crate::model::fact::ResyncReason;
 use crate::model::input::{Finding, Input, Snapshot};
@@ -75,7 +75,7 @@ struct Resync {
     /// Units that must have been looked at before the snapshot is whole.
     awaited: HashSet<UnitName>,
     /// Units whose unit files are read again after it.
-    refresh: Vec<UnitName>,
+    refresh: Looks,
 }
 
 pub struct Session<'s> {
@@ -87,6 +87,7 @@ pub struct Session<'s> {
     /// systemd's unique name on the bus; empty while it has none.
     systemd: String,
     ownerless_since: Option<Instant>,
+    reloading: bool,
     table: Table,
     jobs: RecentJobs,
     kinds_asked: usize,
@@ -96,7 +97,7 @@ pub struct Session<'s> {
     resyncs_failed: u32,
     /// The snapshot that is whole and waits for room in the channel.
     ready: Option<ResyncReason>,
-    last_listing: Option<(Vec<UnitName>, ManagerState, Mono)>,
+    last_listing: Option<(ManagerState, Mono)>,
     /// An input was dropped: nothing more is told until a snapshot has been.
     overflowed: bool,
     late: VecDeque<Input>,
@@ -133,6 +134,7 @@ impl<'s> Session<'s> {
             caller,
             systemd,
             ownerless_since: None,
+            reloading: false,
             table: Table::default(),
             jobs: RecentJobs::default(),
             kinds_asked: 0,
@@ -260,6 +262,8 @@ impl<'s> Session<'s> {
                     self.carry_out(effects);
                 }
             }
+            // A reload drops every unit and loads it again; the resync after it finds those that are really gone.
+            Signal::UnitRemoved { .. } if self.reloading => {}
             Signal::UnitRemoved { unit } => {
                 if let Some(unit) = self.table.name(&unit) {
                     let effects = self.table.removed(unit);
@@ -274,8 +278,9 @@ impl<'s> Session<'s> {
                 }
                 self.tell_job(&unit, |unit| Input::JobRemoved { unit, job, result });
             }
-            Signal::Reloading { active: true } => {}
+            Signal::Reloading { active: true } => self.reloading = true,
             Signal::Reloading { active: false } => {
+                self.reloading = false;
                 self.resyncs.ask(Instant::now(), ResyncReason::ManagerReloaded);
             }
             Signal::UnitFilesChanged => self.resyncs.ask(Instant::now(), ResyncReason::UnitFilesChanged),
@@ -321,6 +326,7 @@ impl<'s> Session<'s> {
             return;
         }
         self.ownerless_since = None;
+        self.reloading = false;
         let caller = self.caller.clone();
         self.start(async move {
             if let Err(error) = subscribe(&caller).await {
@@ -345,7 +351,8 @@ impl<'s> Session<'s> {
 
     /// Never waits. A full channel loses the input and is made up for by a snapshot of all that is known.
     fn send(&mut self, input: Input) {
-        let refused = if self.overflowed { Some(input) } else { self.inputs.try_send(input).err().map(|e| e.into_inner()) };
+        let refused =
+            if self.overflowed { Some(input) } else { self.inputs.try_send(input).err().map(|e| e.into_inner()) };
         let Some(input) = refused else { return };
         self.stats.dropped.fetch_add(1, Ordering::Relaxed);
         if !self.overflowed {
@@ -369,9 +376,9 @@ impl<'s> Session<'s> {
         if !self.table.look_begins(&unit) {
             return;
         }
-        let caller = self.caller.clone();
+        let (caller, known) = (self.caller.clone(), self.table.known(&unit).cloned());
         self.start(async move {
-            let seen = look(&caller, &unit, depth, haste).await;
+            let seen = look(&caller, &unit, depth, known, haste).await;
             Done::Looked { unit, depth, seen }
         });
     }
@@ -417,7 +424,7 @@ impl<'s> Session<'s> {
     fn manager_is(&mut self, state: ManagerState) {
         if self.manager != Some(state) {
             self.manager = Some(state);
-            if let Some((_, known, _)) = &mut self.last_listing {
+            if let Some((known, _)) = &mut self.last_listing {
                 *known = state;
                 self.send(Input::Manager { state });
             }
@@ -438,7 +445,7 @@ impl<'s> Session<'s> {
         // They stay on the list until they are answered, so that a lost bus does not lose the question.
         let asked = self.inquiries[..some].to_vec();
         for unit in &asked {
-            self.table.read_by_us(unit.as_str());
+            self.table.read_begins(unit);
         }
         let (caller, bus, jobs) = (self.caller.clone(), self.bus, self.jobs.clone());
         self.start(async move {
@@ -478,7 +485,7 @@ impl<'s> Session<'s> {
         let awaited = self.resync.as_ref().is_some_and(|resync| resync.awaited.contains(&unit));
         match seen {
             Ok(seen) => {
-                let answer = depth == Depth::Everything && self.asked.remove(&unit);
+                let answer = depth.is_whole() && self.asked.remove(&unit);
                 let effects = self.table.look_ends(&unit, depth, seen, answer);
                 self.carry_out(effects);
             }
@@ -493,7 +500,7 @@ impl<'s> Session<'s> {
                 return None;
             }
         }
-        if depth == Depth::Standing && (awaited || self.asked.contains(&unit)) {
+        if !depth.is_whole() && (awaited || self.asked.contains(&unit)) {
             self.look(unit, Depth::Everything, Haste::Quick);
         } else if awaited && let Some(resync) = &mut self.resync {
             resync.awaited.remove(&unit);
@@ -504,6 +511,9 @@ impl<'s> Session<'s> {
 
     fn found(&mut self, asked: Vec<UnitName>, findings: Result<Vec<(UnitName, Finding)>, zbus::Error>) {
         self.inquiring = false;
+        for unit in &asked {
+            self.table.read_ends(unit);
+        }
         match findings {
             Ok(findings) => {
                 self.inquiries.retain(|unit| !asked.contains(unit));
@@ -544,15 +554,16 @@ impl<'s> Session<'s> {
         let reason = self.resyncs.running().unwrap_or(ResyncReason::Connected);
         let all = matches!(reason, ResyncReason::Connected | ResyncReason::ManagerReexecuted);
         let mut listing = listing;
-        let (before, after) = self.table.listed(std::mem::take(&mut listing.units), &listing.enabled, all);
+        let units = std::mem::take(&mut listing.units);
+        let (before, after) = self.table.listed(units, &listing.files, all);
         self.manager = Some(listing.manager);
         if let Some(resync) = &mut self.resync {
             resync.listing = Some(listing);
             resync.refresh = after;
-            resync.awaited = before.iter().cloned().collect();
+            resync.awaited = before.iter().map(|(unit, _)| unit.clone()).collect();
         }
-        for unit in before {
-            self.look(unit, Depth::Everything, Haste::Bulk);
+        for (unit, depth) in before {
+            self.look(unit, depth, Haste::Bulk);
         }
         self.whole();
     }
@@ -564,24 +575,27 @@ impl<'s> Session<'s> {
         };
         self.resyncs_failed = 0;
         if let Some(listing) = resync.listing {
-            self.last_listing = Some((listing.enabled, listing.manager, listing.startup_finished));
+            self.last_listing = Some((listing.manager, listing.startup_finished));
         }
         self.ready = Some(self.resyncs.finish().unwrap_or(ResyncReason::Connected));
-        for unit in resync.refresh {
-            self.look(unit, Depth::Standing, Haste::Bulk);
+        for (unit, depth) in resync.refresh {
+            self.look(unit, depth, Haste::Bulk);
         }
     }
 
     /// The snapshot as of this moment.
     fn snapshot(&mut self) -> Input {
         let reason = self.ready.take().unwrap_or(ResyncReason::Connected);
-        let (enabled, manager, startup_finished) =
-            self.last_listing.clone().unwrap_or((Vec::new(), ManagerState::Unknown, Mono(0)));
-        let units = self.table.snapshot(&enabled);
+        let (manager, startup_finished) = self.last_listing.unwrap_or((ManagerState::Unknown, Mono(0)));
+        let units = self.table.snapshot();
         self.overflowed = false;
         self.stats.resynced(reason);
         if self.table.left_out() > 0 {
-            tracing::warn!(left_out = self.table.left_out(), limit = super::table::UNITS_MAX, "too many units match; narrow the workers' units");
+            tracing::warn!(
+                left_out = self.table.left_out(),
+                limit = super::table::UNITS_MAX,
+                "too many units match; narrow the workers' units"
+            );
         }
         Input::Snapshot(Snapshot { reason, manager, startup_finished, units })
     }

@@ -1,13 +1,13 @@
 //! What is known of every unit that a selector matches, and what a signal about one calls for. Pure: no calls, no
 //! clock. Because everything that was forwarded is also merged here, a snapshot is simply this table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::properties::{Depth, difference, merge};
 use crate::model::input::Input;
 use crate::model::name::UnitName;
 use crate::model::settings::Selector;
-use crate::model::unit::{ActiveState, InvocationId, LoadState, UnitChange};
+use crate::model::unit::{ActiveState, FileState, InvocationId, LoadState, UnitChange};
 
 /// Units that are followed at once; more are left out and counted.
 pub const UNITS_MAX: usize = 20_000;
@@ -23,6 +23,9 @@ pub enum Effect {
     ReadControlGroup(UnitName, InvocationId),
 }
 
+/// Units to look at, and how deeply.
+pub type Looks = Vec<(UnitName, Depth)>;
+
 /// One unit of ListUnits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
@@ -32,6 +35,18 @@ pub struct Listed {
     pub sub: String,
     /// 0: none.
     pub job: u32,
+}
+
+impl Listed {
+    fn told(&self) -> UnitChange {
+        UnitChange {
+            load: Some(self.load),
+            active: Some(self.active),
+            sub: Some(self.sub.clone()),
+            job: Some(self.job),
+            ..Default::default()
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -45,9 +60,13 @@ struct Entry {
     /// A look is under way: what signals have told since it began.
     looking: Option<UnitChange>,
     held: Vec<Input>,
-    /// Our own look has loaded it, so that its UnitNew and UnitRemoved mean nothing. Two monitors that look at each
-    /// other's UnitNew would go on for ever.
+    /// Reads of ours that are under way. A read of a unit that is not loaded loads it and lets it go again, which
+    /// emits UnitNew and UnitRemoved: two monitors that look at each other's UnitNew would go on for ever.
+    reads: u32,
+    /// So its UnitNew, up to its next UnitRemoved, means nothing.
     ours: bool,
+    /// It was told, or is understood, that it is not loaded; until somebody uses it.
+    gone: bool,
     /// A signal has told of it since the listing that runs began: newer than the list.
     touched: bool,
     /// The activation for which ControlGroup was asked.
@@ -61,6 +80,8 @@ pub struct Table {
     selectors: Vec<Selector>,
     /// The first snapshot has been sent: changes are forwarded as they come.
     live: bool,
+    /// Units with an enabled unit file.
+    enabled: Vec<UnitName>,
     /// Units left out because of [`UNITS_MAX`].
     left_out: u64,
 }
@@ -82,6 +103,10 @@ impl Table {
 
     pub fn left_out(&self) -> u64 {
         self.left_out
+    }
+
+    pub fn known(&self, unit: &UnitName) -> Option<&UnitChange> {
+        self.units.get(unit).map(|entry| &entry.known)
     }
 
     /// Whether a selector matches the unit.
@@ -123,11 +148,11 @@ impl Table {
     /// systemd has loaded a unit.
     pub fn loaded(&mut self, unit: UnitName) -> Vec<Effect> {
         let Some(entry) = self.entry(&unit) else { return Vec::new() };
-        entry.loaded = true;
         entry.touched = true;
         // A unit that is known is looked at again when something happens to it, not because somebody read it.
         let unknown = !entry.read && entry.looking.is_none() && !entry.ours;
-        entry.stale |= entry.read && !entry.ours;
+        entry.stale |= entry.read && !entry.ours && !entry.loaded;
+        entry.loaded = true;
         if unknown { vec![Effect::Look(unit, Depth::Everything)] } else { Vec::new() }
     }
 
@@ -135,14 +160,14 @@ impl Table {
     pub fn removed(&mut self, unit: UnitName) -> Vec<Effect> {
         let live = self.live;
         let Some(entry) = self.entry(&unit) else { return Vec::new() };
-        let told = entry.loaded && entry.read && !entry.ours;
-        // A look that is under way loads it again; what comes of that is our own doing.
-        entry.ours = entry.looking.is_some();
+        let news = entry.read && !std::mem::replace(&mut entry.gone, true);
+        // A read that is under way may load it again; what comes of that is our own doing.
+        entry.ours = entry.reads > 0;
         entry.loaded = false;
         entry.stale = true;
         entry.touched = true;
         merge(&mut entry.known, &unloaded());
-        if live && told { vec![Effect::Send(Input::Unloaded { unit })] } else { Vec::new() }
+        if live && news { vec![Effect::Send(Input::Unloaded { unit })] } else { Vec::new() }
     }
 
     /// A job of the unit was queued or is over; `input` says so.
@@ -169,15 +194,21 @@ impl Table {
         if entry.looking.is_some() {
             return false;
         }
-        entry.ours |= !entry.loaded;
         entry.looking = Some(UnitChange::default());
+        entry.read_begins();
         true
     }
 
-    /// We are about to read a unit, or have asked systemd something that loads it.
-    pub fn read_by_us(&mut self, unit: &str) {
+    /// Something of the unit is read that is not told.
+    pub fn read_begins(&mut self, unit: &UnitName) {
         if let Some(entry) = self.units.get_mut(unit) {
-            entry.ours |= !entry.loaded;
+            entry.read_begins();
+        }
+    }
+
+    pub fn read_ends(&mut self, unit: &UnitName) {
+        if let Some(entry) = self.units.get_mut(unit) {
+            entry.reads = entry.reads.saturating_sub(1);
         }
     }
 
@@ -187,21 +218,26 @@ impl Table {
         let live = self.live;
         let Some(entry) = self.units.get_mut(unit) else { return Vec::new() };
         let mut seen = seen;
+        entry.reads = entry.reads.saturating_sub(1);
         if let Some(since) = entry.looking.take() {
             merge(&mut seen, &since);
         }
         let first = !entry.read;
-        let news = if first || answer { seen.clone() } else { difference(&entry.known, seen.clone()) };
+        let mut news = difference(&entry.known, seen.clone());
         merge(&mut entry.known, &seen);
-        if depth == Depth::Everything {
+        if first || answer {
+            news = entry.known.clone();
+        }
+        if depth.is_whole() {
             entry.read = true;
             entry.stale = false;
             if entry.known.control_group.as_deref().is_some_and(|path| !path.is_empty()) {
                 entry.group_of = entry.known.invocation.unwrap_or_default();
             }
         }
-        if entry.known.active.is_some_and(|state| !state.is_down()) {
+        if entry.known.active.is_some_and(|state| state != ActiveState::Inactive) {
             entry.ours = false;
+            entry.gone = false;
         }
         let mut effects = Vec::new();
         if live && entry.read && (first || answer || news != UnitChange::default()) {
@@ -219,6 +255,7 @@ impl Table {
     pub fn look_failed(&mut self, unit: &UnitName) {
         if let Some(entry) = self.units.get_mut(unit) {
             entry.looking = None;
+            entry.reads = entry.reads.saturating_sub(1);
         }
     }
 
@@ -244,45 +281,52 @@ impl Table {
     }
 
     /// The listing is here. Returns what must be looked at before the snapshot can be told, and what can be
-    /// refreshed after it. `enabled`: units that are not loaded but should be; `all`: believe nothing that was known.
-    pub fn listed(&mut self, units: Vec<Listed>, enabled: &[UnitName], all: bool) -> (Vec<UnitName>, Vec<UnitName>) {
+    /// refreshed after it. `files`: the state of unit files; an enabled one counts although its unit is not loaded.
+    /// `all`: believe nothing that was known.
+    pub fn listed(&mut self, units: Vec<Listed>, files: &[(UnitName, FileState)], all: bool) -> (Looks, Looks) {
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        let mut found: HashMap<UnitName, ()> = HashMap::with_capacity(units.len());
+        let mut found = HashSet::with_capacity(units.len());
         for listed in units {
             let Some(entry) = self.entry(&listed.unit) else { continue };
-            found.insert(listed.unit.clone(), ());
+            found.insert(listed.unit.clone());
             let as_known = entry.agrees(&listed);
             if !entry.touched {
                 entry.loaded = true;
+                merge(&mut entry.known, &listed.told());
             }
             if entry.read && !all && as_known && !entry.stale {
-                after.push(listed.unit);
+                after.push((listed.unit, Depth::Standing));
             } else if entry.loaded {
-                before.push(listed.unit);
+                // What signals have told of it since then may be less than the list tells.
+                let depth = if entry.touched { Depth::Everything } else { Depth::Unlisted };
+                before.push((listed.unit, depth));
             }
         }
         for (unit, entry) in &mut self.units {
-            if !entry.touched && !found.contains_key(unit) {
+            if !entry.touched && !found.contains(unit) {
                 entry.loaded = false;
                 merge(&mut entry.known, &unloaded());
             }
         }
-        for unit in self.named().chain(enabled.iter().cloned()).collect::<Vec<_>>() {
-            if found.contains_key(&unit) || !self.wants(unit.as_str()) {
-                continue;
+        self.enabled = files.iter().filter(|(_, state)| is_enabled(*state)).map(|(unit, _)| unit.clone()).collect();
+        for unit in self.wanted_anyway() {
+            if !found.contains(&unit) && self.entry(&unit).is_some() {
+                before.push((unit, Depth::Everything));
             }
-            if self.entry(&unit).is_some() {
-                before.push(unit);
+        }
+        for (unit, state) in files {
+            if let Some(entry) = self.units.get_mut(unit) {
+                entry.known.file_state = Some(*state);
             }
         }
         (before, after)
     }
 
     /// Everything that is known, for a snapshot; units that nobody names and that are gone are forgotten.
-    pub fn snapshot(&mut self, enabled: &[UnitName]) -> Vec<(UnitName, UnitChange)> {
+    pub fn snapshot(&mut self) -> Vec<(UnitName, UnitChange)> {
         self.live = true;
-        let named: Vec<UnitName> = self.named().chain(enabled.iter().cloned()).collect();
-        self.units.retain(|unit, entry| entry.loaded || entry.looking.is_some() || named.contains(unit));
+        let anyway = self.wanted_anyway();
+        self.units.retain(|unit, entry| entry.loaded || entry.reads > 0 || anyway.contains(unit));
         let mut units: Vec<_> = self
             .units
             .iter()
@@ -299,12 +343,13 @@ impl Table {
         self.units.iter().filter_map(move |(unit, entry)| Some((unit.clone(), job(entry)?)))
     }
 
-    /// Units that selectors name exactly.
-    fn named(&self) -> impl Iterator<Item = UnitName> + '_ {
-        self.selectors.iter().filter_map(|selector| match selector {
-            Selector::Unit(unit) => Some(unit.clone()),
+    /// Units that are told of although they are not loaded: those that selectors name, and enabled ones.
+    fn wanted_anyway(&self) -> HashSet<UnitName> {
+        let named = self.selectors.iter().filter_map(|selector| match selector {
+            Selector::Unit(unit) => Some(unit),
             Selector::Template(_) | Selector::Glob(_) => None,
-        })
+        });
+        named.chain(self.enabled.iter().filter(|unit| self.wants(unit.as_str()))).cloned().collect()
     }
 
     fn entry(&mut self, unit: &UnitName) -> Option<&mut Entry> {
@@ -317,11 +362,18 @@ impl Table {
 }
 
 impl Entry {
+    fn read_begins(&mut self) {
+        self.reads += 1;
+        self.ours |= !self.loaded;
+        self.gone |= !self.loaded;
+    }
+
     /// Something happens to the unit. True when it must be looked at because of that.
     fn used(&mut self) -> bool {
         self.loaded = true;
         self.touched = true;
         self.ours = false;
+        self.gone = false;
         (!self.read || self.stale) && self.looking.is_none()
     }
 
@@ -338,12 +390,12 @@ impl Entry {
 
     /// The list says what is known, or signals are newer than the list.
     fn agrees(&self, listed: &Listed) -> bool {
-        self.touched
-            || (self.known.load == Some(listed.load)
-                && self.known.active == Some(listed.active)
-                && self.known.sub.as_deref() == Some(&listed.sub)
-                && self.known.job == Some(listed.job))
+        self.touched || difference(&self.known, listed.told()) == UnitChange::default()
     }
+}
+
+fn is_enabled(state: FileState) -> bool {
+    matches!(state, FileState::Enabled | FileState::EnabledRuntime)
 }
 
 /// What unloading does to what is known.
@@ -355,5 +407,145 @@ fn unloaded() -> UnitChange {
         job: Some(0),
         control_group: Some(String::new()),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit() -> UnitName {
+        UnitName::new("mail@1.service").unwrap()
+    }
+
+    fn state(active: ActiveState) -> UnitChange {
+        UnitChange { active: Some(active), ..Default::default() }
+    }
+
+    fn listed(active: ActiveState) -> Listed {
+        Listed { unit: unit(), load: LoadState::Loaded, active, sub: "running".into(), job: 0 }
+    }
+
+    /// A table in which the unit is active, read and told.
+    fn live() -> Table {
+        let mut table = Table::new(vec![Selector::Template("mail".into())]);
+        table.listing_begins();
+        let (before, after) = table.listed(vec![listed(ActiveState::Active)], &[], true);
+        assert_eq!((before, after), (vec![(unit(), Depth::Unlisted)], vec![]));
+        assert!(table.look_begins(&unit()));
+        assert_eq!(table.look_ends(&unit(), Depth::Unlisted, UnitChange::default(), false), vec![]);
+        assert_eq!(table.snapshot().len(), 1);
+        table
+    }
+
+    fn told(effects: &[Effect]) -> Vec<&Input> {
+        let input = |effect| match effect {
+            &Effect::Send(ref input) => Some(input),
+            _ => None,
+        };
+        effects.iter().filter_map(input).collect()
+    }
+
+    #[test]
+    fn a_change_of_a_known_unit_is_told_at_once() {
+        let mut table = live();
+        let effects = table.changed(unit(), state(ActiveState::Failed));
+        let change = Box::new(state(ActiveState::Failed));
+        assert_eq!(effects, vec![Effect::Send(Input::Unit { unit: unit(), change })]);
+    }
+
+    #[test]
+    fn a_new_unit_is_told_once_it_is_known_with_what_came_meanwhile() {
+        let mut table = live();
+        let new = UnitName::new("mail@2.service").unwrap();
+        assert_eq!(table.loaded(new.clone()), vec![Effect::Look(new.clone(), Depth::Everything)]);
+        assert!(table.look_begins(&new));
+        assert!(!table.look_begins(&new), "one look at a time");
+        let job = Input::JobNew { unit: new.clone(), job: 7 };
+        assert_eq!(table.job(new.clone(), job.clone()), vec![]);
+        assert_eq!(table.changed(new.clone(), state(ActiveState::Active)), vec![]);
+        // The look was answered before the change, and arrives after it.
+        let effects = table.look_ends(&new, Depth::Everything, state(ActiveState::Activating), false);
+        let change = Box::new(state(ActiveState::Active));
+        assert_eq!(told(&effects), vec![&Input::Unit { unit: new, change }, &job]);
+    }
+
+    #[test]
+    fn what_our_own_look_loads_is_not_looked_at_again() {
+        let mut table = Table::new(vec![Selector::Unit(unit())]);
+        let (before, _) = table.listed(vec![], &[], true);
+        assert_eq!(before, vec![(unit(), Depth::Everything)]);
+        assert!(table.look_begins(&unit()));
+        for _ in 0..3 {
+            assert_eq!(table.loaded(unit()), vec![]);
+            assert_eq!(table.removed(unit()), vec![]);
+        }
+        table.look_ends(&unit(), Depth::Everything, state(ActiveState::Inactive), false);
+        table.snapshot();
+        // Signals of the look that come after its answer, and another monitor that reads the unit.
+        for _ in 0..3 {
+            assert_eq!(table.loaded(unit()), vec![]);
+            assert_eq!(table.removed(unit()), vec![]);
+        }
+        // Somebody starts it: now it is looked at again.
+        table.loaded(unit());
+        let effects = table.job(unit(), Input::JobNew { unit: unit(), job: 7 });
+        assert!(effects.contains(&Effect::Look(unit(), Depth::Everything)), "{effects:?}");
+    }
+
+    #[test]
+    fn unloading_is_told_once() {
+        let mut table = live();
+        assert_eq!(table.removed(unit()), vec![Effect::Send(Input::Unloaded { unit: unit() })]);
+        assert_eq!(table.loaded(unit()), vec![]);
+        assert_eq!(table.removed(unit()), vec![]);
+        assert_eq!(table.snapshot(), vec![], "an instance that is gone is forgotten");
+    }
+
+    #[test]
+    fn a_list_that_is_older_than_a_signal_is_not_believed() {
+        let mut table = live();
+        table.listing_begins();
+        table.changed(unit(), state(ActiveState::Failed));
+        let (before, after) = table.listed(vec![listed(ActiveState::Active)], &[], false);
+        assert_eq!((before, after), (vec![], vec![(unit(), Depth::Standing)]));
+        assert_eq!(table.snapshot()[0].1.active, Some(ActiveState::Failed));
+
+        table.listing_begins();
+        table.removed(unit());
+        let (before, _) = table.listed(vec![listed(ActiveState::Active)], &[], false);
+        assert_eq!(before, vec![]);
+        assert_eq!(table.snapshot(), vec![]);
+    }
+
+    #[test]
+    fn a_list_that_disagrees_asks_for_a_look() {
+        let mut table = live();
+        table.listing_begins();
+        let (before, _) = table.listed(vec![listed(ActiveState::Failed)], &[], false);
+        assert_eq!(before, vec![(unit(), Depth::Unlisted)]);
+    }
+
+    #[test]
+    fn the_control_group_is_read_once_in_an_activation() {
+        let mut table = live();
+        let id = InvocationId(7);
+        let start = UnitChange { invocation: Some(id), ..state(ActiveState::Activating) };
+        let effects = table.changed(unit(), start.clone());
+        assert!(effects.contains(&Effect::ReadControlGroup(unit(), id)), "{effects:?}");
+        assert_eq!(table.changed(unit(), start.clone()).len(), 1, "it is on its way");
+        assert_eq!(table.control_group(&unit(), id, String::new()), None);
+        assert!(table.changed(unit(), start.clone()).contains(&Effect::ReadControlGroup(unit(), id)), "it was empty");
+        assert!(table.control_group(&unit(), id, "/system.slice/x".into()).is_some());
+        assert_eq!(table.changed(unit(), start).len(), 1);
+    }
+
+    #[test]
+    fn the_number_of_units_is_bounded() {
+        let mut table = Table::new(vec![Selector::Glob("*.service".into())]);
+        for number in 0..UNITS_MAX + 3 {
+            table.loaded(UnitName::new(&format!("u{number}.service")).unwrap());
+        }
+        assert_eq!(table.left_out(), 3);
     }
 }
