@@ -38,10 +38,11 @@ pub async fn look(
         Depth::Everything => never_ran(&seen),
         Depth::Unlisted | Depth::Standing => known.as_ref().is_some_and(never_ran),
     };
-    if never_ran && unit.instance().is_some() {
-        if let Some(value) = read(caller, &unit_path(unit.as_str()), UNIT, "UnitFileState").await? {
-            take(&mut seen, "UnitFileState", &value);
-        }
+    if never_ran
+        && unit.instance().is_some()
+        && let Some(value) = read(caller, &unit_path(unit.as_str()), UNIT, "UnitFileState").await?
+    {
+        take(&mut seen, "UnitFileState", &value);
     }
     Ok(seen)
 }

@@ -28,7 +28,7 @@ use crate::model::input::{Finding, Input, Snapshot};
 use crate::model::name::UnitName;
 use crate::model::settings::Selector;
 use crate::model::time::Mono;
-use crate::model::unit::{InvocationId, JobKind, ManagerState, UnitChange};
+use crate::model::unit::{InvocationId, JobKind, JobResult, ManagerState, UnitChange};
 
 /// Signals that wait for us inside zbus. When it is full the bus holds the rest back: nothing is lost.
 const SIGNAL_QUEUE: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
@@ -220,10 +220,9 @@ impl<'s> Session<'s> {
         if self.ownerless_since.is_some_and(|since| now.duration_since(since) >= OWNERLESS_MAX) {
             return Some(End::Lost("systemd has left the bus".into()));
         }
-        if self.ownerless_since.is_none() && self.resync.is_none() && self.ready.is_none() {
-            if self.resyncs.start(now).is_some() {
-                self.start_listing();
-            }
+        let free = self.ownerless_since.is_none() && self.resync.is_none() && self.ready.is_none();
+        if free && self.resyncs.start(now).is_some() {
+            self.start_listing();
         }
         if self.inquiries_due.is_some_and(|due| due <= now) && !self.inquiring {
             self.start_inquiry();
@@ -271,13 +270,7 @@ impl<'s> Session<'s> {
                 }
             }
             Signal::JobNew { unit, job } => self.job_new(unit, job),
-            Signal::JobRemoved { unit, job, result } => {
-                self.jobs.removed(job, result);
-                if SHUTDOWN_TARGETS.contains(&&*unit) || SLOW_TARGETS.contains(&&*unit) {
-                    self.manager_due.get_or_insert_with(Instant::now);
-                }
-                self.tell_job(&unit, |unit| Input::JobRemoved { unit, job, result });
-            }
+            Signal::JobRemoved { unit, job, result } => self.job_removed(unit, job, result),
             Signal::Reloading { active: true } => self.reloading = true,
             Signal::Reloading { active: false } => {
                 self.reloading = false;
@@ -310,6 +303,21 @@ impl<'s> Session<'s> {
         if matters || self.kinds_asked < KINDS_MAX {
             self.ask_kind(unit, job);
         }
+    }
+
+    fn job_removed(&mut self, unit: String, job: u32, result: JobResult) {
+        if SHUTDOWN_TARGETS.contains(&&*unit) || SLOW_TARGETS.contains(&&*unit) {
+            self.manager_due.get_or_insert_with(Instant::now);
+        }
+        // A job that is over before its kind could be asked is known by what it did. This must be told before its
+        // end: a stop that looks like an exit would be answered with a start.
+        let name = self.table.name(&unit).filter(|_| result == JobResult::Done && self.jobs.kind_of(job).is_none());
+        if let Some(kind) = name.and_then(|name| self.table.kind_by_effect(&name, job)) {
+            self.jobs.kind(job, kind);
+            self.tell_job(&unit, |unit| Input::JobKind { unit, job, kind });
+        }
+        self.jobs.removed(job, result);
+        self.tell_job(&unit, |unit| Input::JobRemoved { unit, job, result });
     }
 
     fn tell_job(&mut self, unit: &str, input: impl FnOnce(UnitName) -> Input) -> bool {
@@ -465,7 +473,7 @@ impl<'s> Session<'s> {
             }
             Done::Kind { unit, job, kind } => {
                 self.kinds_asked -= 1;
-                if let Some(kind) = kind {
+                if let Some(kind) = kind.filter(|_| self.jobs.kind_of(job).is_none()) {
                     self.jobs.kind(job, kind);
                     self.tell_job(&unit, |unit| Input::JobKind { unit, job, kind });
                 }

@@ -7,7 +7,7 @@ use super::properties::{Depth, difference, merge};
 use crate::model::input::Input;
 use crate::model::name::UnitName;
 use crate::model::settings::Selector;
-use crate::model::unit::{ActiveState, FileState, InvocationId, LoadState, UnitChange};
+use crate::model::unit::{ActiveState, FileState, InvocationId, JobKind, LoadState, UnitChange};
 
 /// Units that are followed at once; more are left out and counted.
 pub const UNITS_MAX: usize = 20_000;
@@ -71,6 +71,8 @@ struct Entry {
     touched: bool,
     /// The activation for which ControlGroup was asked.
     group_of: InvocationId,
+    /// The latest job, and how the unit was when it was queued.
+    job: Option<(u32, ActiveState, InvocationId)>,
 }
 
 /// All units that matter.
@@ -176,6 +178,9 @@ impl Table {
         let Some(entry) = self.entry(&unit) else { return Vec::new() };
         // Only a new job proves that somebody uses the unit; its end and its kind may come after the unit is gone.
         let used_again = matches!(input, Input::JobNew { .. }) && entry.used();
+        if let (Input::JobNew { job, .. }, true, Some(state)) = (&input, entry.read, entry.known.active) {
+            entry.job = Some((*job, state, entry.known.invocation.unwrap_or_default()));
+        }
         let mut effects = Vec::with_capacity(2);
         if live && entry.read {
             effects.push(Effect::Send(input));
@@ -186,6 +191,22 @@ impl Table {
             effects.push(Effect::Look(unit, Depth::Everything));
         }
         effects
+    }
+
+    /// Of what kind a job that is done must have been, from how the unit was before and is now.
+    pub fn kind_by_effect(&self, unit: &UnitName, job: u32) -> Option<JobKind> {
+        let entry = self.units.get(unit)?;
+        let (_, before, activation) = entry.job.filter(|(id, _, _)| *id == job)?;
+        let now = entry.known.active?;
+        if now.is_down() && (before.is_up() || before == ActiveState::Deactivating) {
+            Some(JobKind::Stop)
+        } else if now.is_up() && before.is_down() {
+            Some(JobKind::Start)
+        } else if now.is_up() && before.is_up() && entry.known.invocation != Some(activation) {
+            Some(JobKind::Restart)
+        } else {
+            None
+        }
     }
 
     /// A look at the unit begins. False when one is under way already.
@@ -438,9 +459,9 @@ mod tests {
         table
     }
 
-    fn told(effects: &[Effect]) -> Vec<&Input> {
-        let input = |effect| match effect {
-            &Effect::Send(ref input) => Some(input),
+    fn told<'e>(effects: &'e [Effect]) -> Vec<&'e Input> {
+        let input = |effect: &'e Effect| match effect {
+            Effect::Send(input) => Some(input),
             _ => None,
         };
         effects.iter().filter_map(input).collect()
@@ -516,6 +537,31 @@ mod tests {
         let (before, _) = table.listed(vec![listed(ActiveState::Active)], &[], false);
         assert_eq!(before, vec![]);
         assert_eq!(table.snapshot(), vec![]);
+    }
+
+    #[test]
+    fn a_job_is_known_by_what_it_did() {
+        use ActiveState::{Activating, Active, Deactivating, Failed, Inactive};
+        for (before, after, invocation, expected) in [
+            (Active, Inactive, 1, Some(JobKind::Stop)),
+            (Active, Failed, 1, Some(JobKind::Stop)),
+            (Deactivating, Inactive, 1, Some(JobKind::Stop)),
+            (Inactive, Active, 2, Some(JobKind::Start)),
+            (Failed, Active, 2, Some(JobKind::Start)),
+            (Active, Active, 2, Some(JobKind::Restart)),
+            // A reload; a oneshot that was started; a start that joined another.
+            (Active, Active, 1, None),
+            (Inactive, Inactive, 2, None),
+            (Activating, Active, 1, None),
+        ] {
+            let mut table = live();
+            let at = |state_: ActiveState, id| UnitChange { invocation: Some(InvocationId(id)), ..state(state_) };
+            table.changed(unit(), at(before, 1));
+            table.job(unit(), Input::JobNew { unit: unit(), job: 7 });
+            table.changed(unit(), at(after, invocation));
+            assert_eq!(table.kind_by_effect(&unit(), 7), expected, "{before} -> {after}");
+            assert_eq!(table.kind_by_effect(&unit(), 8), None);
+        }
     }
 
     #[test]
