@@ -4,7 +4,6 @@ pub mod cgroup;
 pub mod clock;
 pub mod host;
 pub mod http;
-pub mod journal;
 pub mod notify;
 pub mod store;
 pub mod systemd;

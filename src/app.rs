@@ -1,1 +1,151 @@
-//! The composition root and the event loop.
+//! The composition root: starts the adapters, owns the event loop, and is the handle by which the command line,
+//! the HTTP server and programs that embed the crate speak with it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use unitmedic::app::{Daemon, Options};
+//! use unitmedic::config::{Mode, Source, load};
+//!
+//! let settings = load(&Source::new(None, Mode::System))?;
+//! let daemon = Daemon::start(settings, Options::default()).await?;
+//! let mut facts = daemon.facts();
+//! println!("{:?}", daemon.status().await?.workers);
+//! while let Ok(fact) = facts.recv().await {
+//!     println!("{}", unitmedic::views::story::sentence(&fact));
+//! }
+//! # Ok(()) }
+//! ```
+
+mod dispatch;
+mod event_loop;
+mod port;
+mod start;
+
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::adapters::http::PortError;
+use crate::adapters::notify::Notifier;
+use crate::adapters::store::Store;
+use crate::adapters::systemd::{BusAddress, BusStats};
+use crate::model::request::{Ask, Reply, Target};
+use crate::model::status::{Explanation, Status};
+use crate::model::{Fact, Settings};
+use crate::views::metrics::{Board, Own};
+
+pub use start::StartError;
+
+/// Facts that a slow subscriber may lag behind before it misses some.
+pub const FACTS_BEHIND: usize = 4096;
+/// Questions to the event loop that may wait.
+const QUERIES: usize = 256;
+
+/// What is not configuration: how this process runs.
+#[derive(Debug)]
+pub struct Options {
+    /// The system's manager, or the user's.
+    pub bus: BusAddress,
+    /// Who is told that we are ready, alive and stopping; [`Notifier::silent`] where we are not a service.
+    pub notifier: Notifier,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { bus: BusAddress::System, notifier: Notifier::silent() }
+    }
+}
+
+/// A running unitmedic. Dropping the handle leaves it running; [`Daemon::stop`] ends it.
+pub struct Daemon {
+    shared: Arc<Shared>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    event_loop: JoinHandle<event_loop::Ended>,
+    remains: start::Remains,
+}
+
+/// What callers from other threads may use.
+pub(crate) struct Shared {
+    queries: mpsc::Sender<Query>,
+    facts: broadcast::Sender<Arc<Fact>>,
+    readiness: watch::Receiver<Result<(), String>>,
+    store: Store,
+    board: std::sync::Mutex<Board>,
+    own: Own,
+    bus: Arc<BusStats>,
+}
+
+/// A question to the event loop, which alone knows the engine.
+pub(crate) enum Query {
+    Status(oneshot::Sender<Status>),
+    Explain(Target, oneshot::Sender<Vec<Explanation>>),
+    Request { who: String, ask: Ask, reply: oneshot::Sender<Reply> },
+    Reload(Box<Settings>, oneshot::Sender<()>),
+}
+
+impl Daemon {
+    /// Starts everything. Returns when the control socket listens; systemd may not have been seen yet.
+    pub async fn start(settings: Settings, options: Options) -> Result<Self, StartError> {
+        start::start(settings, options).await
+    }
+
+    /// What happens from now on. A receiver that lags more than [`FACTS_BEHIND`] misses the oldest.
+    pub fn facts(&self) -> broadcast::Receiver<Arc<Fact>> {
+        self.shared.facts.subscribe()
+    }
+
+    pub async fn status(&self) -> Result<Status, PortError> {
+        self.shared.ask(Query::Status).await
+    }
+
+    /// One explanation per instance; empty when the target is unknown.
+    pub async fn explain(&self, target: Target) -> Result<Vec<Explanation>, PortError> {
+        self.shared.ask(|reply| Query::Explain(target, reply)).await
+    }
+
+    /// Asks for a deed. `who` goes into the history.
+    pub async fn request(&self, who: &str, ask: Ask) -> Result<Reply, PortError> {
+        self.shared.request(who.to_string(), ask).await
+    }
+
+    /// Puts new settings in force. Listening addresses and directories stay as they were at the start.
+    pub async fn reload(&self, settings: Settings) -> Result<(), PortError> {
+        self.shared.ask(|reply| Query::Reload(Box::new(settings), reply)).await
+    }
+
+    /// The incidents, recoveries and ratios of the past.
+    pub fn history(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Resolves when the event loop has ended by itself, which it does only through a bug.
+    pub async fn failed(&mut self) -> String {
+        match (&mut self.event_loop).await {
+            Ok(_) => "the event loop ended".into(),
+            Err(error) => format!("the event loop failed: {error}"),
+        }
+    }
+
+    /// Ends cleanly: what is under way is written down, and a later start goes on with it.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        let _ = self.event_loop.await;
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        self.remains.wind_up(self.shared.store.clone()).await;
+    }
+}
+
+impl Shared {
+    pub(crate) async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, PortError> {
+        let (reply, answer) = oneshot::channel();
+        self.queries.try_send(query(reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => PortError::Busy,
+            mpsc::error::TrySendError::Closed(_) => PortError::Unavailable("the daemon is stopping".into()),
+        })?;
+        answer.await.map_err(|_| PortError::Unavailable("the daemon is stopping".into()))
+    }
+}

@@ -1,1 +1,170 @@
-//! The root side: checks (verb, unit) against the configuration, acts, nothing else.
+//! The root side: checks (verb, unit) against the hold file, the list of units that are never touched and the
+//! configuration, then acts through systemd. Decides nothing, remembers nothing, listens to nobody else.
+//!
+//! It runs in the daemon's process; the interface is narrow enough for a process of its own.
+
+mod never;
+mod refusal;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::sync::{Mutex, watch as cell};
+use zbus::{ObjectPath, Variant};
+
+pub use self::never::never_touch;
+use self::refusal::answer_to;
+use crate::adapters::systemd::bus::{BusAddress, Caller, Haste, PROPERTIES, UNIT, error_name, error_text};
+use crate::adapters::systemd::unit_path;
+use crate::model::action::{ACT_TIMEOUT, Answer, Order, Refused, Verb};
+use crate::model::name::UnitName;
+use crate::model::settings::Settings;
+use crate::model::unit::InvocationId;
+
+/// While a file of this name is in the runtime directory, nothing is done.
+pub const HOLD_FILE: &str = "hold";
+
+/// Carries out orders. Shared by all who act; calls in flight are bounded by its [`Caller`].
+pub struct Helper {
+    bus: BusAddress,
+    settings: cell::Receiver<Arc<Settings>>,
+    hold: PathBuf,
+    calls: Arc<AtomicU64>,
+    caller: Mutex<Option<Caller>>,
+}
+
+impl Helper {
+    /// Connects with the first order. Every order is checked against the settings that are in force at that moment.
+    pub fn new(bus: BusAddress, settings: cell::Receiver<Arc<Settings>>, runtime_dir: &Path) -> Self {
+        let hold = runtime_dir.join(HOLD_FILE);
+        Self { bus, settings, hold, calls: Arc::default(), caller: Mutex::new(None) }
+    }
+
+    /// Calls sent to systemd so far.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Checks the order and carries it out, within [`ACT_TIMEOUT`]. An order that ran out of time may have happened.
+    pub async fn act(&self, order: &Order) -> Answer {
+        if let Some(refusal) = self.check(&order.unit) {
+            return refusal;
+        }
+        match tokio::time::timeout(ACT_TIMEOUT, self.carry_out(order)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                let limit = ACT_TIMEOUT.as_secs();
+                Answer::Failed { text: format!("{}: systemd did not answer within {limit} s", order.unit) }
+            }
+        }
+    }
+
+    fn check(&self, unit: &UnitName) -> Option<Answer> {
+        let refused = |why, text| Some(Answer::Refused { why, text });
+        match self.hold.try_exists() {
+            Ok(false) => {}
+            Ok(true) => {
+                let text = format!("{} exists; remove it to let unitmedic act", self.hold.display());
+                return refused(Refused::Hold, text);
+            }
+            // A switch that cannot be read is taken as thrown.
+            Err(error) => {
+                return refused(Refused::Hold, format!("{} cannot be looked for: {error}", self.hold.display()));
+            }
+        }
+        if let Some(why) = never_touch(unit) {
+            return refused(Refused::NotAllowed, format!("{unit} is never touched: {why}"));
+        }
+        let settings = self.settings.borrow();
+        match settings.workers.values().filter(|worker| worker.unit.matches(unit.as_str())).count() {
+            1 => None,
+            0 => refused(Refused::NotAllowed, format!("no configured worker owns {unit}")),
+            owners => refused(Refused::NotAllowed, format!("{owners} workers match {unit}; only one may")),
+        }
+    }
+
+    async fn carry_out(&self, order: &Order) -> Answer {
+        let done = match self.caller().await {
+            Ok(caller) => carry_out(&caller, order).await,
+            Err(error) => Err(error),
+        };
+        done.unwrap_or_else(|error| answer_to(&order.unit, error_name(&error).as_deref(), &error_text(&error)))
+    }
+
+    /// The connection that is there, or a new one where there is none or the old one is closed. A call that was on
+    /// its way when the bus went is not repeated: it may have happened.
+    async fn caller(&self) -> Result<Caller, zbus::Error> {
+        let mut slot = self.caller.lock().await;
+        if let Some(caller) = slot.as_ref().filter(|caller| !caller.connection().is_closed()) {
+            return Ok(caller.clone());
+        }
+        let caller = Caller::new(self.bus.connect().await?, self.calls.clone());
+        Ok(slot.insert(caller).clone())
+    }
+}
+
+async fn carry_out(caller: &Caller, order: &Order) -> Result<Answer, zbus::Error> {
+    let unit = order.unit.as_str();
+    match order.verb {
+        Verb::Start { reset_failed } => {
+            if reset_failed {
+                reset_failed_state(caller, unit).await?;
+            }
+            queue(caller, "StartUnit", unit).await
+        }
+        Verb::TryRestart => queue(caller, "TryRestartUnit", unit).await,
+        Verb::Drain { signal, invocation } => drain(caller, &order.unit, signal, invocation).await,
+    }
+}
+
+/// Queues a job in mode `fail`: a queued job of somebody else wins.
+async fn queue(caller: &Caller, method: &str, unit: &str) -> Result<Answer, zbus::Error> {
+    let reply = caller.manager(method, &(unit, "fail")).await?;
+    let body = reply.body();
+    let path: ObjectPath<'_> = body.deserialize()?;
+    Ok(Answer::Accepted { job: path.as_str().rsplit('/').next().and_then(|id| id.parse().ok()) })
+}
+
+/// A unit that systemd has unloaded has no failure that could be in the way.
+async fn reset_failed_state(caller: &Caller, unit: &str) -> Result<(), zbus::Error> {
+    match caller.manager("ResetFailedUnit", &unit).await {
+        Err(error) if error_name(&error).as_deref() != Some("org.freedesktop.systemd1.NoSuchUnit") => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Signals the main process of the activation that was meant, and of no other.
+async fn drain(
+    caller: &Caller,
+    unit: &UnitName,
+    signal: i32,
+    invocation: InvocationId,
+) -> Result<Answer, zbus::Error> {
+    let path = unit_path(unit.as_str());
+    let reply = caller.call(Haste::Quick, &path, PROPERTIES, "Get", &(UNIT, "InvocationID")).await?;
+    let body = reply.body();
+    let now = match body.deserialize::<Variant<'_>>()? {
+        Variant::Array(id) => {
+            let bytes: Vec<u8> = id.iter().filter_map(|byte| u8::try_from(byte).ok()).collect();
+            InvocationId::from_bytes(&bytes)
+        }
+        _ => InvocationId::default(),
+    };
+    if now != invocation || now.is_none() {
+        let text = format!("{unit} is no longer in the activation {invocation:?} that was meant");
+        return Ok(Answer::Refused { why: Refused::Superseded, text });
+    }
+    caller.manager("KillUnit", &(unit.as_str(), "main", signal)).await?;
+    Ok(Answer::Accepted { job: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::incident::{AttemptId, IncidentId};
+    use crate::model::name::WorkerName;
+    use crate::model::settings::{Selector, WorkerSettings};
+}

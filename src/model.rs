@@ -9,6 +9,7 @@ pub mod history;
 pub mod incident;
 pub mod input;
 pub mod name;
+pub mod never;
 pub mod request;
 pub mod settings;
 pub mod status;

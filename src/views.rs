@@ -1,5 +1,7 @@
 //! Views of facts: metric, log entry, live story. They render; they never decide.
 
 pub mod log;
+pub mod look;
 pub mod metrics;
 pub mod story;
+pub mod table;

@@ -118,7 +118,11 @@ pub struct Incident {
     pub not_before: Option<Mono>,
     pub reopened: u32,
     /// Why nothing is being done right now, as last told.
-    pub waiting: Option<String>,
+    pub waiting: Option<super::fact::Refusal>,
+    /// Every gate but dry-run let the first action pass; if it then clears by itself, it was a false alarm.
+    pub action_was_allowed: bool,
+    /// Who brought it back, when it was not we.
+    pub helped_by: Option<super::fact::RestartCause>,
 }
 
 impl Incident {
@@ -158,6 +162,12 @@ pub struct Attempt {
     pub reason: String,
     /// The intent could not be made durable in time; it stands in /run or nowhere.
     pub flagged: bool,
+    /// We crashed before its outcome was known: it is verified, never repeated, and ends as `in_doubt`.
+    pub in_doubt: bool,
+    /// The activation that this attempt caused has been seen.
+    pub activated: bool,
+    /// Until when the process may finish its work (graceful_restart).
+    pub drain_until: Option<Mono>,
 }
 
 closed_set!(

@@ -131,6 +131,8 @@ pub enum Command {
     Save(Box<Incident>),
     /// Write the safety state to its file.
     Keep(Box<Safety>),
+    /// The answer to [`Input::Request`] with this id.
+    Reply { id: u64, reply: super::request::Reply },
     /// Something happened.
     Tell(Fact),
 }
@@ -181,7 +183,7 @@ pub enum Wake {
 }
 
 /// What the engine is told of its former life when it starts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     pub boot: String,
     pub safety: Safety,

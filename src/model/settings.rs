@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::action::Action;
 use super::condition::{Condition, closed_set};
 use super::name::{UnitName, WorkerName};
+use super::never::never_touch;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -267,7 +268,11 @@ impl Settings {
     }
 
     /// The worker that owns the unit. `config` has made sure that two never do for a unit that it could see.
+    /// A unit that is never touched has none, however wide a worker's selector is.
     pub fn worker_of(&self, unit: &str) -> Option<&WorkerSettings> {
+        if never_touch(unit).is_some() {
+            return None;
+        }
         self.workers.values().find(|worker| worker.unit.matches(unit))
     }
 }

@@ -67,9 +67,24 @@ impl ActiveState {
 }
 
 /// The 128-bit id of one activation of a unit; zero where there has been none.
+/// Written as 32 hex digits, as systemd shows it: JSON readers, serde's own for tagged enums among them, lose a
+/// number of 128 bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String", into = "String")]
 pub struct InvocationId(pub u128);
+
+impl From<InvocationId> for String {
+    fn from(id: InvocationId) -> String {
+        format!("{:032x}", id.0)
+    }
+}
+
+impl TryFrom<String> for InvocationId {
+    type Error = std::num::ParseIntError;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        u128::from_str_radix(&text, 16).map(Self)
+    }
+}
 
 impl InvocationId {
     pub fn from_bytes(bytes: &[u8]) -> Self {
@@ -238,6 +253,11 @@ impl UnitView {
             self.sub.as_str(),
             "auto-restart" | "auto-restart-queued" | "dead-before-auto-restart" | "failed-before-auto-restart"
         )
+    }
+
+    /// The main process is there, or none is known of (a forking service without a PID file).
+    pub fn main_alive(&self) -> bool {
+        self.main_pid != 0 || self.exec_code == 0
     }
 
     /// Being inactive is normal for it: a oneshot, or one that a timer, socket or path starts.

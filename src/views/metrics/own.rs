@@ -97,12 +97,12 @@ impl Own {
         self.inputs_dropped.with_label_values(&[queue.as_str()]).inc_by(inputs);
     }
 
-    pub fn store_failed(&self) {
-        self.store_errors.inc();
-    }
-
-    pub fn store_wrote(&self, at: Wall) {
-        self.times.store_write.store(at.0, Ordering::Relaxed);
+    /// Totals since the start of the daemon, as the store counts them.
+    pub fn store_totals(&self, errors: u64, last_write: Option<Wall>) {
+        raise(&self.store_errors, errors);
+        if let Some(at) = last_write {
+            self.times.store_write.store(at.0, Ordering::Relaxed);
+        }
     }
 
     /// `endpoint` is a word of the server's closed set.

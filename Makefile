@@ -1,0 +1,29 @@
+# What a contributor runs. `make` alone lists it.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test lint fmt demo bench
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do \
+		printf '  make %-8s %s\n' "$$name" "$$what"; done
+
+setup: ## Install the Debian packages that the tests need (as root)
+	scripts/setup
+
+build: ## Build the release program: target/release/unitmedic
+	cargo build --release --locked
+
+test: ## Run everything that CI runs (as root: it boots hosts and a virtual machine)
+	scripts/test
+
+lint: ## Check format, clippy and dependencies only
+	scripts/test format clippy dependencies
+
+fmt: ## Format the code
+	cargo fmt
+
+demo: ## Watch a worker fail and heal on a throwaway host (STAY=1 keeps the host up)
+	cargo run --release --locked --example demo
+
+bench: ## Run the benchmarks
+	cargo bench --locked

@@ -1,1 +1,0 @@
-//! What the journal says of a unit's jobs; and where log lines go.

@@ -1,0 +1,380 @@
+//! What is asked of the history.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+
+use super::write::HOUR_US;
+use crate::model::action::Intent;
+use crate::model::history::{
+    FILTER_LIMIT_DEFAULT, FILTER_LIMIT_MAX, Filter, Recovery, Story, Summary, Totals, WorkerRatios,
+};
+use crate::model::{Action, Condition, Fact, Incident, IncidentId, Outcome, Resolution, UnitName, Wall, WorkerName};
+
+/// A story longer than this loses its middle: how it began and how it stands tell most.
+pub const STORY_FACTS_FIRST: usize = 100;
+pub const STORY_FACTS_LAST: usize = 400;
+/// Incidents that are given back to the engine at a start: the open ones, and the latest closed one of each unit.
+const MEMORY_INCIDENTS_MAX: i64 = 10_000;
+const MEMORY_INTENTS_MAX: i64 = 10_000;
+
+/// What the engine needs of the past when it starts.
+#[derive(Debug, Default)]
+pub(in crate::adapters::store) struct Past {
+    pub incidents: Vec<Incident>,
+    /// Intents in the database, newest first; whether an incident knows them is for the caller to find out.
+    pub intents: Vec<Intent>,
+    /// Larger than every number that the database has seen.
+    pub next_incident: u64,
+    /// Rows that could not be read back.
+    pub problems: Vec<String>,
+}
+
+pub(in crate::adapters::store) fn past(connection: &Connection, closed_since: Wall) -> rusqlite::Result<Past> {
+    let mut past = Past { next_incident: next_incident(connection)?, ..Past::default() };
+    let mut select = connection.prepare(
+        "SELECT id, state, marked_false FROM incidents WHERE closed_wall IS NULL
+         UNION ALL
+         SELECT max(id), state, marked_false FROM incidents WHERE closed_wall >= ?1 GROUP BY unit
+         ORDER BY id DESC LIMIT ?2",
+    )?;
+    let mut rows = select.query(params![closed_since.0, MEMORY_INCIDENTS_MAX])?;
+    while let Some(row) = rows.next()? {
+        match incident(row) {
+            Ok(incident) => past.incidents.push(incident),
+            Err(Unreadable { id, why }) => past.problems.push(format!("incident #{id} cannot be read back: {why}")),
+        }
+    }
+    past.incidents.reverse();
+    let mut select = connection.prepare("SELECT body FROM intents ORDER BY at_wall DESC LIMIT ?1")?;
+    let bodies = select.query_map([MEMORY_INTENTS_MAX], |row| row.get::<_, String>(0))?;
+    for body in bodies {
+        match serde_json::from_str(&body?) {
+            Ok(intent) => past.intents.push(intent),
+            Err(error) => past.problems.push(format!("an intent cannot be read back: {error}")),
+        }
+    }
+    Ok(past)
+}
+
+fn next_incident(connection: &Connection) -> rusqlite::Result<u64> {
+    let highest: i64 = connection.query_row(
+        "SELECT max(coalesce((SELECT max(id) FROM incidents), 0),
+                    coalesce((SELECT max(incident) FROM facts WHERE incident IS NOT NULL), 0),
+                    coalesce((SELECT max(incident) FROM intents), 0))",
+        [],
+        |row| row.get(0),
+    )?;
+    let kept: Option<String> =
+        connection.query_row("SELECT value FROM meta WHERE key = 'next_incident'", [], |row| row.get(0)).optional()?;
+    let kept = kept.and_then(|text| text.parse().ok()).unwrap_or(1);
+    Ok(kept.max(highest as u64 + 1))
+}
+
+/// The number of the last attempt that the stored incident knows; `None`: no such incident.
+pub(in crate::adapters::store) fn last_attempt(
+    connection: &Connection,
+    incident: IncidentId,
+) -> rusqlite::Result<Option<u32>> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(max(value ->> '$.number'), 0)
+             FROM incidents LEFT JOIN json_each(incidents.state, '$.attempts') WHERE id = ?1 GROUP BY id",
+        )?
+        .query_row([incident.0 as i64], |row| row.get(0))
+        .optional()
+}
+
+pub(in crate::adapters::store) fn incidents(
+    connection: &Connection,
+    filter: &Filter,
+) -> rusqlite::Result<Vec<Incident>> {
+    let mut clause = Clause::of(filter, "id", "opened_wall");
+    match filter.open {
+        Some(true) => clause.fixed("closed_wall IS NULL"),
+        Some(false) => clause.fixed("closed_wall IS NOT NULL"),
+        None => {}
+    }
+    let sql = format!(
+        "SELECT id, state, marked_false FROM incidents {} ORDER BY id DESC LIMIT {}",
+        clause.text(),
+        limit(filter)
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query(params_from_iter(clause.values))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        // One of a format that this version cannot read is left out; the others are still worth showing.
+        found.extend(incident(row).ok());
+    }
+    Ok(found)
+}
+
+pub(in crate::adapters::store) fn story(connection: &Connection, id: IncidentId) -> rusqlite::Result<Option<Story>> {
+    let mut select = connection.prepare_cached("SELECT id, state, marked_false FROM incidents WHERE id = ?1")?;
+    let mut rows = select.query([id.0 as i64])?;
+    let Some(Ok(incident)) = rows.next()?.map(incident) else {
+        return Ok(None);
+    };
+    let total: i64 = connection
+        .prepare_cached("SELECT count(*) FROM facts WHERE incident = ?1")?
+        .query_row([id.0 as i64], |row| row.get(0))?;
+    let mut facts =
+        facts(connection, "SELECT body FROM facts WHERE incident = ?1 ORDER BY id LIMIT ?2", id, STORY_FACTS_FIRST)?;
+    let rest = (total as usize).saturating_sub(STORY_FACTS_FIRST).min(STORY_FACTS_LAST);
+    let mut last =
+        self::facts(connection, "SELECT body FROM facts WHERE incident = ?1 ORDER BY id DESC LIMIT ?2", id, rest)?;
+    last.reverse();
+    facts.append(&mut last);
+    let left_out = (total as usize).saturating_sub(STORY_FACTS_FIRST + STORY_FACTS_LAST);
+    Ok(Some(Story { incident, facts, left_out }))
+}
+
+fn facts(connection: &Connection, sql: &str, id: IncidentId, limit: usize) -> rusqlite::Result<Vec<Fact>> {
+    let mut select = connection.prepare_cached(sql)?;
+    let bodies = select.query_map(params![id.0 as i64, limit as i64], |row| row.get::<_, String>(0))?;
+    let mut found = Vec::new();
+    for body in bodies {
+        found.extend(serde_json::from_str::<Fact>(&body?).ok());
+    }
+    Ok(found)
+}
+
+pub(in crate::adapters::store) fn recoveries(
+    connection: &Connection,
+    filter: &Filter,
+) -> rusqlite::Result<Vec<Recovery>> {
+    let mut clause = Clause::of(filter, "incident", "at_wall");
+    match filter.open {
+        Some(true) => clause.fixed("incident IN (SELECT id FROM incidents WHERE closed_wall IS NULL)"),
+        Some(false) => clause.fixed("incident NOT IN (SELECT id FROM incidents WHERE closed_wall IS NULL)"),
+        None => {}
+    }
+    let sql = format!(
+        "SELECT incident, number, worker, unit, condition, action, outcome, reason, at_wall, time_to_recover_us
+         FROM attempts {} ORDER BY incident DESC, number DESC LIMIT {}",
+        clause.text(),
+        limit(filter)
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let rows = select.query_map(params_from_iter(clause.values), |row| Ok(recovery(row)))?;
+    let mut found = Vec::new();
+    for row in rows {
+        found.extend(row?.ok().flatten());
+    }
+    Ok(found)
+}
+
+/// `Ok(None)`: a row with words of another version.
+fn recovery(row: &Row<'_>) -> rusqlite::Result<Option<Recovery>> {
+    let text = |index: usize| row.get_ref(index)?.as_str().map(str::to_string).map_err(rusqlite::Error::from);
+    let parsed = (|| {
+        Some(Recovery {
+            incident: IncidentId(row.get::<_, i64>(0).ok()? as u64),
+            number: row.get(1).ok()?,
+            worker: WorkerName::new(&text(2).ok()?).ok()?,
+            unit: UnitName::new(&text(3).ok()?).ok()?,
+            condition: row.get::<_, Option<String>>(4).ok()?.as_deref().and_then(Condition::parse),
+            action: Action::parse(&text(5).ok()?)?,
+            outcome: Outcome::parse(&text(6).ok()?)?,
+            reason: text(7).ok()?,
+            at: Wall(row.get(8).ok()?),
+            time_to_recover: row.get::<_, Option<i64>>(9).ok()?.map(micros),
+        })
+    })();
+    Ok(parsed)
+}
+
+/// Totals since `since`, of `worker` or of all.
+pub(in crate::adapters::store) fn summary(
+    connection: &Connection,
+    since: Wall,
+    worker: Option<&WorkerName>,
+) -> rusqlite::Result<Summary> {
+    let mut summary = Summary { since, ..Summary::default() };
+    let worker = worker.map(WorkerName::as_str);
+    let mut select = connection.prepare_cached(
+        "SELECT action, outcome, count(*), count(time_to_recover_us), coalesce(sum(time_to_recover_us), 0)
+         FROM attempts WHERE at_wall >= ?1 AND (?2 IS NULL OR worker = ?2) GROUP BY action, outcome",
+    )?;
+    let mut rows = select.query(params![since.0, worker])?;
+    let mut all = Tally::default();
+    let mut by_action: BTreeMap<Action, Tally> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let outcome = Outcome::parse(&row.get::<_, String>(1)?);
+        let (count, timed, sum) = (row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, row.get::<_, i64>(4)?);
+        all.add(outcome, count, timed, sum);
+        if let Some(action) = Action::parse(&row.get::<_, String>(0)?) {
+            by_action.entry(action).or_default().add(outcome, count, timed, sum);
+        }
+    }
+    summary.all = all.totals();
+    summary.by_action = by_action.into_iter().map(|(action, tally)| (action, tally.totals())).collect();
+    let (incidents, false_alarms) = connection
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(false_alarm OR marked_false), 0) FROM incidents
+             WHERE opened_wall >= ?1 AND (?2 IS NULL OR worker = ?2)",
+        )?
+        .query_row(params![since.0, worker], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    summary.incidents = incidents as u64;
+    summary.false_alarms = false_alarms as u64;
+    Ok(summary)
+}
+
+/// The ratios of the design since `since`; a worker that the history does not know has none.
+pub(in crate::adapters::store) fn ratios(
+    connection: &Connection,
+    workers: &[WorkerName],
+    since: Wall,
+) -> rusqlite::Result<BTreeMap<WorkerName, WorkerRatios>> {
+    let mut found = BTreeMap::new();
+    for worker in workers {
+        let summary = summary(connection, since, Some(worker))?;
+        let (available, observed) = availability(connection, worker, since)?;
+        let all = &summary.all;
+        let ratios = WorkerRatios {
+            recovery_success: ratio(all.succeeded, all.succeeded + all.failed),
+            mttr: all.mean_time_to_recover,
+            availability: ratio(available, observed),
+            false_alarms: ratio(summary.false_alarms, summary.incidents),
+        };
+        found.insert(worker.clone(), ratios);
+    }
+    Ok(found)
+}
+
+fn availability(connection: &Connection, worker: &WorkerName, since: Wall) -> rusqlite::Result<(u64, u64)> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(sum(available_us), 0), coalesce(sum(observed_us), 0) FROM availability
+             WHERE worker = ?1 AND hour >= ?2",
+        )?
+        .query_row(params![worker.as_str(), since.0.div_euclid(HOUR_US)], |row| {
+            Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
+        })
+}
+
+/// A span of which facts are missing from the history.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Gap {
+    pub from: Wall,
+    pub to: Wall,
+    /// Facts that were lost.
+    pub facts: u64,
+    pub why: String,
+}
+
+/// Newest first, at most [`FILTER_LIMIT_MAX`].
+pub(in crate::adapters::store) fn gaps(connection: &Connection, since: Wall) -> rusqlite::Result<Vec<Gap>> {
+    let mut select = connection.prepare_cached(
+        "SELECT from_wall, to_wall, facts, why FROM gaps WHERE to_wall >= ?1 ORDER BY id DESC LIMIT ?2",
+    )?;
+    let rows = select.query_map(params![since.0, FILTER_LIMIT_MAX as i64], |row| {
+        let facts = row.get::<_, i64>(2)? as u64;
+        Ok(Gap { from: Wall(row.get(0)?), to: Wall(row.get(1)?), facts, why: row.get(3)? })
+    })?;
+    rows.collect()
+}
+
+fn ratio(part: u64, whole: u64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
+}
+
+fn micros(us: i64) -> Duration {
+    Duration::from_micros(us.max(0) as u64)
+}
+
+#[derive(Default)]
+struct Tally {
+    totals: Totals,
+    timed: u64,
+    sum_us: u64,
+}
+
+impl Tally {
+    fn add(&mut self, outcome: Option<Outcome>, count: i64, timed: i64, sum_us: i64) {
+        let count = count as u64;
+        self.totals.total += count;
+        match outcome {
+            Some(Outcome::Succeeded) => {
+                self.totals.succeeded += count;
+                self.timed += timed as u64;
+                self.sum_us += sum_us as u64;
+            }
+            Some(Outcome::Failed) => self.totals.failed += count,
+            Some(Outcome::Superseded) => self.totals.superseded += count,
+            Some(Outcome::InDoubt) => self.totals.in_doubt += count,
+            None => {}
+        }
+    }
+
+    fn totals(self) -> Totals {
+        let mean = (self.timed > 0).then(|| Duration::from_micros(self.sum_us / self.timed));
+        Totals { mean_time_to_recover: mean, ..self.totals }
+    }
+}
+
+struct Unreadable {
+    id: i64,
+    why: String,
+}
+
+/// From the columns `id, state, marked_false`. An operator's verdict outlives what the engine thought.
+fn incident(row: &Row<'_>) -> Result<Incident, Unreadable> {
+    let id = row.get(0).unwrap_or_default();
+    let unreadable = |why: String| Unreadable { id, why };
+    let state = row.get_ref(1).ok().and_then(|value| value.as_str().ok()).unwrap_or_default();
+    let mut incident: Incident = serde_json::from_str(state).map_err(|error| unreadable(error.to_string()))?;
+    let marked: bool = row.get(2).map_err(|error| unreadable(error.to_string()))?;
+    if marked && !incident.is_open() {
+        incident.resolution = Some(Resolution::FalseAlarm);
+    }
+    Ok(incident)
+}
+
+fn limit(filter: &Filter) -> usize {
+    filter.limit.unwrap_or(FILTER_LIMIT_DEFAULT).min(FILTER_LIMIT_MAX)
+}
+
+/// A WHERE clause whose values are bound, never pasted.
+struct Clause {
+    parts: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Clause {
+    fn of(filter: &Filter, id: &str, time: &str) -> Self {
+        let mut clause = Clause { parts: Vec::new(), values: Vec::new() };
+        if let Some(worker) = &filter.worker {
+            clause.bound("worker = ", worker.as_str().to_string().into());
+        }
+        if let Some(unit) = &filter.unit {
+            clause.bound("unit = ", unit.as_str().to_string().into());
+        }
+        if let Some(since) = filter.since {
+            clause.bound(&format!("{time} >= "), since.0.into());
+        }
+        if let Some(before) = filter.before {
+            clause.bound(&format!("{id} < "), i64::try_from(before).unwrap_or(i64::MAX).into());
+        }
+        clause
+    }
+
+    fn bound(&mut self, condition: &str, value: Value) {
+        self.values.push(value);
+        self.parts.push(format!("{condition}?{}", self.values.len()));
+    }
+
+    fn fixed(&mut self, condition: &str) {
+        self.parts.push(condition.to_string());
+    }
+
+    fn text(&self) -> String {
+        match self.parts.is_empty() {
+            true => String::new(),
+            false => format!("WHERE {}", self.parts.join(" AND ")),
+        }
+    }
+}

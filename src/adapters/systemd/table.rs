@@ -1,0 +1,399 @@
+//! What is known of every unit that a selector matches, and what a signal about one calls for. Pure: no calls, no
+//! clock. Because everything that was forwarded is also merged here, a snapshot is simply this table.
+
+use std::collections::{HashMap, HashSet};
+
+use super::properties::{Depth, difference, merge};
+use crate::model::input::Input;
+use crate::model::name::UnitName;
+use crate::model::settings::Selector;
+use crate::model::unit::{ActiveState, FileState, InvocationId, LoadState, UnitChange};
+
+/// Units that are followed at once; more are left out and counted.
+pub const UNITS_MAX: usize = 20_000;
+/// Job signals of one unit that wait until the first look at it is over.
+const HELD_MAX: usize = 16;
+
+/// What the session has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    Send(Input),
+    Look(UnitName, Depth),
+    /// systemd does not signal ControlGroup: read it, once in this activation.
+    ReadControlGroup(UnitName, InvocationId),
+}
+
+/// One unit of ListUnits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    pub unit: UnitName,
+    pub load: LoadState,
+    pub active: ActiveState,
+    pub sub: String,
+    /// 0: none.
+    pub job: u32,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    known: UnitChange,
+    loaded: bool,
+    /// Everything has been read at least once; until then nothing is told.
+    read: bool,
+    /// It was unloaded since: what comes from unit files must be read again when it is used again.
+    stale: bool,
+    /// A look is under way: what signals have told since it began.
+    looking: Option<UnitChange>,
+    held: Vec<Input>,
+    /// Reads of ours that are under way. A read of a unit that is not loaded loads it and lets it go again, which
+    /// emits UnitNew and UnitRemoved: two monitors that look at each other's UnitNew would go on for ever.
+    reads: u32,
+    /// So its UnitNew, up to its next UnitRemoved, means nothing.
+    ours: bool,
+    /// It was told, or is understood, that it is not loaded; until somebody uses it.
+    gone: bool,
+    /// A signal has told of it since the listing that runs began: newer than the list.
+    touched: bool,
+    /// The activation for which ControlGroup was asked.
+    group_of: InvocationId,
+}
+
+/// All units that matter.
+#[derive(Debug, Default)]
+pub struct Table {
+    units: HashMap<UnitName, Entry>,
+    selectors: Vec<Selector>,
+    /// The first snapshot has been sent: changes are forwarded as they come.
+    live: bool,
+    /// Units with an enabled unit file.
+    enabled: Vec<UnitName>,
+    /// Units left out because of [`UNITS_MAX`].
+    left_out: u64,
+}
+
+impl Table {
+    pub fn new(selectors: Vec<Selector>) -> Self {
+        Self { selectors, ..Self::default() }
+    }
+
+    pub fn select(&mut self, selectors: Vec<Selector>) {
+        self.selectors = selectors;
+        let selectors = &self.selectors;
+        self.units.retain(|unit, _| selectors.iter().any(|selector| selector.matches(unit.as_str())));
+    }
+
+    pub fn patterns(&self) -> Vec<String> {
+        self.selectors.iter().map(Selector::pattern).collect()
+    }
+
+    pub fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
+    pub fn known(&self, unit: &UnitName) -> Option<&UnitChange> {
+        self.units.get(unit).map(|entry| &entry.known)
+    }
+
+    /// Whether a selector matches the unit.
+    pub fn wants(&self, unit: &str) -> bool {
+        self.units.contains_key(unit) || self.selectors.iter().any(|selector| selector.matches(unit))
+    }
+
+    /// The unit by its name, if it matters.
+    pub fn name(&self, unit: &str) -> Option<UnitName> {
+        match self.units.get_key_value(unit) {
+            Some((name, _)) => Some(name.clone()),
+            None if self.wants(unit) => UnitName::new(unit).ok(),
+            None => None,
+        }
+    }
+
+    /// Properties of a unit have changed.
+    pub fn changed(&mut self, unit: UnitName, change: UnitChange) -> Vec<Effect> {
+        let live = self.live;
+        let Some(entry) = self.entry(&unit) else { return Vec::new() };
+        let used_again = entry.used();
+        merge(&mut entry.known, &change);
+        if let Some(since) = &mut entry.looking {
+            merge(since, &change);
+        }
+        let mut effects = Vec::with_capacity(2);
+        if live && entry.read {
+            effects.push(Effect::Send(Input::Unit { unit: unit.clone(), change: Box::new(change) }));
+        }
+        if let Some(invocation) = entry.group_to_read() {
+            effects.push(Effect::ReadControlGroup(unit.clone(), invocation));
+        }
+        if used_again {
+            effects.push(Effect::Look(unit, Depth::Everything));
+        }
+        effects
+    }
+
+    /// systemd has loaded a unit.
+    pub fn loaded(&mut self, unit: UnitName) -> Vec<Effect> {
+        let Some(entry) = self.entry(&unit) else { return Vec::new() };
+        entry.touched = true;
+        // A unit that is known is looked at again when something happens to it, not because somebody read it.
+        let unknown = !entry.read && entry.looking.is_none() && !entry.ours;
+        entry.stale |= entry.read && !entry.ours && !entry.loaded;
+        entry.loaded = true;
+        if unknown { vec![Effect::Look(unit, Depth::Everything)] } else { Vec::new() }
+    }
+
+    /// systemd has unloaded a unit.
+    pub fn removed(&mut self, unit: UnitName) -> Vec<Effect> {
+        let live = self.live;
+        let Some(entry) = self.entry(&unit) else { return Vec::new() };
+        let news = entry.read && !std::mem::replace(&mut entry.gone, true);
+        // A read that is under way may load it again; what comes of that is our own doing.
+        entry.ours = entry.reads > 0;
+        entry.loaded = false;
+        entry.stale = true;
+        entry.touched = true;
+        merge(&mut entry.known, &unloaded());
+        if live && news { vec![Effect::Send(Input::Unloaded { unit })] } else { Vec::new() }
+    }
+
+    /// A job of the unit was queued or is over; `input` says so.
+    pub fn job(&mut self, unit: UnitName, input: Input) -> Vec<Effect> {
+        let live = self.live;
+        let Some(entry) = self.entry(&unit) else { return Vec::new() };
+        // Only a new job proves that somebody uses the unit; its end and its kind may come after the unit is gone.
+        let used_again = matches!(input, Input::JobNew { .. }) && entry.used();
+        let mut effects = Vec::with_capacity(2);
+        if live && entry.read {
+            effects.push(Effect::Send(input));
+        } else if live && entry.held.len() < HELD_MAX {
+            entry.held.push(input);
+        }
+        if used_again {
+            effects.push(Effect::Look(unit, Depth::Everything));
+        }
+        effects
+    }
+
+    /// A look at the unit begins. False when one is under way already.
+    pub fn look_begins(&mut self, unit: &UnitName) -> bool {
+        let Some(entry) = self.entry(unit) else { return false };
+        if entry.looking.is_some() {
+            return false;
+        }
+        entry.looking = Some(UnitChange::default());
+        entry.read_begins();
+        true
+    }
+
+    /// Something of the unit is read that is not told.
+    pub fn read_begins(&mut self, unit: &UnitName) {
+        if let Some(entry) = self.units.get_mut(unit) {
+            entry.read_begins();
+        }
+    }
+
+    pub fn read_ends(&mut self, unit: &UnitName) {
+        if let Some(entry) = self.units.get_mut(unit) {
+            entry.reads = entry.reads.saturating_sub(1);
+        }
+    }
+
+    /// A look is over; what signals told meanwhile is newer. `answer`: somebody asked, and must be told even when
+    /// nothing is new.
+    pub fn look_ends(&mut self, unit: &UnitName, depth: Depth, seen: UnitChange, answer: bool) -> Vec<Effect> {
+        let live = self.live;
+        let Some(entry) = self.units.get_mut(unit) else { return Vec::new() };
+        let mut seen = seen;
+        entry.reads = entry.reads.saturating_sub(1);
+        if let Some(since) = entry.looking.take() {
+            merge(&mut seen, &since);
+        }
+        let first = !entry.read;
+        let news = if first || answer { seen.clone() } else { difference(&entry.known, seen.clone()) };
+        merge(&mut entry.known, &seen);
+        if depth == Depth::Everything {
+            entry.read = true;
+            entry.stale = false;
+            if entry.known.control_group.as_deref().is_some_and(|path| !path.is_empty()) {
+                entry.group_of = entry.known.invocation.unwrap_or_default();
+            }
+        }
+        if entry.known.active.is_some_and(|state| state != ActiveState::Inactive) {
+            entry.ours = false;
+            entry.gone = false;
+        }
+        let mut effects = Vec::new();
+        if live && entry.read && (first || answer || news != UnitChange::default()) {
+            effects.push(Effect::Send(Input::Unit { unit: unit.clone(), change: Box::new(news) }));
+            effects.extend(entry.held.drain(..).map(Effect::Send));
+        }
+        entry.held.clear();
+        if let Some(invocation) = entry.group_to_read() {
+            effects.push(Effect::ReadControlGroup(unit.clone(), invocation));
+        }
+        effects
+    }
+
+    /// A look has failed: nothing is learned, and the next change asks for another.
+    pub fn look_failed(&mut self, unit: &UnitName) {
+        if let Some(entry) = self.units.get_mut(unit) {
+            entry.looking = None;
+            entry.reads = entry.reads.saturating_sub(1);
+        }
+    }
+
+    /// ControlGroup was read. An empty one is asked for again with the next change.
+    pub fn control_group(&mut self, unit: &UnitName, invocation: InvocationId, path: String) -> Option<Effect> {
+        let live = self.live;
+        let entry = self.units.get_mut(unit)?;
+        if path.is_empty() || entry.known.invocation != Some(invocation) {
+            entry.group_of = InvocationId::default();
+            return None;
+        }
+        let change = UnitChange { control_group: Some(path), ..Default::default() };
+        let new = difference(&entry.known, change.clone()) != UnitChange::default();
+        merge(&mut entry.known, &change);
+        (live && entry.read && new).then(|| Effect::Send(Input::Unit { unit: unit.clone(), change: Box::new(change) }))
+    }
+
+    /// A listing begins: from here on signals are newer than what it will say.
+    pub fn listing_begins(&mut self) {
+        for entry in self.units.values_mut() {
+            entry.touched = false;
+        }
+    }
+
+    /// The listing is here. Returns what must be looked at before the snapshot can be told, and what can be
+    /// refreshed after it. `files`: the state of unit files; an enabled one counts although its unit is not loaded.
+    /// `all`: believe nothing that was known.
+    pub fn listed(
+        &mut self,
+        units: Vec<Listed>,
+        files: &[(UnitName, FileState)],
+        all: bool,
+    ) -> (Vec<UnitName>, Vec<UnitName>) {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        let mut found = HashSet::with_capacity(units.len());
+        for listed in units {
+            let Some(entry) = self.entry(&listed.unit) else { continue };
+            found.insert(listed.unit.clone());
+            let as_known = entry.agrees(&listed);
+            if !entry.touched {
+                entry.loaded = true;
+            }
+            if entry.read && !all && as_known && !entry.stale {
+                after.push(listed.unit);
+            } else if entry.loaded {
+                before.push(listed.unit);
+            }
+        }
+        for (unit, entry) in &mut self.units {
+            if !entry.touched && !found.contains(unit) {
+                entry.loaded = false;
+                merge(&mut entry.known, &unloaded());
+            }
+        }
+        self.enabled = files.iter().filter(|(_, state)| is_enabled(*state)).map(|(unit, _)| unit.clone()).collect();
+        for unit in self.wanted_anyway() {
+            if !found.contains(&unit) && self.entry(&unit).is_some() {
+                before.push(unit);
+            }
+        }
+        for (unit, state) in files {
+            if let Some(entry) = self.units.get_mut(unit) {
+                entry.known.file_state = Some(*state);
+            }
+        }
+        (before, after)
+    }
+
+    /// Everything that is known, for a snapshot; units that nobody names and that are gone are forgotten.
+    pub fn snapshot(&mut self) -> Vec<(UnitName, UnitChange)> {
+        self.live = true;
+        let anyway = self.wanted_anyway();
+        self.units.retain(|unit, entry| entry.loaded || entry.reads > 0 || anyway.contains(unit));
+        let mut units: Vec<_> = self
+            .units
+            .iter()
+            .filter(|(_, entry)| entry.read)
+            .map(|(unit, entry)| (unit.clone(), entry.known.clone()))
+            .collect();
+        units.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        units
+    }
+
+    /// Units that have a job, and its id.
+    pub fn jobs(&self) -> impl Iterator<Item = (UnitName, u32)> + '_ {
+        let job = |entry: &Entry| entry.known.job.filter(|job| *job != 0);
+        self.units.iter().filter_map(move |(unit, entry)| Some((unit.clone(), job(entry)?)))
+    }
+
+    /// Units that are told of although they are not loaded: those that selectors name, and enabled ones.
+    fn wanted_anyway(&self) -> HashSet<UnitName> {
+        let named = self.selectors.iter().filter_map(|selector| match selector {
+            Selector::Unit(unit) => Some(unit),
+            Selector::Template(_) | Selector::Glob(_) => None,
+        });
+        named.chain(self.enabled.iter().filter(|unit| self.wants(unit.as_str()))).cloned().collect()
+    }
+
+    fn entry(&mut self, unit: &UnitName) -> Option<&mut Entry> {
+        if !self.units.contains_key(unit) && self.units.len() >= UNITS_MAX {
+            self.left_out += 1;
+            return None;
+        }
+        Some(self.units.entry(unit.clone()).or_default())
+    }
+}
+
+impl Entry {
+    fn read_begins(&mut self) {
+        self.reads += 1;
+        self.ours |= !self.loaded;
+        self.gone |= !self.loaded;
+    }
+
+    /// Something happens to the unit. True when it must be looked at because of that.
+    fn used(&mut self) -> bool {
+        self.loaded = true;
+        self.touched = true;
+        self.ours = false;
+        self.gone = false;
+        (!self.read || self.stale) && self.looking.is_none()
+    }
+
+    /// The activation whose ControlGroup is to be read; marked as asked.
+    fn group_to_read(&mut self) -> Option<InvocationId> {
+        let up = matches!(self.known.active, Some(state) if state.is_up() || state == ActiveState::Activating);
+        let invocation = self.known.invocation.filter(|id| !id.is_none() && *id != self.group_of)?;
+        if !up || !self.read {
+            return None;
+        }
+        self.group_of = invocation;
+        Some(invocation)
+    }
+
+    /// The list says what is known, or signals are newer than the list.
+    fn agrees(&self, listed: &Listed) -> bool {
+        self.touched
+            || (self.known.load == Some(listed.load)
+                && self.known.active == Some(listed.active)
+                && self.known.sub.as_deref() == Some(&listed.sub)
+                && self.known.job == Some(listed.job))
+    }
+}
+
+fn is_enabled(state: FileState) -> bool {
+    matches!(state, FileState::Enabled | FileState::EnabledRuntime)
+}
+
+/// What unloading does to what is known.
+fn unloaded() -> UnitChange {
+    UnitChange {
+        active: Some(ActiveState::Inactive),
+        sub: Some("dead".into()),
+        main_pid: Some(0),
+        job: Some(0),
+        control_group: Some(String::new()),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,224 @@
+//! Carries the engine's commands to those who do them, and their answers back.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
+
+use crate::adapters::cgroup::SamplerHandle;
+use crate::adapters::store::Store;
+use crate::adapters::systemd::Question;
+use crate::engine::Engine;
+use crate::helper::Helper;
+use crate::model::action::Order;
+use crate::model::fact::{Fact, What};
+use crate::model::request::Reply;
+use crate::model::{Command, Input, Now, Settings, UnitName, WorkerName};
+use crate::views::log::log_fact;
+
+use super::Shared;
+
+/// The gauges over 30 days are read from the history this often.
+const RATIOS_EVERY: Duration = Duration::from_secs(30);
+const RATIOS_WINDOW: Duration = Duration::from_secs(30 * 86_400);
+
+pub(super) struct Dispatch {
+    shared: Arc<Shared>,
+    store: Store,
+    helper: Arc<Helper>,
+    /// The settings by which the root side checks orders.
+    helper_settings: watch::Sender<Arc<Settings>>,
+    questions: mpsc::Sender<Question>,
+    sampler: Option<SamplerHandle>,
+    answers: mpsc::UnboundedSender<Input>,
+    replies: BTreeMap<u64, oneshot::Sender<Reply>>,
+    workers: Vec<WorkerName>,
+    ratios_read: Option<Instant>,
+    /// Units whose metrics must be brought up to date because a fact named them.
+    told: BTreeSet<UnitName>,
+}
+
+impl Dispatch {
+    pub fn new(
+        shared: Arc<Shared>,
+        helper: Arc<Helper>,
+        helper_settings: watch::Sender<Arc<Settings>>,
+        questions: mpsc::Sender<Question>,
+        sampler: Option<SamplerHandle>,
+        answers: mpsc::UnboundedSender<Input>,
+        settings: &Settings,
+    ) -> Self {
+        Self {
+            store: shared.store.clone(),
+            shared,
+            helper,
+            helper_settings,
+            questions,
+            sampler,
+            answers,
+            replies: BTreeMap::new(),
+            workers: settings.workers.keys().cloned().collect(),
+            ratios_read: None,
+            told: BTreeSet::new(),
+        }
+    }
+
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Does all that the engine wants done now. Never waits.
+    pub fn drain(&mut self, engine: &mut Engine) {
+        while let Some(command) = engine.poll_command() {
+            match command {
+                Command::Record(intent) => {
+                    let (answers, attempt) = (self.answers.clone(), intent.attempt);
+                    self.store.record(intent, move |how| drop(answers.send(Input::Recorded { attempt, how })));
+                }
+                Command::Act(order) => self.act(order),
+                Command::Look { unit } => self.ask_systemd(Question::Look(unit)),
+                Command::Inquire { unit } => self.ask_systemd(Question::Inquire(unit)),
+                Command::Save(incident) => self.store.save(incident),
+                Command::Keep(safety) => self.store.keep(safety),
+                Command::Reply { id, reply } => {
+                    if let Some(asker) = self.replies.remove(&id) {
+                        let _ = asker.send(reply);
+                    }
+                }
+                Command::Tell(fact) => self.tell(fact),
+            }
+        }
+    }
+
+    fn act(&self, order: Order) {
+        let (helper, answers) = (self.helper.clone(), self.answers.clone());
+        tokio::spawn(async move {
+            let answer = helper.act(&order).await;
+            let _ = answers.send(Input::Acted { attempt: order.attempt, answer });
+        });
+    }
+
+    fn ask_systemd(&self, question: Question) {
+        if let Err(mpsc::error::TrySendError::Full(question)) = self.questions.try_send(question) {
+            // At most one question of each kind is open per instance, so these tasks are bounded, too.
+            let questions = self.questions.clone();
+            tokio::spawn(async move { questions.send(question).await });
+        }
+    }
+
+    fn tell(&mut self, fact: Fact) {
+        log_fact(&fact);
+        self.board().apply(&fact);
+        if let Some(unit) = &fact.unit {
+            self.told.insert(unit.clone());
+            if fact.what == What::InstanceVanished {
+                self.forget(unit);
+            }
+        }
+        if belongs_to_history(&fact) {
+            self.store.tell(fact.clone());
+        }
+        // Without a subscriber nobody needs it.
+        let _ = self.shared.facts.send(Arc::new(fact));
+    }
+
+    fn forget(&self, unit: &UnitName) {
+        if let Some(sampler) = &self.sampler {
+            let _ = sampler.forget(unit.clone());
+        }
+    }
+
+    /// Tells the sampler where the processes of a unit are.
+    pub fn follow_control_groups(&self, input: &Input) {
+        let Some(sampler) = &self.sampler else { return };
+        let follow = |unit: &UnitName, group: &Option<String>| {
+            if let Some(group) = group {
+                let _ = sampler.watch(unit.clone(), group.clone());
+            }
+        };
+        match input {
+            Input::Unit { unit, change } => follow(unit, &change.control_group),
+            Input::Snapshot(snapshot) => {
+                snapshot.units.iter().for_each(|(unit, change)| follow(unit, &change.control_group));
+            }
+            Input::Unloaded { unit } => drop(sampler.forget(unit.clone())),
+            _ => {}
+        }
+    }
+
+    pub fn expect_reply(&mut self, id: u64, reply: oneshot::Sender<Reply>) {
+        self.replies.insert(id, reply);
+    }
+
+    pub fn reload(&mut self, settings: &Settings) {
+        self.helper_settings.send_replace(Arc::new(settings.clone()));
+        self.workers = settings.workers.keys().cloned().collect();
+        if let Some(sampler) = &self.sampler {
+            let _ = sampler.set_interval(settings.daemon.health_check_interval);
+        }
+        self.board().configure(settings);
+        self.ratios_read = None;
+    }
+
+    /// Samples go to the metrics as they are.
+    pub fn show_samples(&self, input: &Input) {
+        if let Input::Usage { samples, .. } = input {
+            self.board().usage(samples);
+        }
+    }
+
+    /// Brings the metrics of the units and workers up to date that the turn touched.
+    pub fn publish_units(&mut self, engine: &Engine, mut touched: BTreeSet<UnitName>, now: Now) {
+        touched.append(&mut self.told);
+        if touched.is_empty() {
+            return;
+        }
+        let instances: Vec<_> = touched.iter().filter_map(|unit| engine.instance(unit, now)).collect();
+        let names: BTreeSet<&WorkerName> = instances.iter().map(|(worker, _)| worker).collect();
+        let workers: Vec<_> = names.into_iter().filter_map(|name| engine.worker(name)).collect();
+        let mut board = self.board();
+        for (worker, instance) in &instances {
+            board.instance(worker, instance);
+        }
+        for worker in &workers {
+            board.worker(worker);
+        }
+    }
+
+    pub fn keep_house(&mut self) {
+        if self.ratios_read.is_none_or(|at| at.elapsed() >= RATIOS_EVERY) {
+            self.ratios_read = Some(Instant::now());
+            let (shared, store, workers) = (self.shared.clone(), self.store.clone(), self.workers.clone());
+            tokio::spawn(async move {
+                // Where the history cannot be read, the gauges go away.
+                let ratios = store.ratios(workers, RATIOS_WINDOW).await.unwrap_or_default();
+                shared.board.lock().unwrap_or_else(PoisonError::into_inner).ratios(&ratios);
+            });
+        }
+    }
+
+    fn board(&self) -> std::sync::MutexGuard<'_, crate::views::metrics::Board> {
+        self.shared.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn close(&mut self) {
+        if let Some(sampler) = self.sampler.take()
+            && sampler.stop().is_err()
+        {
+            warn!("the sampler had ended before");
+        }
+    }
+}
+
+/// What is kept for later: all of an incident, and what operators, the host and we ourselves did. The comings
+/// and goings of healthy instances are not.
+fn belongs_to_history(fact: &Fact) -> bool {
+    let small = matches!(
+        fact.what,
+        What::HealthChanged { .. } | What::InstanceAppeared { .. } | What::InstanceVanished | What::ConditionCleared { .. }
+    );
+    fact.incident.is_some() || !small
+}

@@ -1,0 +1,225 @@
+//! The one loop that owns the engine: wait, batch, handle, drain commands, pet the watchdog.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+use tracing::debug;
+
+use crate::adapters::clock;
+use crate::adapters::notify::Notifier;
+use crate::adapters::store::recorder::{Header, Recorder};
+use crate::engine::Engine;
+use crate::model::request::Request;
+use crate::model::{Health, Input, Mono, Selector, Settings, UnitName};
+
+use super::Query;
+use super::dispatch::Dispatch;
+
+/// Inputs handled in one turn before the commands are drained and others get their word.
+const BATCH: usize = 256;
+/// Things that are looked at without a signal: the hold file, the status line, the watchdog.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// How the loop ended; the recorder and the notifier go on to the winding up.
+pub(super) struct Ended;
+
+pub(super) struct EventLoop {
+    pub engine: Engine,
+    pub dispatch: Dispatch,
+    pub inputs: mpsc::Receiver<Input>,
+    /// Answers to commands. Apart from the signals, so that none of them is ever dropped.
+    pub answers: mpsc::UnboundedReceiver<Input>,
+    pub queries: mpsc::Receiver<Query>,
+    pub selectors: watch::Sender<Vec<Selector>>,
+    pub readiness: watch::Sender<Result<(), String>>,
+    pub recorder: Recorder,
+    pub notifier: Notifier,
+    pub hold_file: PathBuf,
+    pub boot: String,
+    pub stop: watch::Receiver<bool>,
+    /// Numbers the operators' requests.
+    pub requests: u64,
+}
+
+impl EventLoop {
+    pub async fn run(mut self) -> Ended {
+        let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+        housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let watchdog = self.notifier.watchdog_interval();
+        let mut petted = Instant::now();
+        let mut announced = false;
+        self.dispatch.drain(&mut self.engine);
+        loop {
+            let wake = self.engine.poll_timeout().map(|(at, _)| instant_of(at));
+            let mut touched = BTreeSet::new();
+            let began;
+            tokio::select! {
+                biased;
+                _ = self.stop.changed() => break,
+                Some(input) = self.answers.recv() => {
+                    began = Instant::now();
+                    self.take(input, &mut touched);
+                    self.take_more(&mut touched);
+                }
+                Some(input) = self.inputs.recv() => {
+                    began = Instant::now();
+                    self.take(input, &mut touched);
+                    self.take_more(&mut touched);
+                }
+                () = sleep_until(wake.unwrap_or_else(far).into()), if wake.is_some() => began = Instant::now(),
+                Some(query) = self.queries.recv() => {
+                    began = Instant::now();
+                    self.answer(query);
+                }
+                _ = housekeeping.tick() => {
+                    began = Instant::now();
+                    self.keep_house();
+                }
+            }
+            self.engine.handle_timeout(clock::now());
+            self.dispatch.drain(&mut self.engine);
+            self.publish(touched);
+            self.dispatch.shared().own.turn(began.elapsed());
+            if !announced && self.engine.ready().is_ok() {
+                announced = true;
+                let line = self.status_line();
+                self.notify(|notifier| notifier.ready(&line));
+            }
+            if watchdog.is_some_and(|interval| petted.elapsed() >= interval / 2) {
+                petted = Instant::now();
+                self.notify(|notifier| notifier.watchdog());
+            }
+        }
+        self.notify(|notifier| notifier.stopping("stopping"));
+        self.dispatch.close();
+        let recorder = self.recorder.clone();
+        let _ = tokio::task::spawn_blocking(move || recorder.close()).await;
+        Ended
+    }
+
+    fn take(&mut self, input: Input, touched: &mut BTreeSet<UnitName>) {
+        let now = clock::now();
+        self.recorder.record(now, &input);
+        self.dispatch.follow_control_groups(&input);
+        self.dispatch.show_samples(&input);
+        note_touched(&input, touched);
+        self.engine.handle(now, input);
+        self.dispatch.drain(&mut self.engine);
+    }
+
+    fn take_more(&mut self, touched: &mut BTreeSet<UnitName>) {
+        for _ in 0..BATCH {
+            let next = self.answers.try_recv().or_else(|_| self.inputs.try_recv());
+            let Ok(input) = next else { return };
+            self.take(input, touched);
+        }
+    }
+
+    /// Brings readiness and the metrics of touched units up to date.
+    fn publish(&mut self, touched: BTreeSet<UnitName>) {
+        let ready = self.engine.ready();
+        self.readiness.send_if_modified(|known| {
+            let changed = *known != ready;
+            *known = ready;
+            changed
+        });
+        let now = clock::now();
+        self.dispatch.publish_units(&self.engine, touched, now);
+    }
+
+    fn answer(&mut self, query: Query) {
+        let now = clock::now();
+        // An asker that has gone away needs no answer.
+        match query {
+            Query::Status(reply) => drop(reply.send(self.engine.status(now))),
+            Query::Explain(target, reply) => drop(reply.send(self.engine.explain(&target, now))),
+            Query::Request { who, ask, reply } => {
+                self.requests += 1;
+                self.dispatch.expect_reply(self.requests, reply);
+                let input = Input::Request(Request { id: self.requests, who, ask });
+                self.take(input, &mut BTreeSet::new());
+            }
+            Query::Reload(settings, reply) => {
+                self.reload(*settings);
+                let _ = reply.send(());
+            }
+        }
+    }
+
+    fn reload(&mut self, settings: Settings) {
+        self.notify(|notifier| notifier.reloading());
+        let now = clock::now();
+        self.selectors.send_replace(selectors(&settings));
+        self.dispatch.reload(&settings);
+        self.recorder.begin(Header::new(&self.boot, now, settings.clone(), serde_json::Value::Null));
+        self.take(Input::Reload { settings: Box::new(settings) }, &mut BTreeSet::new());
+        let line = self.status_line();
+        self.notify(|notifier| notifier.ready(&line));
+    }
+
+    fn keep_house(&mut self) {
+        let held = self.hold_file.exists();
+        if held != self.engine.is_held() {
+            self.take(Input::Hold { held }, &mut BTreeSet::new());
+        }
+        let line = self.status_line();
+        self.notify(|notifier| notifier.status(Instant::now(), &line));
+        self.dispatch.keep_house();
+    }
+
+    /// systemd that cannot be told is a matter for the log, not for the workers.
+    fn notify(&mut self, say: impl FnOnce(&mut Notifier) -> std::io::Result<()>) {
+        if let Err(error) = say(&mut self.notifier) {
+            debug!(%error, "the service manager could not be told");
+        }
+    }
+
+    /// What `systemctl status unitmedic` shows.
+    fn status_line(&self) -> String {
+        let sum = self.engine.sum();
+        let mut line = match self.engine.ready() {
+            Err(why) => return format!("not ready: {why}"),
+            Ok(()) => format!("{} workers, {} instances", sum.workers, sum.instances()),
+        };
+        for health in [Health::Dead, Health::Critical, Health::Warning, Health::Unknown, Health::Stopped] {
+            let count = sum.count(health);
+            if count > 0 {
+                line.push_str(&format!(", {count} {health}"));
+            }
+        }
+        if sum.open_incidents > 0 {
+            line.push_str(&format!("; {} incidents open", sum.open_incidents));
+        }
+        line
+    }
+}
+
+pub(super) fn selectors(settings: &Settings) -> Vec<Selector> {
+    settings.workers.values().map(|worker| worker.unit.clone()).collect()
+}
+
+fn note_touched(input: &Input, touched: &mut BTreeSet<UnitName>) {
+    match input {
+        Input::Unit { unit, .. }
+        | Input::Unloaded { unit }
+        | Input::JobNew { unit, .. }
+        | Input::JobKind { unit, .. }
+        | Input::JobRemoved { unit, .. }
+        | Input::Inquired { unit, .. } => {
+            touched.insert(unit.clone());
+        }
+        Input::Snapshot(snapshot) => touched.extend(snapshot.units.iter().map(|(unit, _)| unit.clone())),
+        _ => {}
+    }
+}
+
+fn instant_of(at: Mono) -> Instant {
+    Instant::now() + at.since(clock::now().mono)
+}
+
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}

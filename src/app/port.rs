@@ -1,0 +1,102 @@
+//! What the HTTP server asks, answered by the event loop, the store and the metrics board.
+
+use std::sync::{Arc, PoisonError};
+
+use hyper::body::Bytes;
+use tokio::sync::broadcast;
+
+use crate::adapters::clock;
+use crate::adapters::http::{Endpoint, Port, PortError};
+use crate::adapters::store::StoreError;
+use crate::model::history::{Filter, Recovery, Story, Summary};
+use crate::model::request::{Ask, Reply, Target};
+use crate::model::status::{Explanation, Status};
+use crate::views::metrics::Process;
+use crate::model::{Fact, Incident, IncidentId, Wall, WorkerName};
+
+use super::{Query, Shared};
+
+/// Beginning of history, for totals without a start.
+const ALWAYS: Wall = Wall(0);
+
+impl Shared {
+    pub(crate) async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
+        let old = match &ask {
+            Ask::MarkFalse { incident } => Some(*incident),
+            _ => None,
+        };
+        let reply = self.ask(|reply| Query::Request { who, ask, reply }).await?;
+        match (reply, old) {
+            // The engine keeps lately closed incidents only; the history knows the older ones.
+            (Reply::Unknown { .. }, Some(id)) if self.store.mark_false(id).await.map_err(no_history)? => {
+                Ok(Reply::Done { text: format!("incident {id} is marked as a false alarm") })
+            }
+            (reply, _) => Ok(reply),
+        }
+    }
+}
+
+impl Port for Shared {
+    fn metrics(&self) -> Bytes {
+        let now = clock::now();
+        let store = self.store.stats();
+        self.own.store_totals(store.errors, store.last_write_wall);
+        self.own.dbus_totals(self.bus.calls(), self.bus.signals());
+        let process = Process::read();
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        board.render(now, &process).into()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.readiness.borrow().clone()
+    }
+
+    async fn status(&self) -> Result<Status, PortError> {
+        self.ask(Query::Status).await
+    }
+
+    async fn explain(&self, target: Target) -> Result<Vec<Explanation>, PortError> {
+        let text = match &target {
+            Target::Worker(name) => format!("there is no worker {name}; `unitmedic status` lists them"),
+            Target::Unit(unit) => format!("{unit} is not a unit of any worker; `unitmedic status` lists them"),
+        };
+        let explanations = self.ask(|reply| Query::Explain(target, reply)).await?;
+        if explanations.is_empty() { Err(PortError::NotFound(text)) } else { Ok(explanations) }
+    }
+
+    async fn incidents(&self, filter: Filter) -> Result<Vec<Incident>, PortError> {
+        self.store.incidents(filter).await.map_err(no_history)
+    }
+
+    async fn story(&self, id: IncidentId) -> Result<Story, PortError> {
+        let story = self.store.story(id).await.map_err(no_history)?;
+        story.ok_or_else(|| PortError::NotFound(format!("there is no incident {id} in the history")))
+    }
+
+    async fn recoveries(&self, filter: Filter) -> Result<Vec<Recovery>, PortError> {
+        self.store.recoveries(filter).await.map_err(no_history)
+    }
+
+    async fn summary(&self, since: Option<Wall>, worker: Option<WorkerName>) -> Result<Summary, PortError> {
+        self.store.summary(since.unwrap_or(ALWAYS), worker).await.map_err(no_history)
+    }
+
+    async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
+        Shared::request(self, who, ask).await
+    }
+
+    fn events(&self) -> broadcast::Receiver<Arc<Fact>> {
+        self.facts.subscribe()
+    }
+
+    fn answered(&self, endpoint: Endpoint, status: u16) {
+        self.own.http_answered(endpoint.as_str(), status);
+    }
+}
+
+fn no_history(error: StoreError) -> PortError {
+    match error {
+        StoreError::Busy => PortError::Busy,
+        other => PortError::Unavailable(other.to_string()),
+    }
+}

@@ -1,0 +1,174 @@
+//! Brings everything to life in an order in which nothing is bound before it is known to be right.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinHandle;
+use tracing::{error, warn};
+
+use crate::adapters::cgroup::{self, CgroupRoot, Sampler, SamplerHandle, Sources};
+use crate::adapters::http::{self, BindError};
+use crate::adapters::store::lock::{Lock, LockError};
+use crate::adapters::store::recorder::{Header, Recorder};
+use crate::adapters::store::starts::Starts;
+use crate::adapters::store::{Opened, Store};
+use crate::adapters::systemd::{self, BusStats};
+use crate::adapters::{clock, host};
+use crate::engine::Engine;
+use crate::helper::{HOLD_FILE, Helper};
+use crate::model::{Input, Settings};
+use crate::views::metrics::{Board, Build, Own};
+
+use super::dispatch::Dispatch;
+use super::event_loop::{EventLoop, selectors};
+use super::{Daemon, FACTS_BEHIND, Options, QUERIES, Shared};
+
+/// Signals and samples that may wait for the event loop; beyond it the adapters resync or drop a round.
+const INPUTS: usize = 16_384;
+/// Questions to systemd that may wait.
+const QUESTIONS: usize = 4096;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another daemon works on the same state.
+    #[error(transparent)]
+    Locked(LockError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("cannot read the boot id from /proc: {0}; is /proc mounted?")]
+    BootId(std::io::Error),
+}
+
+/// What is wound up after the event loop has ended.
+pub(super) struct Remains {
+    lock: Option<Lock>,
+    starts: Starts,
+}
+
+impl Remains {
+    pub async fn wind_up(self, store: Store) {
+        store.close().await;
+        if let Err(error) = self.starts.note_clean_stop() {
+            warn!(%error, "the clean stop could not be noted; the next start will take it for a crash");
+        }
+        drop(self.lock);
+    }
+}
+
+pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon, StartError> {
+    let boot = clock::boot_id().map_err(StartError::BootId)?;
+    let lock = lock(&settings)?;
+    let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
+    let tcp = match settings.daemon.listen {
+        Some(address) => Some(http::bind_tcp(address).await?),
+        None => None,
+    };
+    let Opened { store, memory, problems, starts } = Store::open(&settings.daemon, &boot, Arc::new(clock::now));
+    for problem in problems {
+        error!("{problem}");
+    }
+
+    let (stop, stopped) = watch::channel(false);
+    let (inputs_in, inputs) = mpsc::channel(INPUTS);
+    let (answers_in, answers) = mpsc::unbounded_channel();
+    let (questions_in, questions) = mpsc::channel(QUESTIONS);
+    let (queries_in, queries) = mpsc::channel(QUERIES);
+    let (selectors_in, selectors_out) = watch::channel(selectors(&settings));
+    let (readiness, ready) = watch::channel(Err("starting".to_string()));
+    let own = Own::new();
+    let mut board = Board::new(build(), own.clone(), &settings);
+    board.restore(&memory.incidents);
+    let bus = Arc::new(BusStats::default());
+    let shared = Arc::new(Shared {
+        queries: queries_in,
+        facts: broadcast::channel(FACTS_BEHIND).0,
+        readiness: ready,
+        store,
+        board: Mutex::new(board),
+        own,
+        bus: bus.clone(),
+    });
+
+    let now = clock::now();
+    let header = Header::new(&boot, now, settings.clone(), serde_json::to_value(&memory).unwrap_or_default());
+    let recorder = Recorder::open(&settings.daemon, header);
+    let hold_file = settings.daemon.runtime_dir.join(HOLD_FILE);
+    let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
+    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
+    let sampler = sampler(&settings, inputs_in.clone());
+    let watcher = tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus));
+    let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
+    let event_loop = EventLoop {
+        engine: Engine::new(now, settings, memory, seed()),
+        dispatch,
+        inputs,
+        answers,
+        queries,
+        selectors: selectors_in,
+        readiness,
+        recorder,
+        notifier: options.notifier,
+        hold_file,
+        boot,
+        stop: stopped.clone(),
+        requests: 0,
+    };
+    let event_loop = tokio::spawn(event_loop.run());
+    let mut tasks: Vec<JoinHandle<()>> = vec![tokio::spawn(http::serve_unix(control, shared.clone(), stopped.clone()))];
+    if let Some(tcp) = tcp {
+        tasks.push(tokio::spawn(http::serve_tcp(tcp, shared.clone(), stopped.clone())));
+    }
+    let mut ended = stopped;
+    tasks.push(tokio::spawn(async move {
+        let _ = ended.wait_for(|stop| *stop).await;
+        watcher.abort();
+    }));
+    Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+/// A second daemon is refused. A lock that cannot be tried, on a full or read-only disk, must not keep
+/// protection from starting; the control socket still refuses a second one.
+fn lock(settings: &Settings) -> Result<Option<Lock>, StartError> {
+    match Lock::acquire(&settings.daemon.state_dir) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(held @ LockError::Held { .. }) => Err(StartError::Locked(held)),
+        Err(unavailable) => {
+            error!("{unavailable}; going on without a lock");
+            Ok(None)
+        }
+    }
+}
+
+/// Without cgroup v2 resources are unknown; liveness is still watched.
+fn sampler(settings: &Settings, inputs: mpsc::Sender<Input>) -> Option<SamplerHandle> {
+    cgroup::raise_nofile();
+    let root = CgroupRoot::detect().map_err(|error| error.to_string());
+    let sampler = root.and_then(|root| Sampler::new(root).map_err(|error| error.to_string()));
+    let mut totals = host::Host::new();
+    let sources =
+        Sources { clock: Box::new(|| clock::now().mono), host: Box::new(move || totals.read()) };
+    let interval: Duration = settings.daemon.health_check_interval;
+    let spawned = sampler
+        .and_then(|sampler| cgroup::spawn(sampler, interval, sources, inputs).map_err(|error| error.to_string()));
+    match spawned {
+        Ok(handle) => Some(handle),
+        Err(why) => {
+            error!(why, "CPU, memory and pressure cannot be read; their conditions stay unknown");
+            None
+        }
+    }
+}
+
+fn build() -> Build {
+    Build {
+        version: env!("CARGO_PKG_VERSION").into(),
+        revision: option_env!("UNITMEDIC_REVISION").unwrap_or_default().into(),
+        systemd: String::new(),
+    }
+}
+
+/// Only spreads the pauses of several daemons; needs no quality.
+fn seed() -> u64 {
+    clock::now().wall.0 as u64 ^ (u64::from(std::process::id()) << 32)
+}

@@ -1,0 +1,92 @@
+//! Exit codes, and how an error is told.
+
+use std::io;
+
+use crate::adapters::http::client::ClientError;
+
+pub const OK: u8 = 0;
+/// What was asked for did not succeed.
+pub const FAILED: u8 = 1;
+/// A gate said no.
+pub const REFUSED: u8 = 3;
+/// EX_USAGE
+pub const USAGE: u8 = 64;
+/// EX_UNAVAILABLE
+pub const UNAVAILABLE: u8 = 69;
+/// EX_NOPERM
+pub const DENIED: u8 = 77;
+
+/// Stands below `--help` of the program.
+pub const HELP: &str = "\
+Exit codes:
+  0   done; for recover: it helped
+  1   it failed; for recover: it did not help
+  3   a gate refused, and nothing was done
+  64  wrong arguments, or no such worker, unit or incident
+  69  the daemon does not run or does not answer
+  77  no permission
+  78  the configuration is wrong";
+
+/// The arguments cannot be carried out as they are; the text says why and what can.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Tells the error on stderr and returns the exit code. A reader that has gone away is not an error.
+pub fn report(error: &anyhow::Error) -> u8 {
+    let code = code(error);
+    if code != OK {
+        eprintln!("unitmedic: {error:#}");
+    }
+    code
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(|cause| code_of(cause)).unwrap_or(FAILED)
+}
+
+fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(client) = cause.downcast_ref::<ClientError>() {
+        return Some(match client {
+            ClientError::NoDaemon { .. } | ClientError::Other { .. } => UNAVAILABLE,
+            ClientError::Denied { .. } => DENIED,
+            ClientError::Problem { status: 400 | 404 | 422, .. } => USAGE,
+            ClientError::Problem { status: 401 | 403, .. } => DENIED,
+            ClientError::Problem { status: 503 | 504, .. } => UNAVAILABLE,
+            ClientError::Problem { .. } => FAILED,
+        });
+    }
+    if cause.is::<Usage>() {
+        return Some(USAGE);
+    }
+    cause.downcast_ref::<io::Error>().and_then(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Some(OK),
+        io::ErrorKind::PermissionDenied => Some(DENIED),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes() {
+        let problem = |status| ClientError::Problem { status, title: "t".into(), detail: "d".into() };
+        let io = |kind| anyhow::Error::from(io::Error::from(kind)).context("writing");
+        let table: [(anyhow::Error, u8); 9] = [
+            (ClientError::NoDaemon { path: "/s".into(), why: "w".into() }.into(), UNAVAILABLE),
+            (ClientError::Denied { path: "/s".into() }.into(), DENIED),
+            (problem(404).into(), USAGE),
+            (problem(500).into(), FAILED),
+            (problem(503).into(), UNAVAILABLE),
+            (Usage("x".into()).into(), USAGE),
+            (io(io::ErrorKind::BrokenPipe), OK),
+            (io(io::ErrorKind::StorageFull), FAILED),
+            (anyhow::anyhow!("x"), FAILED),
+        ];
+        for (error, expected) in table {
+            assert_eq!(code(&error), expected, "{error:#}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Merged inputs to settings: defaults are applied, and what must fit together does.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::model::settings::{DaemonSettings, GuardSettings};
+use crate::model::{Selector, Settings, WorkerName, WorkerSettings};
+
+use super::errors::{At, PROBLEMS_MAX, Problems};
+use super::keys::{DAEMON, GUARD, Key, WORKER};
+use super::merge::{Inputs, Table};
+use super::selector::common_unit;
+use super::value::Value;
+
+/// Builds settings; they are to be used only when no problem was added.
+pub fn build(inputs: &Inputs, base: DaemonSettings, files: &[PathBuf], problems: &mut Problems) -> Settings {
+    let mut builder = Builder { files, problems, origins: BTreeMap::new() };
+    let mut daemon = base;
+    builder.apply(DAEMON, &mut daemon, &inputs.daemon, "daemon");
+    builder.socket_beside_runtime_dir(&mut daemon, &inputs.daemon);
+    let mut guard = GuardSettings::default();
+    builder.apply(GUARD, &mut guard, &inputs.guard, "guard");
+
+    builder.check_defaults(&inputs.defaults);
+    let mut workers = BTreeMap::new();
+    for (name, (at, table)) in &inputs.workers {
+        if let Some(worker) = builder.worker(name, *at, table, inputs) {
+            workers.insert(name.clone(), worker);
+        }
+    }
+    builder.overlaps(&workers, inputs);
+    let origins = builder.origins;
+    Settings { daemon, guard, workers, origins }
+}
+
+struct Builder<'a> {
+    files: &'a [PathBuf],
+    problems: &'a mut Problems,
+    origins: BTreeMap<String, String>,
+}
+
+impl Builder<'_> {
+    fn apply<T>(&mut self, keys: &[Key<T>], target: &mut T, table: &Table, prefix: &str) {
+        for key in keys {
+            let Some(input) = table.keys.get(key.spec.name) else { continue };
+            if let Some(value) = &input.value {
+                (key.set)(target, value.clone());
+                self.origins.insert(format!("{prefix}.{}", key.spec.name), self.place(input.at));
+            }
+        }
+    }
+
+    fn socket_beside_runtime_dir(&mut self, daemon: &mut DaemonSettings, table: &Table) {
+        if table.keys.contains_key("control_socket") {
+            return;
+        }
+        let Some(at) = table.keys.get("runtime_dir").map(|input| input.at) else { return };
+        daemon.control_socket = daemon.runtime_dir.join(super::SOCKET_NAME);
+        self.origins.insert("daemon.control_socket".into(), self.place(at));
+        let length = daemon.control_socket.as_os_str().len();
+        if length > super::value::SOCKET_PATH_MAX {
+            self.problems.add(at, format!("runtime_dir in [daemon] is too long for the path of a socket in it ({length} bytes); set control_socket"));
+        }
+    }
+
+    fn worker(&mut self, name: &WorkerName, at: At, table: &Table, inputs: &Inputs) -> Option<WorkerSettings> {
+        let title = format!("[worker.{name}]");
+        let Some(unit) = table.keys.get("unit") else {
+            if !inputs.partial {
+                self.problems.add(at, format!("{title} has no unit; add, for example, unit = \"{name}.service\""));
+            }
+            return None;
+        };
+        let Some(Value::Selector(selector)) = unit.value.clone() else { return None };
+        let prefix = format!("worker.{name}");
+        let mut worker = WorkerSettings::new(name.clone(), selector);
+        for table in [&inputs.defaults, table] {
+            self.apply(WORKER, &mut worker, table, &prefix);
+            for (condition, input) in &table.plans {
+                if let Some(plan) = &input.value {
+                    worker.plans.insert(*condition, plan.clone());
+                    self.origins.insert(format!("{prefix}.plans.{condition}"), self.place(input.at));
+                }
+            }
+        }
+        self.check_pairs(&worker, &[(&title, table), ("[defaults]", &inputs.defaults)]);
+        self.check_instances(&worker, &title, table);
+        Some(worker)
+    }
+
+    /// Defaults that contradict each other are told even when no worker has come to use them.
+    fn check_defaults(&mut self, defaults: &Table) {
+        let (Ok(name), Ok(unit)) = (WorkerName::new("defaults"), crate::model::UnitName::new("defaults.service"))
+        else {
+            return;
+        };
+        let mut worker = WorkerSettings::new(name, Selector::Unit(unit));
+        for key in WORKER.iter().filter(|key| !key.spec.own) {
+            if let Some(value) = defaults.keys.get(key.spec.name).and_then(|input| input.value.clone()) {
+                (key.set)(&mut worker, value);
+            }
+        }
+        self.check_pairs(&worker, &[("[defaults]", defaults)]);
+    }
+
+    /// Values that must be in order: the first not above the second.
+    fn check_pairs(&mut self, worker: &WorkerSettings, tables: &[(&str, &Table)]) {
+        if worker.raise_samples > worker.window_samples {
+            let (raise, window) = (worker.raise_samples, worker.window_samples);
+            let text = format!("is above window_samples: {raise} of {window} samples can never be");
+            self.pair(("raise_samples", "window_samples"), tables, text);
+        }
+        if worker.backoff > worker.restart_cooldown {
+            let text = "is above restart_cooldown, which is the longest pause between two attempts".to_string();
+            self.pair(("backoff", "restart_cooldown"), tables, text);
+        }
+    }
+
+    /// Tells it at the key that is set nearest to the worker.
+    fn pair(&mut self, (low, high): (&str, &str), tables: &[(&str, &Table)], text: String) {
+        for (title, table) in tables {
+            if let Some(input) = table.keys.get(low).or_else(|| table.keys.get(high)) {
+                return self.problems.add(input.at, format!("{low} in {title} {text}"));
+            }
+        }
+    }
+
+    fn check_instances(&mut self, worker: &WorkerSettings, title: &str, table: &Table) {
+        let at = |key: &str| table.keys.get(key).map(|input| input.at);
+        for (key, value) in [("min_instances", worker.min_instances), ("max_instances", worker.max_instances)] {
+            if let (Selector::Unit(unit), Some(at), Some(2..)) = (&worker.unit, at(key), value) {
+                let text =
+                    format!("{key} in {title} is above 1, but {unit} is a single unit; use a template, NAME@.service");
+                self.problems.add(at, text);
+            }
+        }
+        if let (Some(min), Some(max), Some(at)) = (worker.min_instances, worker.max_instances, at("max_instances"))
+            && max < min
+        {
+            self.problems.add(at, format!("max_instances in {title} is {max}, below min_instances ({min})"));
+        }
+    }
+
+    /// A unit that two workers own would be repaired by two plans. Told at the one that comes later in the files.
+    fn overlaps(&mut self, workers: &BTreeMap<WorkerName, WorkerSettings>, inputs: &Inputs) {
+        let mut placed: Vec<(At, &WorkerSettings)> = workers
+            .iter()
+            .filter_map(|(name, worker)| Some((inputs.workers.get(name)?.1.keys.get("unit")?.at, worker)))
+            .collect();
+        placed.sort_by_key(|(at, worker)| (*at, worker.name.clone()));
+        let mut units: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut patterns: Vec<usize> = Vec::new();
+        let mut told = 0;
+        for (nth, (at, worker)) in placed.iter().enumerate() {
+            let rivals: Vec<usize> = match &worker.unit {
+                Selector::Unit(unit) => units.get(unit.as_str()).copied().into_iter().chain(patterns.clone()).collect(),
+                _ => (0..nth).collect(),
+            };
+            for rival in rivals {
+                if told == PROBLEMS_MAX {
+                    return;
+                }
+                let (other_at, other) = &placed[rival];
+                if let Some(unit) = common_unit(&worker.unit, &other.unit) {
+                    let text = format!(
+                        "unit in [worker.{}] and unit in [worker.{}] ({}) both match {unit:?}; a unit can have one worker only",
+                        worker.name,
+                        other.name,
+                        self.place(*other_at)
+                    );
+                    self.problems.add(*at, text);
+                    told += 1;
+                }
+            }
+            match &worker.unit {
+                Selector::Unit(unit) => {
+                    units.entry(unit.as_str()).or_insert(nth);
+                }
+                _ => patterns.push(nth),
+            }
+        }
+    }
+
+    fn place(&self, at: At) -> String {
+        format!("{}:{}", self.files[at.file].display(), at.line)
+    }
+}

@@ -1,0 +1,295 @@
+//! The one table of keys: name, kind, range and meaning. It feeds the parser, the suggestions for misspelt
+//! keys, docs/configuration.md and packaging/unitmedic.toml. Defaults come from the model.
+
+use std::time::Duration;
+
+use crate::model::WorkerSettings;
+use crate::model::settings::{DaemonSettings, GuardSettings};
+
+use super::value::{DIR_PATH_MAX, Field, Kind, SOCKET_PATH_MAX, Value};
+
+/// Most instances of one worker that a limit may name.
+pub const INSTANCES_MAX: u32 = 10_000;
+
+/// One key: what it is called and takes, and which field it fills.
+pub struct Key<T: 'static> {
+    pub spec: Spec,
+    pub show: fn(&T) -> Option<Value>,
+    pub set: fn(&mut T, Value),
+}
+
+/// What is known of a key without knowing its field.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// For `[worker.NAME]` only: `[defaults]` cannot have it.
+    pub own: bool,
+    pub doc: &'static str,
+}
+
+/// A table of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    Daemon,
+    Guard,
+    Defaults,
+    Worker,
+}
+
+impl Section {
+    pub const ALL: [Section; 4] = [Section::Daemon, Section::Guard, Section::Defaults, Section::Worker];
+
+    /// As errors and documentation name it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Section::Daemon => "[daemon]",
+            Section::Guard => "[guard]",
+            Section::Defaults => "[defaults]",
+            Section::Worker => "[worker.NAME]",
+        }
+    }
+
+    /// The keys that it takes, apart from `plans`.
+    pub fn specs(self) -> Vec<&'static Spec> {
+        match self {
+            Section::Daemon => DAEMON.iter().map(|key| &key.spec).collect(),
+            Section::Guard => GUARD.iter().map(|key| &key.spec).collect(),
+            Section::Defaults => WORKER.iter().map(|key| &key.spec).filter(|spec| !spec.own).collect(),
+            Section::Worker => WORKER.iter().map(|key| &key.spec).collect(),
+        }
+    }
+
+    /// It takes a table `plans`.
+    pub fn has_plans(self) -> bool {
+        matches!(self, Section::Defaults | Section::Worker)
+    }
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+const YEARS: Duration = Duration::from_secs(3_650 * 86_400);
+
+macro_rules! key {
+    ($field:ident, $kind:expr, $doc:literal) => {
+        key!($field, $kind, $doc, own = false)
+    };
+    ($field:ident, $kind:expr, $doc:literal, own = $own:literal) => {
+        Key {
+            spec: Spec { name: stringify!($field), kind: $kind, own: $own, doc: $doc },
+            show: |settings| Field::show(&settings.$field),
+            set: |settings, value| settings.$field = Field::take(value),
+        }
+    };
+}
+
+pub static DAEMON: &[Key<DaemonSettings>] = &[
+    key!(
+        health_check_interval,
+        Kind::Span(SECOND, HOUR),
+        "Time between two samples of CPU, memory and pressure. What systemd signals is acted on at once, whatever this says."
+    ),
+    key!(dry_run, Kind::Switch, "Watch, decide and tell, but do nothing."),
+    key!(
+        listen,
+        Kind::Address,
+        "Address and port of `/metrics` and the health pages. `\"none\"` opens no port; that is the default under `--user`."
+    ),
+    key!(
+        control_socket,
+        Kind::Path(SOCKET_PATH_MAX),
+        "Unix socket over which the commands talk to the daemon. Where it is not set, `control.sock` in `runtime_dir`."
+    ),
+    key!(
+        control_group,
+        Kind::Group,
+        "Group whose members may use the control socket, and with it restart workers. `\"\"`, the default under `--user`: only the daemon's own user and root."
+    ),
+    key!(
+        state_dir,
+        Kind::Path(DIR_PATH_MAX),
+        "Where the history is kept. Under `--user`: `$XDG_STATE_HOME/unitmedic`."
+    ),
+    key!(
+        runtime_dir,
+        Kind::Path(DIR_PATH_MAX),
+        "Where things that end with the boot are kept, and the file `hold`. Under `--user`: `$XDG_RUNTIME_DIR/unitmedic`."
+    ),
+    key!(retention, Kind::Span(DAY, YEARS), "How long incidents and facts are kept."),
+    key!(
+        record_bytes,
+        Kind::Size(1 << 20, 1 << 40),
+        "Size of the ring of files in which the daemon's inputs are recorded for post-mortems. `0` records nothing."
+    ),
+];
+
+pub static GUARD: &[Key<GuardSettings>] = &[
+    key!(
+        storm_threshold,
+        Kind::Percent,
+        "Share of all instances, in percent, that must be sick at once for the storm breaker to open: then a shared cause is likely, and nothing that runs is interrupted."
+    ),
+    key!(
+        storm_min_instances,
+        Kind::Count(1, INSTANCES_MAX),
+        "Fewer sick instances than this never open the storm breaker."
+    ),
+    key!(max_concurrent_actions, Kind::Count(1, 32), "Disruptive actions under way at once, over all workers."),
+    key!(max_concurrent_starts, Kind::Count(1, 100), "Starts of dead instances under way at once, over all workers."),
+    key!(
+        boot_grace,
+        Kind::Span(Duration::ZERO, HOUR),
+        "Time after the start of the host before an enabled unit that never ran is started. `0`: at once."
+    ),
+];
+
+pub static WORKER: &[Key<WorkerSettings>] = &[
+    key!(
+        unit,
+        Kind::Selector,
+        "The units of this worker: one unit (`mail.service`), all instances of a template (`mail@.service`), or a pattern with `*` and `?` (`batch-*.service`). Required. A unit can have one worker only.",
+        own = true
+    ),
+    key!(critical, Kind::Switch, "Workers that are critical are repaired first when several are sick."),
+    key!(
+        min_instances,
+        Kind::Count(1, INSTANCES_MAX),
+        "Instances that must serve. Where it is set, missing instances of a template are started. Where it is not, one is needed, and none is started only to reach a number.",
+        own = true
+    ),
+    key!(
+        max_instances,
+        Kind::Count(1, INSTANCES_MAX),
+        "Most instances of a template or pattern. Not below `min_instances`.",
+        own = true
+    ),
+    key!(
+        on_stop,
+        Kind::OnStop,
+        "What to do when somebody stops the worker: `\"respect\"` leaves it alone until it is started again, `\"restart\"` starts it."
+    ),
+    key!(
+        allow_downtime,
+        Kind::Switch,
+        "A worker of one instance may be interrupted for a mere warning. Without it, only when it is critical."
+    ),
+    key!(
+        cpu_threshold,
+        Kind::Percent,
+        "CPU in use, in percent of what the instance may use: `CPUQuota=` of its unit, else `cpu_cores`."
+    ),
+    key!(
+        cpu_cores,
+        Kind::Number(1024.0),
+        "CPUs that 100 % of `cpu_threshold` means where the unit has no `CPUQuota=`."
+    ),
+    key!(cpu_sustained, Kind::Span(SECOND, HOUR), "How long the CPU must stay over the threshold."),
+    key!(
+        memory_threshold,
+        Kind::Percent,
+        "Memory in use, in percent of the lowest `MemoryMax=` that applies to the instance, else of the host's memory. Page cache that can be dropped does not count."
+    ),
+    key!(
+        pressure_threshold,
+        Kind::Percent,
+        "Share of the last 10 seconds in which a task of the instance waited for CPU, memory or IO, in percent."
+    ),
+    key!(
+        raise_samples,
+        Kind::Count(1, 60),
+        "So many of the last `window_samples` samples must be over a threshold to raise a sampled condition."
+    ),
+    key!(window_samples, Kind::Count(1, 60), "Samples that are looked at. Not below `raise_samples`."),
+    key!(start_timeout, Kind::Span(SECOND, DAY), "A start that takes longer is stuck."),
+    key!(crash_loop_failures, Kind::Count(2, 100), "So many failures within `crash_loop_window` are a crash loop."),
+    key!(crash_loop_window, Kind::Span(SECOND, DAY), "See `crash_loop_failures`."),
+    key!(
+        restart_cooldown,
+        Kind::Span(SECOND, HOUR),
+        "Pause after `max_restart_attempts` failed attempts, and the longest pause between two attempts before that. Doubles, up to one hour, while the worker stays sick."
+    ),
+    key!(
+        max_restart_attempts,
+        Kind::Count(1, 100),
+        "Attempts in one incident before it is escalated to an operator. After that unitmedic goes on at low frequency."
+    ),
+    key!(
+        backoff,
+        Kind::Span(MILLISECOND, HOUR),
+        "First pause between two attempts. Doubles with each, up to `restart_cooldown`. A dead worker's first restart does not wait."
+    ),
+    key!(verify_dead_for, Kind::Span(SECOND, HOUR), "Sustained health that proves that a dead worker has recovered."),
+    key!(verify_for, Kind::Span(SECOND, HOUR), "The same for every other condition."),
+    key!(
+        warning_patience,
+        Kind::Span(Duration::ZERO, DAY),
+        "A warning must have lasted this long before it earns a `graceful_restart`. `0`: at once."
+    ),
+    key!(
+        drain_signal,
+        Kind::Signal,
+        "Signal that asks the worker to finish its work and exit, by name or number, for `graceful_restart`."
+    ),
+    key!(
+        drain_timeout,
+        Kind::Span(SECOND, HOUR),
+        "How long `graceful_restart` waits for the worker to finish before it restarts it."
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::value::Value;
+    use crate::model::{Selector, WorkerName};
+    use toml::de::DeTable;
+
+    fn parse(kind: Kind, toml: &str) -> Result<Value, String> {
+        let text = format!("x = {toml}");
+        let table = DeTable::parse(&text).unwrap();
+        kind.parse(table.get_ref().get("x").unwrap().get_ref())
+    }
+
+    /// Each default is written as TOML, read back, set, and shown again.
+    fn defaults_survive<T>(keys: &[Key<T>], mut settings: T) {
+        for key in keys {
+            let Some(default) = (key.show)(&settings) else {
+                assert!(key.spec.own, "{} has no default and could be set for all", key.spec.name);
+                continue;
+            };
+            let read = parse(key.spec.kind, &default.toml());
+            assert_eq!(read, Ok(default.clone()), "{}", key.spec.name);
+            (key.set)(&mut settings, default.clone());
+            assert_eq!((key.show)(&settings), Some(default), "{}", key.spec.name);
+        }
+    }
+
+    fn worker() -> WorkerSettings {
+        WorkerSettings::new(WorkerName::new("mail").unwrap(), Selector::Template("mail".into()))
+    }
+
+    #[test]
+    fn every_default_is_in_range() {
+        defaults_survive(DAEMON, DaemonSettings::default());
+        defaults_survive(GUARD, GuardSettings::default());
+        defaults_survive(WORKER, worker());
+    }
+
+    /// A field of the settings without a key would be an option that nobody can set.
+    #[test]
+    fn every_field_has_a_key() {
+        let fields = |json: serde_json::Value| json.as_object().unwrap().keys().cloned().collect::<Vec<String>>();
+        let known = |section: Section| section.specs().iter().map(|spec| spec.name).collect::<Vec<_>>();
+        for (section, fields) in [
+            (Section::Daemon, fields(serde_json::to_value(DaemonSettings::default()).unwrap())),
+            (Section::Guard, fields(serde_json::to_value(GuardSettings::default()).unwrap())),
+            (Section::Worker, fields(serde_json::to_value(worker()).unwrap())),
+        ] {
+            for field in fields.iter().filter(|field| !matches!(field.as_str(), "name" | "plans")) {
+                assert!(known(section).contains(&field.as_str()), "{field} of {}", section.title());
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Fragments to merged inputs: every key is known and every value is of its kind, each with its origin. What
+//! keys mean together is for the next stage.
+//!
+//! A key that is set twice: the later fragment wins. A worker that is defined twice: its keys merge by the same
+//! rule. A value that is overridden must be valid all the same.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use crate::model::{Action, Condition, WorkerName};
+
+use super::errors::{At, Problems, nearest, quoted};
+use super::keys::{Section, Spec};
+use super::value::{Value, found, words};
+
+/// More workers than this on one host are a mistake of whatever generated the files.
+pub const WORKERS_MAX: usize = 4096;
+/// Syntax errors told per file: what follows the first few is mostly their echo.
+const SYNTAX_ERRORS_MAX: usize = 5;
+const TABLES: &[&str] = &["daemon", "guard", "defaults", "worker"];
+
+/// What all fragments say together.
+#[derive(Debug, Default)]
+pub struct Inputs {
+    pub daemon: Table,
+    pub guard: Table,
+    pub defaults: Table,
+    /// With the place where each was first named.
+    pub workers: BTreeMap<WorkerName, (At, Table)>,
+    /// A fragment could not be read as TOML, so what seems to be missing may be in there.
+    pub partial: bool,
+}
+
+#[derive(Debug, Default)]
+pub struct Table {
+    pub keys: BTreeMap<&'static str, Input<Value>>,
+    pub plans: BTreeMap<Condition, Input<Vec<Action>>>,
+}
+
+#[derive(Debug)]
+pub struct Input<T> {
+    /// `None`: the value was refused and the problem is told already.
+    pub value: Option<T>,
+    pub at: At,
+}
+
+/// Merges fragments in the order in which they are given.
+pub fn merge(files: &[(PathBuf, String)], problems: &mut Problems) -> Inputs {
+    let mut inputs = Inputs::default();
+    for (file, (_, text)) in files.iter().enumerate() {
+        Fragment { file, lines: line_starts(text), problems }.read(text, &mut inputs);
+    }
+    inputs
+}
+
+struct Fragment<'p> {
+    file: usize,
+    lines: Vec<usize>,
+    problems: &'p mut Problems,
+}
+
+type Key<'i> = Spanned<DeString<'i>>;
+type Entry<'i> = Spanned<DeValue<'i>>;
+
+impl Fragment<'_> {
+    fn read(&mut self, text: &str, inputs: &mut Inputs) {
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
+            let at = error.span().map(|span| self.at(span.start)).unwrap_or(At { file: self.file, line: 0 });
+            self.problems.add(at, format!("not valid TOML: {}", error.message().replace('\n', "; ")));
+        }
+        if !errors.is_empty() {
+            inputs.partial = true;
+            return;
+        }
+        for (key, value) in document.get_ref().iter() {
+            match key.get_ref().as_ref() {
+                "daemon" => self.section(Section::Daemon, "[daemon]", key, value, &mut inputs.daemon),
+                "guard" => self.section(Section::Guard, "[guard]", key, value, &mut inputs.guard),
+                "defaults" => self.section(Section::Defaults, "[defaults]", key, value, &mut inputs.defaults),
+                "worker" => self.workers(key, value, inputs),
+                _ => self.unknown_table(key, value),
+            }
+        }
+    }
+
+    fn unknown_table(&mut self, key: &Key<'_>, value: &Entry<'_>) {
+        let name = key.get_ref().as_ref();
+        let text = if let Some(place) = belongs(name, None) {
+            format!("key {} is outside of any table; it belongs in {place}", quoted(name))
+        } else if value.get_ref().is_table() {
+            let hint = match nearest(name, TABLES.iter().copied()) {
+                Some("worker") => "did you mean [worker.NAME]?".to_string(),
+                Some(near) => format!("did you mean [{near}]?"),
+                None => "known are [daemon], [guard], [defaults] and [worker.NAME]".to_string(),
+            };
+            format!("unknown table [{}]; {hint}", bare(name))
+        } else {
+            format!("unknown key {} outside of any table", quoted(name))
+        };
+        self.add(key, text);
+    }
+
+    fn workers(&mut self, key: &Key<'_>, value: &Entry<'_>, inputs: &mut Inputs) {
+        let DeValue::Table(workers) = value.get_ref() else {
+            let found = found(value.get_ref());
+            return self.add(key, format!("worker takes tables named [worker.NAME]; found {found}"));
+        };
+        for (key, value) in workers.iter() {
+            let name = match WorkerName::new(key.get_ref()) {
+                Ok(name) => name,
+                Err(error) => {
+                    self.add(key, error.to_string());
+                    continue;
+                }
+            };
+            let at = self.at(key.span().start);
+            let full = inputs.workers.len() >= WORKERS_MAX;
+            if full && !inputs.workers.contains_key(&name) {
+                return self.problems.add(at, format!("more than {WORKERS_MAX} workers"));
+            }
+            let title = format!("[worker.{name}]");
+            if !value.get_ref().is_table() {
+                let found = found(value.get_ref());
+                self.add(key, format!("{title} must be a table; found {found}"));
+                continue;
+            }
+            let table = &mut inputs.workers.entry(name).or_insert_with(|| (at, Table::default())).1;
+            self.section(Section::Worker, &title, key, value, table);
+        }
+    }
+
+    fn section(&mut self, section: Section, title: &str, key: &Key<'_>, value: &Entry<'_>, into: &mut Table) {
+        let DeValue::Table(table) = value.get_ref() else {
+            return self.add(key, format!("{title} must be a table; found {}", found(value.get_ref())));
+        };
+        let specs = section.specs();
+        for (key, value) in table.iter() {
+            let name = key.get_ref().as_ref();
+            if name == "plans" && section.has_plans() {
+                self.plans(title, key, value, into);
+            } else if let Some(spec) = specs.iter().find(|spec| spec.name == name) {
+                let at = self.at(key.span().start);
+                let value = spec.kind.parse(value.get_ref());
+                let value = value.map_err(|why| self.problems.add(at, format!("{name} in {title} {why}"))).ok();
+                into.keys.insert(spec.name, Input { value, at });
+            } else {
+                self.add(key, unknown_key(name, section, title, &specs));
+            }
+        }
+    }
+
+    fn plans(&mut self, title: &str, key: &Key<'_>, value: &Entry<'_>, into: &mut Table) {
+        let DeValue::Table(table) = value.get_ref() else {
+            let found = found(value.get_ref());
+            return self
+                .add(key, format!("plans in {title} takes a table of lists, dead = [\"restart\"]; found {found}"));
+        };
+        for (key, value) in table.iter() {
+            let name = key.get_ref().as_ref();
+            let Some(condition) = Condition::parse(name) else {
+                let known = || Condition::ALL.iter().map(|condition| condition.as_str());
+                let hint = match nearest(name, known()) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
+                };
+                self.add(key, format!("unknown condition {} in the plans of {title}; {hint}", quoted(name)));
+                continue;
+            };
+            let value = self.plan(&format!("plan {condition} of {title}"), key, value);
+            into.plans.insert(condition, Input { value, at: self.at(key.span().start) });
+        }
+    }
+
+    fn plan(&mut self, title: &str, key: &Key<'_>, value: &Entry<'_>) -> Option<Vec<Action>> {
+        let DeValue::Array(list) = value.get_ref() else {
+            let found = found(value.get_ref());
+            self.add(
+                key,
+                format!("{title} takes a list of actions, such as [\"restart\", \"escalate\"]; found {found}"),
+            );
+            return None;
+        };
+        if list.iter().next().is_none() {
+            self.add(key, format!("{title} is empty; to be told and nothing more, write [\"escalate\"]"));
+            return None;
+        }
+        let mut plan: Vec<Action> = Vec::new();
+        let mut good = true;
+        for entry in list.iter() {
+            let wrong = match self.action(entry.get_ref()) {
+                Err(why) => Some(why),
+                Ok(action) if plan.contains(&action) => Some(format!("has {action:?} twice", action = action.as_str())),
+                Ok(_) if plan.contains(&Action::Escalate) => {
+                    Some("goes on after \"escalate\", which must be last: nothing follows it".into())
+                }
+                Ok(action) => {
+                    plan.push(action);
+                    None
+                }
+            };
+            if let Some(wrong) = wrong {
+                good = false;
+                let at = self.at(entry.span().start);
+                self.problems.add(at, format!("{title} {wrong}"));
+            }
+        }
+        good.then_some(plan)
+    }
+
+    fn action(&self, value: &DeValue<'_>) -> Result<Action, String> {
+        let known = || Action::ALL.iter().map(|action| action.as_str());
+        let Some(word) = value.as_str() else {
+            return Err(format!("takes {}; found {}", words(known()), found(value)));
+        };
+        Action::parse(word).ok_or_else(|| match nearest(word, known()) {
+            Some(near) => format!("has the unknown action {}; did you mean {near:?}?", quoted(word)),
+            None => format!("has the unknown action {}; it can be {}", quoted(word), words(known())),
+        })
+    }
+
+    fn add(&mut self, key: &Key<'_>, text: String) {
+        let at = self.at(key.span().start);
+        self.problems.add(at, text);
+    }
+
+    fn at(&self, byte: usize) -> At {
+        At { file: self.file, line: self.lines.partition_point(|start| *start <= byte) }
+    }
+}
+
+fn unknown_key(name: &str, section: Section, title: &str, specs: &[&'static Spec]) -> String {
+    let unknown = format!("unknown key {} in {title}", quoted(name));
+    if let Some(place) = belongs(name, Some(section)) {
+        return format!("{unknown}; it belongs in {place}");
+    }
+    let plans = section.has_plans().then_some("plans");
+    let known = || specs.iter().map(|spec| spec.name).chain(plans);
+    match nearest(name, known()) {
+        Some(near) => format!("{unknown}; did you mean {near:?}?"),
+        None if specs.len() < 10 => format!("{unknown}; known are {}", known().collect::<Vec<_>>().join(", ")),
+        None => unknown,
+    }
+}
+
+/// The tables that do take the key.
+fn belongs(name: &str, except: Option<Section>) -> Option<String> {
+    let others = Section::ALL.into_iter().filter(|section| Some(*section) != except);
+    let takes = |section: &Section| {
+        section.specs().iter().any(|spec| spec.name == name) || (name == "plans" && section.has_plans())
+    };
+    let places: Vec<&str> = others.filter(takes).map(Section::title).collect();
+    (!places.is_empty()).then(|| places.join(" or "))
+}
+
+/// A table name as it stands in brackets.
+fn bare(name: &str) -> String {
+    quoted(name).trim_matches('"').to_string()
+}
+
+fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
+}

@@ -1,0 +1,120 @@
+//! The table of keys as people read it: the reference in docs/configuration.md, the commented default
+//! configuration, and the settings in force with their origin.
+
+use crate::model::settings::{DaemonSettings, GuardSettings};
+use crate::model::status::SettingView;
+use crate::model::{Action, Condition, Selector, Settings, WorkerName, WorkerSettings};
+
+use super::keys::{DAEMON, GUARD, Key, Section, WORKER};
+use super::value::{Kind, Value, words};
+
+/// Origin of a value that nobody set.
+const DEFAULT: &str = "default";
+/// Width of the comments in the default configuration.
+const COMMENT_WIDTH: usize = 110;
+
+/// The settings of a worker that are in force, each with where it was set.
+pub fn in_force(settings: &Settings, worker: &WorkerSettings) -> Vec<SettingView> {
+    let view = |key: String, value: String| {
+        let origin = settings.origins.get(&key).map_or(DEFAULT, String::as_str).to_string();
+        SettingView { key, value, origin }
+    };
+    let name = &worker.name;
+    let keys = WORKER.iter().filter_map(|key| {
+        let value = match key.spec.kind {
+            Kind::Selector => Value::Selector(worker.unit.clone()),
+            _ => (key.show)(worker)?,
+        };
+        Some(view(format!("worker.{name}.{}", key.spec.name), value.toml()))
+    });
+    let plans = worker.plans.iter().map(|(condition, plan)| {
+        let plan = plan.iter().map(|action| format!("\"{action}\"")).collect::<Vec<_>>().join(", ");
+        view(format!("worker.{name}.plans.{condition}"), format!("[{plan}]"))
+    });
+    keys.chain(plans).collect()
+}
+
+/// The tables of docs/configuration.md.
+pub fn markdown() -> String {
+    let mut text = String::new();
+    for section in [Section::Daemon, Section::Guard, Section::Worker] {
+        let title = match section {
+            Section::Worker => "`[worker.NAME]` and `[defaults]`".to_string(),
+            _ => format!("`{}`", section.title()),
+        };
+        text.push_str(&format!("### {title}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n"));
+        for (spec, default) in entries(section) {
+            let default = default.map_or("none".into(), |default| format!("`{default}`"));
+            let own = if spec.own { " Not in `[defaults]`." } else { "" };
+            text.push_str(&format!("| `{}` | {} | {default} | {}{own} |\n", spec.name, spec.kind.takes(), spec.doc));
+        }
+        text.push('\n');
+    }
+    let conditions = words(Condition::ALL.iter().map(|condition| condition.as_str())).replace('"', "`");
+    let actions = words(Action::ALL.iter().map(|action| action.as_str())).replace('"', "`");
+    text.push_str("### `[worker.NAME.plans]` and `[defaults.plans]`\n\n");
+    text.push_str(&format!("A key is a condition: {conditions}. Its value is a list of actions: {actions}.\n"));
+    text
+}
+
+/// packaging/unitmedic.toml: every key with its default, all commented out.
+pub fn default_file() -> String {
+    let mut text = String::from(
+        "# Configuration of unitmedic. Every key is shown with its default.\n\
+         # Nothing is touched until there is a worker. `unitmedic discover` proposes workers for this host,\n\
+         # `unitmedic check-config` checks this file, `systemctl reload unitmedic` takes it into use.\n\
+         # Files in conf.d/*.toml beside this one are read after it, in the order of their names.\n",
+    );
+    for section in [Section::Daemon, Section::Guard, Section::Defaults] {
+        text.push_str(&format!("\n{}\n", section.title()));
+        if section == Section::Defaults {
+            text.push_str("# For every worker that does not say otherwise.\n");
+        }
+        for (spec, default) in entries(section) {
+            let doc = format!("{} Takes {}.", spec.doc.replace('`', ""), spec.kind.takes());
+            text.push_str(&format!("\n{}", comment(&doc)));
+            text.push_str(&format!("#{} = {}\n", spec.name, default.unwrap_or_default()));
+        }
+    }
+    text.push_str(
+        "\n# A worker: one unit, all instances of a template, or a pattern. It takes every key of [defaults], and:\n\
+         #[worker.mail]\n\
+         #unit = \"mail@.service\"\n\
+         #critical = true\n\
+         #min_instances = 2\n\
+         #max_instances = 4\n\
+         \n# Its own order of actions for a condition:\n\
+         #[worker.mail.plans]\n\
+         #dead = [\"restart\", \"escalate\"]\n",
+    );
+    text
+}
+
+fn comment(text: &str) -> String {
+    let mut lines = String::new();
+    let mut line = String::from("#");
+    for word in text.split(' ') {
+        if line.len() + 1 + word.len() > COMMENT_WIDTH {
+            lines.push_str(&line);
+            lines.push('\n');
+            line = String::from("#");
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    format!("{lines}{line}\n")
+}
+
+/// The keys of a section with their defaults as TOML.
+fn entries(section: Section) -> Vec<(super::keys::Spec, Option<String>)> {
+    fn of<T>(keys: &[Key<T>], settings: &T) -> Vec<(super::keys::Spec, Option<String>)> {
+        keys.iter().map(|key| (key.spec, (key.show)(settings).map(|value| value.toml()))).collect()
+    }
+    let worker = || WorkerName::new("x").ok().map(|name| WorkerSettings::new(name, Selector::Template("x".into())));
+    match section {
+        Section::Daemon => of(DAEMON, &DaemonSettings::default()),
+        Section::Guard => of(GUARD, &GuardSettings::default()),
+        Section::Worker => worker().map(|worker| of(WORKER, &worker)).unwrap_or_default(),
+        Section::Defaults => entries(Section::Worker).into_iter().filter(|(spec, _)| !spec.own).collect(),
+    }
+}

@@ -1,0 +1,259 @@
+//! Kinds of values: what a key takes, in words and as a parser. Nothing here knows which keys there are.
+
+use std::net::SocketAddr;
+use std::path::{Component, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeFloat, DeInteger, DeValue};
+
+use crate::model::Selector;
+use crate::model::settings::OnStop;
+
+use super::errors::{nearest, quoted};
+use super::selector::parse_selector;
+use super::span::{check_signal, parse_signal, parse_size, parse_span, show_signal, show_size, show_span};
+
+/// Longest path of a Unix socket that the kernel takes (sun_path less the terminating zero).
+pub const SOCKET_PATH_MAX: usize = 107;
+/// Longest path of a directory: leaves room for what we create in it.
+pub const DIR_PATH_MAX: usize = 1024;
+/// Longest name of a group (LOGIN_NAME_MAX is 256; useradd stops at 32).
+const GROUP_MAX: usize = 32;
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    Switch,
+    /// A whole number within the two, both included.
+    Count(u32, u32),
+    /// Over 0, up to 100.
+    Percent,
+    /// Over 0, up to the given.
+    Number(f64),
+    /// Within the two, both included.
+    Span(Duration, Duration),
+    Signal,
+    /// Bytes, within the two; 0 is allowed besides and means none.
+    Size(u64, u64),
+    /// Name of a group; empty for none.
+    Group,
+    /// An absolute path of at most so many bytes.
+    Path(usize),
+    /// `ADDRESS:PORT`, or `none`.
+    Address,
+    OnStop,
+    Selector,
+}
+
+/// A value that is valid for its key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Switch(bool),
+    Count(u32),
+    Number(f64),
+    Span(Duration),
+    Signal(i32),
+    Size(u64),
+    Text(String),
+    Path(PathBuf),
+    Address(Option<SocketAddr>),
+    OnStop(OnStop),
+    Selector(Selector),
+}
+
+impl Kind {
+    /// What is taken, for errors and documentation: completes "KEY takes …".
+    pub fn takes(&self) -> String {
+        match self {
+            Kind::Switch => "true or false".into(),
+            Kind::Count(min, max) => format!("a whole number from {min} to {max}"),
+            Kind::Percent => "a percentage over 0 and up to 100, as a number".into(),
+            Kind::Number(max) => format!("a number over 0 and up to {max}"),
+            Kind::Span(min, max) => format!("a time span from {} to {}", show_span(*min), show_span(*max)),
+            Kind::Signal => "a signal, such as \"SIGTERM\" or 15".into(),
+            Kind::Size(min, max) => format!("0, or a size from \"{}\" to \"{}\"", show_size(*min), show_size(*max)),
+            Kind::Group => "the name of a group, or \"\" for none".into(),
+            Kind::Path(max) => format!("an absolute path of at most {max} bytes"),
+            Kind::Address => "an address with its port, such as \"127.0.0.1:10119\", or \"none\"".into(),
+            Kind::OnStop => words(OnStop::ALL.iter().map(|word| word.as_str())),
+            Kind::Selector => "a unit, a template or a pattern of units".into(),
+        }
+    }
+
+    /// The error is a phrase that completes "KEY in [TABLE] …".
+    pub fn parse(&self, value: &DeValue<'_>) -> Result<Value, String> {
+        let refuse = |why: Option<String>| {
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("takes {}; found {}{why}", self.takes(), found(value))
+        };
+        match (self, value) {
+            (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
+            (Kind::Count(min, max), DeValue::Integer(number)) => match whole(number) {
+                Some(0) if *min > 0 => Err(refuse(Some("zero does not mean unlimited".into()))),
+                Some(number) if (i64::from(*min)..=i64::from(*max)).contains(&number) => {
+                    Ok(Value::Count(number as u32))
+                }
+                _ => Err(refuse(None)),
+            },
+            (Kind::Percent, _) => within(value, 100.0).ok_or_else(|| refuse(None)),
+            (Kind::Number(max), _) => within(value, *max).ok_or_else(|| refuse(None)),
+            (Kind::Span(min, max), _) => match span(value) {
+                Some(Ok(span)) if (*min..=*max).contains(&span) => Ok(Value::Span(span)),
+                Some(Err(why)) => Err(refuse(Some(why))),
+                _ => Err(refuse(None)),
+            },
+            (Kind::Signal, DeValue::String(text)) => {
+                parse_signal(text).map(Value::Signal).map_err(|why| refuse(Some(why)))
+            }
+            (Kind::Signal, DeValue::Integer(number)) => {
+                let number = whole(number).and_then(|number| i32::try_from(number).ok()).unwrap_or(0);
+                check_signal(number).map(Value::Signal).map_err(|why| refuse(Some(why)))
+            }
+            (Kind::Size(min, max), _) => match size(value) {
+                Some(Ok(bytes)) if bytes == 0 || (*min..=*max).contains(&bytes) => Ok(Value::Size(bytes)),
+                Some(Err(why)) => Err(refuse(Some(why))),
+                _ => Err(refuse(None)),
+            },
+            (Kind::Group, DeValue::String(name)) if is_group(name) => Ok(Value::Text(name.to_string())),
+            (Kind::Path(max), DeValue::String(path)) if is_path(path, *max) => Ok(Value::Path(path.as_ref().into())),
+            (Kind::Address, DeValue::String(text)) if text == "none" => Ok(Value::Address(None)),
+            (Kind::Address, DeValue::String(text)) => match text.parse::<SocketAddr>() {
+                Ok(address) if address.port() > 0 => Ok(Value::Address(Some(address))),
+                _ => Err(refuse(None)),
+            },
+            (Kind::OnStop, DeValue::String(word)) => OnStop::parse(word).map(Value::OnStop).ok_or_else(|| {
+                let near = nearest(word, OnStop::ALL.iter().map(|word| word.as_str()));
+                refuse(near.map(|near| format!("did you mean \"{near}\"?")))
+            }),
+            (Kind::Selector, DeValue::String(text)) => parse_selector(text).map(Value::Selector),
+            _ => Err(refuse(None)),
+        }
+    }
+}
+
+impl Value {
+    /// As it is written in TOML.
+    pub fn toml(&self) -> String {
+        match self {
+            Value::Switch(on) => on.to_string(),
+            Value::Count(number) => number.to_string(),
+            Value::Number(number) => format!("{number:?}"),
+            Value::Span(span) => format!("\"{}\"", show_span(*span)),
+            Value::Signal(number) => format!("\"{}\"", show_signal(*number)),
+            Value::Size(bytes) => format!("\"{}\"", show_size(*bytes)),
+            Value::Text(text) => format!("\"{text}\""),
+            Value::Path(path) => format!("\"{}\"", path.display()),
+            Value::Address(Some(address)) => format!("\"{address}\""),
+            Value::Address(None) => "\"none\"".into(),
+            Value::OnStop(word) => format!("\"{word}\""),
+            Value::Selector(selector) => format!("\"{selector}\""),
+        }
+    }
+}
+
+/// A field of the settings that a key fills.
+pub trait Field: Sized {
+    /// `None` for a field that has no default.
+    fn show(&self) -> Option<Value>;
+    fn take(value: Value) -> Self;
+}
+
+macro_rules! field {
+    ($type:ty, $variant:ident, $show:expr, $take:expr) => {
+        impl Field for $type {
+            fn show(&self) -> Option<Value> {
+                let show: fn(&$type) -> Option<_> = $show;
+                show(self).map(Value::$variant)
+            }
+            fn take(value: Value) -> Self {
+                match value {
+                    Value::$variant(inner) => $take(inner),
+                    other => unreachable!("the kind of a key does not fit its field: {other:?}"),
+                }
+            }
+        }
+    };
+}
+field!(bool, Switch, |on| Some(*on), |on| on);
+field!(u32, Count, |number| Some(*number), |number| number);
+field!(Option<u32>, Count, |number| *number, Some);
+field!(f64, Number, |number| Some(*number), |number| number);
+field!(Duration, Span, |span| Some(*span), |span| span);
+field!(i32, Signal, |number| Some(*number), |number| number);
+field!(u64, Size, |bytes| Some(*bytes), |bytes| bytes);
+field!(String, Text, |text| Some(text.clone()), |text| text);
+field!(PathBuf, Path, |path| Some(path.clone()), |path| path);
+field!(Option<SocketAddr>, Address, |address| Some(*address), |address| address);
+field!(OnStop, OnStop, |word| Some(*word), |word| word);
+field!(Selector, Selector, |_| None, |selector| selector);
+
+/// `"a", "b" or "c"`.
+pub fn words<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<String> = words.map(|word| format!("\"{word}\"")).collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.concat(),
+    }
+}
+
+/// What stands there instead, in words.
+pub fn found(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("the string {}", quoted(text)),
+        DeValue::Integer(number) => format!("the number {number}"),
+        DeValue::Float(number) => format!("the number {number}"),
+        DeValue::Boolean(on) => on.to_string(),
+        DeValue::Datetime(_) => "a date".into(),
+        DeValue::Array(_) => "an array".into(),
+        DeValue::Table(_) => "a table".into(),
+    }
+}
+
+fn whole(number: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+fn real(number: &DeFloat<'_>) -> Option<f64> {
+    number.as_str().parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+fn within(value: &DeValue<'_>, max: f64) -> Option<Value> {
+    let number = match value {
+        DeValue::Integer(number) => whole(number)? as f64,
+        DeValue::Float(number) => real(number)?,
+        _ => return None,
+    };
+    (number > 0.0 && number <= max).then_some(Value::Number(number))
+}
+
+fn span(value: &DeValue<'_>) -> Option<Result<Duration, String>> {
+    match value {
+        DeValue::String(text) => Some(parse_span(text)),
+        DeValue::Integer(number) => Some(Ok(Duration::from_secs(u64::try_from(whole(number)?).ok()?))),
+        DeValue::Float(number) => Some(Ok(Duration::try_from_secs_f64(real(number)?).ok()?)),
+        _ => None,
+    }
+}
+
+fn size(value: &DeValue<'_>) -> Option<Result<u64, String>> {
+    match value {
+        DeValue::String(text) => Some(parse_size(text)),
+        DeValue::Integer(number) => Some(Ok(u64::try_from(whole(number)?).ok()?)),
+        _ => None,
+    }
+}
+
+fn is_group(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
+    name.len() <= GROUP_MAX && name.bytes().all(allowed) && !name.starts_with('-')
+}
+
+fn is_path(text: &str, max: usize) -> bool {
+    let path = std::path::Path::new(text);
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    path.is_absolute()
+        && plain
+        && text.len() > 1
+        && text.len() <= max
+        && !text.chars().any(|c| c.is_control() || c == '"')
+}

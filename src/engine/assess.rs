@@ -1,0 +1,265 @@
+//! Which conditions hold for an instance, and its health.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::model::unit::ServiceResult;
+use crate::model::{ActiveState, Condition, Evidence, Health, Mono, UnitName, UnitView, What, WorkerSettings};
+
+use super::Engine;
+use super::instance::{Held, Instance, Standing};
+use super::timers::TimerKey;
+
+impl Engine {
+    /// Looks at the instance anew: failures, conditions, health, its incident, and when to look again.
+    pub(super) fn reassess(&mut self, unit: &UnitName) {
+        let now = self.now();
+        let Some(instance) = self.instances.get_mut(unit) else { return };
+        if !instance.seen || !self.sighted {
+            return;
+        }
+        let Some(settings) = self.settings.workers.get(&instance.worker) else { return };
+        note_failure(instance, settings, now);
+        let holding = conditions(instance, settings, now);
+        let recheck = next_look(instance, settings, now);
+        self.timers.set(TimerKey::Assess(unit.clone()), recheck);
+        self.apply_conditions(unit, holding);
+        self.update_well_since(unit);
+        let health = health(&self.instances[unit]);
+        self.set_health(unit, health);
+        self.tend(unit);
+    }
+
+    pub(super) fn reassess_all(&mut self) {
+        for unit in self.unit_names() {
+            self.reassess(&unit);
+        }
+    }
+
+    /// Looks again at every instance with an open incident, because a gate may have changed.
+    pub(super) fn reassess_open(&mut self) {
+        let units: Vec<UnitName> = self.incidents.values().map(|incident| incident.unit.clone()).collect();
+        for unit in units {
+            self.reassess(&unit);
+        }
+    }
+
+    fn apply_conditions(&mut self, unit: &UnitName, holding: BTreeMap<Condition, Evidence>) {
+        let now = self.now();
+        let instance = self.instances.get_mut(unit).expect("known");
+        let (worker, incident) = (instance.worker.clone(), instance.incident);
+        let over: Vec<(Condition, Mono)> = instance
+            .conditions
+            .iter()
+            .filter(|(condition, _)| !holding.contains_key(condition))
+            .map(|(condition, held)| (*condition, held.since))
+            .collect();
+        for (condition, since) in over {
+            instance.conditions.remove(&condition);
+            let held = now.since(since);
+            self.desk.tell_unit(&worker, unit, incident, What::ConditionCleared { condition, held });
+        }
+        for (condition, evidence) in holding {
+            match instance.conditions.get_mut(&condition) {
+                Some(held) => {
+                    if held.evidence != evidence {
+                        held.evidence = evidence;
+                    }
+                }
+                None => {
+                    let delay = instance.failed_at.filter(|_| is_failure(condition)).map(|at| now.since(at));
+                    instance.conditions.insert(condition, Held { evidence: evidence.clone(), since: now });
+                    let raised = What::ConditionRaised { condition, evidence, delay };
+                    self.desk.tell_unit(&worker, unit, incident, raised);
+                }
+            }
+        }
+    }
+
+    /// Health begins when it is at work and no condition that needs attention holds. `crash_loop` does not
+    /// break it: it is lifted by the very stretch of health that begins here.
+    fn update_well_since(&mut self, unit: &UnitName) {
+        let now = self.now();
+        let (instance, settings) = self.with_settings(unit);
+        let complaint = instance
+            .conditions
+            .keys()
+            .any(|condition| *condition != Condition::CrashLoop && super::plan::needs_attention(*condition, settings));
+        let well = instance.at_work() && !complaint;
+        let instance = self.instances.get_mut(unit).expect("known");
+        match (well, instance.well_since) {
+            (true, None) => instance.well_since = Some(now),
+            (false, Some(_)) => instance.well_since = None,
+            _ => {}
+        }
+    }
+}
+
+/// Conditions that tell of the process's end.
+fn is_failure(condition: Condition) -> bool {
+    matches!(condition, Condition::Dead | Condition::OomKilled | Condition::CrashLoop)
+}
+
+pub(super) fn failed_result(view: &UnitView) -> bool {
+    view.active == ActiveState::Failed || !matches!(view.result, ServiceResult::Success | ServiceResult::ExecCondition)
+}
+
+/// It should run and does not, and nobody has a job for it that may change that.
+pub(super) fn is_failing(instance: &Instance) -> bool {
+    let view = &instance.view;
+    match instance.standing {
+        Standing::ShouldRun if instance.taken_down => false,
+        Standing::ShouldRun => match view.active {
+            ActiveState::Failed | ActiveState::Inactive => instance.job.is_none_or(|job| job.is_start()),
+            ActiveState::Deactivating => instance.job.is_none() && !instance.view.main_alive(),
+            _ => view.in_auto_restart(),
+        },
+        Standing::NowAndThen => view.active == ActiveState::Failed || view.in_auto_restart(),
+        _ => false,
+    }
+}
+
+/// Counts a failure once.
+fn note_failure(instance: &mut Instance, settings: &WorkerSettings, now: Mono) {
+    if !is_failing(instance) {
+        if instance.at_work() {
+            instance.failed_at = None;
+        }
+        let window = settings.crash_loop_window;
+        while instance.failures.front().is_some_and(|at| now.since(*at) > window) {
+            instance.failures.pop_front();
+        }
+        return;
+    }
+    let key = instance.failure_key();
+    if instance.counted == Some(key) {
+        return;
+    }
+    let first = instance.counted.is_none() && instance.view.invocation.is_none();
+    instance.counted = Some(key);
+    if instance.failed_at.is_none() {
+        instance.failed_at = Some(instance.view.inactive_enter.or(instance.view.state_changed).unwrap_or(now).min(now));
+    }
+    // An instance that never ran has not failed; it is only missing.
+    if !first || instance.view.active == ActiveState::Failed {
+        instance.count_failure(now);
+    }
+}
+
+fn conditions(instance: &Instance, settings: &WorkerSettings, now: Mono) -> BTreeMap<Condition, Evidence> {
+    let mut holding = BTreeMap::new();
+    if !instance.should_run() {
+        return holding;
+    }
+    let mut hold = |condition, evidence: Option<Evidence>| {
+        if let Some(evidence) = evidence {
+            holding.insert(condition, evidence);
+        }
+    };
+    hold(Condition::Dead, dead(instance));
+    hold(Condition::OomKilled, oom_killed(instance));
+    hold(Condition::CrashLoop, crash_loop(instance, settings, now));
+    hold(Condition::StartStuck, start_stuck(instance, settings, now));
+    if instance.view.active.is_up() {
+        hold(Condition::CpuHigh, instance.readings.cpu_high.clone());
+        hold(Condition::MemoryHigh, instance.readings.memory_high.clone());
+        hold(Condition::Starved, instance.readings.starved.clone());
+    }
+    holding
+}
+
+/// Holds from the failure until the unit is up again.
+fn dead(instance: &Instance) -> Option<Evidence> {
+    let held = instance.conditions.get(&Condition::Dead);
+    if is_failing(instance) {
+        return Some(Evidence::text(death_text(&instance.view)));
+    }
+    let coming = !instance.at_work() && instance.standing == Standing::ShouldRun;
+    held.filter(|_| coming).map(|held| held.evidence.clone())
+}
+
+fn death_text(view: &UnitView) -> String {
+    let what = match view.active {
+        ActiveState::Failed => "unit failed",
+        ActiveState::Deactivating => "its main process ended",
+        _ if view.in_auto_restart() => "it failed and systemd is restarting it",
+        _ if view.active_enter.is_none() && view.inactive_enter.is_none() => "it is not running, though it should",
+        _ => "it exited without a stop job",
+    };
+    match (view.ending(), view.result) {
+        (Some(ending), ServiceResult::Success | ServiceResult::ExitCode | ServiceResult::Signal) => {
+            format!("{what}: {ending}")
+        }
+        (Some(ending), result) => format!("{what}: {ending}, result {result}"),
+        (None, ServiceResult::Success) => what.to_string(),
+        (None, result) => format!("{what}: result {result}"),
+    }
+}
+
+fn oom_killed(instance: &Instance) -> Option<Evidence> {
+    let down = !instance.view.active.is_up();
+    let killed = down && instance.view.result == ServiceResult::OomKill;
+    killed.then(|| Evidence::text("the kernel or systemd-oomd killed it for memory (result oom-kill)"))
+}
+
+fn crash_loop(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Option<Evidence> {
+    let limit_hit = instance.view.active == ActiveState::Failed && instance.view.result == ServiceResult::StartLimitHit;
+    if limit_hit {
+        return Some(Evidence::text("systemd gave up: start limit hit (StartLimitBurst=)"));
+    }
+    let window = settings.crash_loop_window;
+    let recent = instance.failures.iter().filter(|at| now.since(**at) <= window).count();
+    let held = instance.conditions.get(&Condition::CrashLoop);
+    if recent >= settings.crash_loop_failures as usize {
+        let text = format!("{recent} failures within {}", crate::model::time::human(window));
+        return Some(Evidence::measured(text, recent as f64, f64::from(settings.crash_loop_failures)));
+    }
+    // It stays until health is proven, which clears the failures.
+    held.filter(|_| !instance.failures.is_empty()).map(|held| held.evidence.clone())
+}
+
+fn start_stuck(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Option<Evidence> {
+    let since = starting_since(instance)?;
+    let taken = now.since(since);
+    (taken >= settings.start_timeout).then(|| {
+        let text = format!(
+            "starting for {} or more, over {}",
+            crate::model::time::human(settings.start_timeout),
+            crate::model::time::human(settings.start_timeout)
+        );
+        Evidence::measured(text, settings.start_timeout.as_secs_f64(), settings.start_timeout.as_secs_f64())
+    })
+}
+
+/// Since when it has been starting. A oneshot works while `activating`; one in auto-restart is not starting.
+fn starting_since(instance: &Instance) -> Option<Mono> {
+    let view = &instance.view;
+    let starting = view.active == ActiveState::Activating
+        && !view.in_auto_restart()
+        && instance.standing == Standing::ShouldRun
+        && view.service_type != crate::model::unit::ServiceType::Oneshot;
+    starting.then_some(view.inactive_exit.or(view.state_changed)).flatten()
+}
+
+/// When time alone may change a condition.
+fn next_look(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Option<Mono> {
+    let stuck = starting_since(instance).map(|since| since + settings.start_timeout).filter(|at| *at > now);
+    let forget = instance.failures.front().map(|at| *at + settings.crash_loop_window + Duration::from_micros(1));
+    [stuck, forget].into_iter().flatten().min()
+}
+
+fn health(instance: &Instance) -> Health {
+    match instance.standing {
+        Standing::Undecided | Standing::NotFound => Health::Unknown,
+        Standing::Stopped(_) => Health::Stopped,
+        Standing::ShouldRun | Standing::NowAndThen => {
+            let implied = instance.conditions.keys().map(|condition| condition.health()).max();
+            match implied {
+                Some(health) => health,
+                None if instance.at_work() => Health::Healthy,
+                // Starting or stopping by somebody's job: neither well nor sick yet.
+                None => Health::Unknown,
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One watched unit: what is seen of it, whether it should run, and which conditions hold.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::fact::RestartCause;
+use crate::model::unit::{InvocationId, JobKind, JobResult};
+use crate::model::{ActiveState, Condition, Evidence, Health, IncidentId, Mono, UnitName, UnitView, WorkerName};
+
+use super::readings::Readings;
+
+/// Most failures remembered for the crash-loop window.
+pub const FAILURES_KEPT: usize = 64;
+
+/// Whether a unit should run, and how we know.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Standing {
+    /// Not decided yet: no look so far, or an inquiry is under way.
+    Undecided,
+    ShouldRun,
+    /// On purpose; the text names who or what.
+    Stopped(String),
+    /// Inactive is normal: a oneshot, or one that a timer, socket or path starts. Only its result is judged.
+    NowAndThen,
+    NotFound,
+}
+
+/// A job of systemd for this unit.
+#[derive(Debug, Clone, Copy)]
+pub struct Job {
+    pub id: u32,
+    pub kind: Option<JobKind>,
+    /// The unit was up when the job was queued: if it ends down, it was a stop.
+    pub found_up: bool,
+    /// The activation in which the job was queued.
+    pub invocation: InvocationId,
+    pub result: Option<JobResult>,
+}
+
+impl Job {
+    pub fn new(id: u32, found_up: bool, invocation: InvocationId) -> Self {
+        Self { id, kind: None, found_up, invocation, result: None }
+    }
+
+    /// The job took the unit down, or kept it down, and that was its purpose. Asked of a unit that is down now.
+    pub fn was_stop(&self, now_in: InvocationId) -> bool {
+        match (self.kind, self.result) {
+            (Some(kind), _) => kind == JobKind::Stop,
+            // Too quick for us to read its kind. A start or restart that is done leaves the unit up, or in a
+            // new activation; a stop is done also when the processes had to be killed.
+            (None, Some(result)) => result == JobResult::Done && now_in == self.invocation,
+            (None, None) => self.found_up,
+        }
+    }
+
+    pub fn is_start(&self) -> bool {
+        match self.kind {
+            Some(kind) => matches!(kind, JobKind::Start | JobKind::ReloadOrStart),
+            None => !self.found_up,
+        }
+    }
+}
+
+pub struct Instance {
+    pub unit: UnitName,
+    pub worker: WorkerName,
+    pub view: UnitView,
+    pub standing: Standing,
+    /// We have looked at it since the bus was last connected.
+    pub seen: bool,
+    /// An inquiry into how it came to be down has been sent.
+    pub inquiring: bool,
+    pub job: Option<Job>,
+    /// The last job that ended since the unit was last up.
+    pub last_job: Option<Job>,
+    pub health: Health,
+    pub conditions: BTreeMap<Condition, Held>,
+    pub failures: VecDeque<Mono>,
+    /// The failure that has been counted last, so that none is counted twice.
+    pub counted: Option<FailureKey>,
+    /// When the present failure happened.
+    pub failed_at: Option<Mono>,
+    pub readings: Readings,
+    pub incident: Option<IncidentId>,
+    /// We took it down ourselves (drain): being down is not a failure until its next activation.
+    pub taken_down: bool,
+    /// Start of the present stretch of health.
+    pub well_since: Option<Mono>,
+    pub restarts: BTreeMap<RestartCause, u32>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    pub evidence: Evidence,
+    pub since: Mono,
+}
+
+/// Tells one failure of a unit from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailureKey {
+    invocation: InvocationId,
+    at: Option<Mono>,
+}
+
+impl Instance {
+    pub fn new(unit: UnitName, worker: WorkerName) -> Self {
+        Self {
+            unit,
+            worker,
+            view: UnitView::default(),
+            standing: Standing::Undecided,
+            seen: false,
+            inquiring: false,
+            job: None,
+            last_job: None,
+            health: Health::Unknown,
+            conditions: BTreeMap::new(),
+            failures: VecDeque::new(),
+            counted: None,
+            failed_at: None,
+            readings: Readings::default(),
+            incident: None,
+            taken_down: false,
+            well_since: None,
+            restarts: BTreeMap::new(),
+        }
+    }
+
+    pub fn failure_key(&self) -> FailureKey {
+        let at = match self.view.active {
+            ActiveState::Inactive | ActiveState::Failed => self.view.inactive_enter,
+            _ => self.view.state_changed,
+        };
+        FailureKey { invocation: self.view.invocation, at }
+    }
+
+    pub fn count_failure(&mut self, at: Mono) {
+        self.failures.push_back(at);
+        if self.failures.len() > FAILURES_KEPT {
+            self.failures.pop_front();
+        }
+    }
+
+    pub fn should_run(&self) -> bool {
+        matches!(self.standing, Standing::ShouldRun | Standing::NowAndThen)
+    }
+
+    /// systemd is bringing it back by itself, or will once it has cleaned up.
+    pub fn systemd_restarts_it(&self) -> bool {
+        self.view.in_auto_restart()
+            || (self.view.active == ActiveState::Deactivating && self.view.restarts_itself && self.job.is_none())
+    }
+
+    /// In its own state as it should be: up, or at rest with a good result where rest is normal.
+    pub fn at_work(&self) -> bool {
+        match self.standing {
+            Standing::NowAndThen => {
+                self.view.active.is_up()
+                    || (self.view.active == ActiveState::Inactive && !super::assess::failed_result(&self.view))
+            }
+            Standing::ShouldRun => self.view.active.is_up(),
+            _ => false,
+        }
+    }
+
+    pub fn leading_condition(&self) -> Option<(Condition, &Held)> {
+        self.conditions.iter().next_back().map(|(condition, held)| (*condition, held))
+    }
+
+    /// Forgets what belonged to the former activation.
+    pub fn begin_activation(&mut self) {
+        self.readings = Readings::default();
+        self.last_job = None;
+        self.taken_down = false;
+    }
+
+    /// The standing in a sentence.
+    pub fn standing_text(&self) -> String {
+        match &self.standing {
+            Standing::Undecided if !self.seen => "not looked at yet".into(),
+            Standing::Undecided => "finding out whether it was stopped on purpose".into(),
+            Standing::ShouldRun => "should run".into(),
+            Standing::Stopped(why) => format!("stopped on purpose: {why}"),
+            Standing::NowAndThen => "runs now and then (oneshot, or started by a timer, socket or path)".into(),
+            Standing::NotFound => "systemd does not know this unit (not found)".into(),
+        }
+    }
+
+    /// Why its health is what it is.
+    pub fn because(&self) -> String {
+        if let Some((_, held)) = self.leading_condition() {
+            return held.evidence.text.clone();
+        }
+        match (&self.standing, self.view.active) {
+            (Standing::ShouldRun | Standing::NowAndThen, active) if !self.at_work() => match self.view.sub.as_str() {
+                "" => active.to_string(),
+                sub => format!("{active} ({sub})"),
+            },
+            (Standing::ShouldRun | Standing::NowAndThen, active) if active.is_up() => "running".into(),
+            (Standing::NowAndThen, _) => "at rest, last run succeeded".into(),
+            _ => self.standing_text(),
+        }
+    }
+}

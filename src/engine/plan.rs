@@ -1,0 +1,74 @@
+//! Which actions an incident may use, in which order, and why.
+
+use crate::model::action::{Plan, Step};
+use crate::model::{Action, Condition, WorkerSettings};
+
+/// The default order per condition, mildest first. An empty order means: tell only.
+pub fn default_order(condition: Condition) -> &'static [Action] {
+    match condition {
+        Condition::Dead | Condition::OomKilled | Condition::StartStuck | Condition::CrashLoop => {
+            &[Action::Restart, Action::Escalate]
+        }
+        Condition::MemoryHigh => &[Action::GracefulRestart, Action::Escalate],
+        Condition::CpuHigh | Condition::Starved => &[],
+    }
+}
+
+/// The plan for an incident that `condition` leads.
+pub fn plan(condition: Condition, settings: &WorkerSettings) -> Plan {
+    let steps = match settings.plans.get(&condition) {
+        Some(order) => order.iter().map(|action| step(*action, format!("configured for {condition}"))).collect(),
+        None => default_order(condition).iter().map(|action| step(*action, why(*action, condition))).collect(),
+    };
+    Plan { steps }
+}
+
+fn step(action: Action, reason: String) -> Step {
+    Step { action, reason }
+}
+
+fn why(action: Action, condition: Condition) -> String {
+    match (action, condition) {
+        (Action::Restart, Condition::CrashLoop) => "after a pause, since it fails again and again".into(),
+        (Action::Restart, Condition::Dead) => "it is not running: starting it is the mildest that can help".into(),
+        (Action::Restart, _) => "the mildest that can help here".into(),
+        (Action::GracefulRestart, _) => "frees what it holds, and lets it finish its work first".into(),
+        (Action::Escalate, _) => "when the attempts are used up, an operator must look".into(),
+    }
+}
+
+/// Whether the condition asks for any action at all.
+pub fn needs_attention(condition: Condition, settings: &WorkerSettings) -> bool {
+    match settings.plans.get(&condition) {
+        Some(order) => !order.is_empty(),
+        None => !default_order(condition).is_empty(),
+    }
+}
+
+/// The action for the next attempt when `used` attempts have been made; `None`: only escalation is left.
+pub fn next_action(plan: &Plan, used: u32) -> Option<Action> {
+    let mut acts = plan.steps.iter().map(|step| step.action).filter(|action| *action != Action::Escalate);
+    let last = plan.steps.iter().rev().map(|step| step.action).find(|action| *action != Action::Escalate);
+    acts.nth(used as usize).or(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_action_is_repeated_before_escalation() {
+        let plan = Plan {
+            steps: vec![
+                step(Action::GracefulRestart, String::new()),
+                step(Action::Restart, String::new()),
+                step(Action::Escalate, String::new()),
+            ],
+        };
+        let actions: Vec<_> = (0..4).map(|used| next_action(&plan, used)).collect();
+        use Action::*;
+        assert_eq!(actions, [Some(GracefulRestart), Some(Restart), Some(Restart), Some(Restart)]);
+        let tell = Plan { steps: vec![step(Escalate, String::new())] };
+        assert_eq!(next_action(&tell, 0), None);
+    }
+}

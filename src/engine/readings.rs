@@ -1,0 +1,210 @@
+//! What samples mean: rates, shares of limits, and whether they have been over a threshold for long enough.
+
+use std::time::Duration;
+
+use crate::model::{Evidence, HostUsage, Mono, Usage, WorkerSettings};
+
+/// A raised condition clears below this share of its threshold, so that it does not flap at the edge.
+const CLEAR_BELOW: f64 = 0.95;
+/// Memory pressure (some avg10, percent) from which an excess of cache or of MemoryHigh= counts.
+const MEMORY_PRESSURE: f32 = 10.0;
+
+/// The last samples of one instance and what has been made of them.
+#[derive(Default)]
+pub struct Readings {
+    pub last: Option<Usage>,
+    /// CPUs used over the last interval.
+    pub cpus: Option<f64>,
+    pub memory_used: Option<u64>,
+    pub memory_limit: Option<u64>,
+    cpu: Sustained,
+    memory: Window,
+    pressure: Window,
+    pub cpu_high: Option<Evidence>,
+    pub memory_high: Option<Evidence>,
+    pub starved: Option<Evidence>,
+}
+
+impl Readings {
+    pub fn take(&mut self, sample: Usage, host: Option<&HostUsage>, settings: &WorkerSettings) {
+        let cpus = self.last.as_ref().and_then(|last| cpus_between(last, &sample));
+        self.cpus = cpus;
+        self.judge_cpu(&sample, settings);
+        self.judge_memory(&sample, host, settings);
+        self.judge_pressure(&sample, settings);
+        self.last = Some(sample);
+    }
+
+    fn judge_cpu(&mut self, sample: &Usage, settings: &WorkerSettings) {
+        let (allowed, whose) = match sample.cpu_quota {
+            Some(quota) => (quota, "CPUQuota="),
+            None => (settings.cpu_cores, "cpu_cores"),
+        };
+        let share = self.cpus.filter(|_| allowed > 0.0).map(|cpus| cpus / allowed * 100.0);
+        let raised = self.cpu_high.is_some();
+        let holds = self.cpu.update(sample.at, share, settings.cpu_threshold, settings.cpu_sustained, raised);
+        self.cpu_high = match (holds, share, self.cpu_high.take()) {
+            (false, _, _) => None,
+            (true, Some(share), _) => Some(Evidence::measured(
+                format!(
+                    "CPU at {share:.0} % of {allowed} CPU ({whose}) for {} or more, over {:.0} %",
+                    crate::model::time::human(settings.cpu_sustained),
+                    settings.cpu_threshold
+                ),
+                share,
+                settings.cpu_threshold,
+            )),
+            (true, None, kept) => kept,
+        };
+    }
+
+    fn judge_memory(&mut self, sample: &Usage, host: Option<&HostUsage>, settings: &WorkerSettings) {
+        let reading = memory_reading(sample, host);
+        self.memory_used = reading.as_ref().map(|r| r.used);
+        self.memory_limit = reading.as_ref().map(|r| r.limit);
+        let share = reading.as_ref().map(|r| r.share(settings.memory_threshold));
+        let raised = self.memory_high.is_some();
+        let holds = self.memory.update(share.as_ref().map(|s| s.0), settings.memory_threshold, settings, raised);
+        self.memory_high = match (holds, share, self.memory_high.take()) {
+            (false, _, _) => None,
+            (true, Some((percent, text)), _) => Some(Evidence::measured(text, percent, settings.memory_threshold)),
+            (true, None, kept) => kept,
+        };
+    }
+
+    fn judge_pressure(&mut self, sample: &Usage, settings: &WorkerSettings) {
+        let named = [("CPU", sample.cpu_pressure), ("memory", sample.memory_pressure), ("IO", sample.io_pressure)];
+        let worst = named
+            .into_iter()
+            .filter_map(|(name, pressure)| pressure.map(|p| (name, f64::from(p.avg10))))
+            .max_by(|a, b| a.1.total_cmp(&b.1));
+        let raised = self.starved.is_some();
+        let holds = self.pressure.update(worst.map(|w| w.1), settings.pressure_threshold, settings, raised);
+        self.starved = match (holds, worst, self.starved.take()) {
+            (false, _, _) => None,
+            (true, Some((name, percent)), _) => Some(Evidence::measured(
+                format!("waited for {name} {percent:.0} % of the last 10 s, over {:.0} %", settings.pressure_threshold),
+                percent,
+                settings.pressure_threshold,
+            )),
+            (true, None, kept) => kept,
+        };
+    }
+}
+
+/// CPUs used between two samples; `None` across a counter that went back or where a reading is missing.
+fn cpus_between(from: &Usage, to: &Usage) -> Option<f64> {
+    let used = to.cpu_usec?.checked_sub(from.cpu_usec?)?;
+    let span = to.at.0.checked_sub(from.at.0).filter(|span| *span > 0)?;
+    Some(used as f64 / span as f64)
+}
+
+struct MemoryReading {
+    /// In use, without cache that can go at once.
+    used: u64,
+    with_cache: u64,
+    limit: u64,
+    limit_is: &'static str,
+    high: Option<u64>,
+    pressed: bool,
+}
+
+fn memory_reading(sample: &Usage, host: Option<&HostUsage>) -> Option<MemoryReading> {
+    let with_cache = sample.memory_bytes?;
+    let used = with_cache.saturating_sub(sample.memory_inactive_file_bytes.unwrap_or(0));
+    let host_total = host.map(|h| h.memory_total_bytes).filter(|total| *total > 0);
+    let (limit, limit_is) = match (sample.memory_max_bytes, host_total) {
+        (Some(max), Some(total)) if total < max => (total, "the host's memory"),
+        (Some(max), _) => (max, "MemoryMax="),
+        (None, Some(total)) => (total, "the host's memory"),
+        (None, None) => return None,
+    };
+    let pressed = sample.memory_pressure.is_some_and(|p| p.avg10 >= MEMORY_PRESSURE);
+    Some(MemoryReading { used, with_cache, limit: limit.max(1), limit_is, high: sample.memory_high_bytes, pressed })
+}
+
+impl MemoryReading {
+    /// The share that counts, in percent, and how to say it. Cache and MemoryHigh= count only under pressure.
+    fn share(&self, threshold: f64) -> (f64, String) {
+        let say = |used: u64, limit: u64, of: &str| {
+            let percent = used as f64 / limit.max(1) as f64 * 100.0;
+            (percent, format!("memory {} of {} ({percent:.0} % of {of}), over {threshold:.0} %", mib(used), mib(limit)))
+        };
+        let plain = say(self.used, self.limit, self.limit_is);
+        if plain.0 > threshold || !self.pressed {
+            return plain;
+        }
+        let cached = say(self.with_cache, self.limit, &format!("{}, cache included, under pressure", self.limit_is));
+        let high = self.high.map(|high| say(self.with_cache, high, "MemoryHigh=, under pressure"));
+        [Some(cached), high].into_iter().flatten().fold(plain, |best, next| if next.0 > best.0 { next } else { best })
+    }
+}
+
+fn mib(bytes: u64) -> String {
+    match bytes {
+        b if b >= 10 << 30 => format!("{:.0} GiB", b as f64 / (1u64 << 30) as f64),
+        b if b >= 1 << 30 => format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64),
+        b => format!("{:.0} MiB", b as f64 / (1u64 << 20) as f64),
+    }
+}
+
+/// Over a threshold in N of the last M samples. Clears when N of the last M are below the clearing level.
+/// A gap counts as neither; M gaps in a row forget everything.
+#[derive(Default)]
+struct Window {
+    over: u64,
+    under: u64,
+    gaps: u32,
+}
+
+impl Window {
+    fn update(&mut self, value: Option<f64>, threshold: f64, settings: &WorkerSettings, raised: bool) -> bool {
+        let Some(value) = value else {
+            self.gaps += 1;
+            if self.gaps >= settings.window_samples {
+                *self = Window::default();
+                return false;
+            }
+            return raised;
+        };
+        self.gaps = 0;
+        let mask = (1u64 << settings.window_samples.min(63)) - 1;
+        self.over = (self.over << 1 | u64::from(value > threshold)) & mask;
+        self.under = (self.under << 1 | u64::from(value < threshold * CLEAR_BELOW)) & mask;
+        match raised {
+            false => self.over.count_ones() >= settings.raise_samples,
+            true => self.under.count_ones() < settings.raise_samples,
+        }
+    }
+}
+
+/// Over a threshold without a break for a time. Two samples below the clearing level clear it.
+#[derive(Default)]
+struct Sustained {
+    since: Option<Mono>,
+    below: u32,
+    gaps: u32,
+}
+
+impl Sustained {
+    fn update(&mut self, at: Mono, value: Option<f64>, threshold: f64, span: Duration, raised: bool) -> bool {
+        const CLEARING_SAMPLES: u32 = 2;
+        let Some(value) = value else {
+            self.gaps += 1;
+            if self.gaps > CLEARING_SAMPLES {
+                *self = Sustained::default();
+                return false;
+            }
+            return raised;
+        };
+        self.gaps = 0;
+        if value > threshold {
+            self.below = 0;
+            let since = *self.since.get_or_insert(at);
+            return raised || at.since(since) >= span;
+        }
+        self.since = None;
+        self.below = if value < threshold * CLEAR_BELOW { self.below + 1 } else { 0 };
+        raised && self.below < CLEARING_SAMPLES
+    }
+}

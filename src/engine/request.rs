@@ -1,0 +1,248 @@
+//! What operators ask for: pauses, recoveries, marking false alarms, new settings.
+
+use crate::model::incident::Origin;
+use crate::model::input::Pause;
+use crate::model::request::{Ask, Reply, Request, Target};
+use crate::model::{Action, Command, Evidence, IncidentId, Resolution, Settings, UnitName, Wall, What, WorkerName};
+
+use super::Engine;
+use super::gate::Asking;
+use super::timers::TimerKey;
+use super::worker::Rolling;
+
+impl Engine {
+    pub(super) fn request(&mut self, request: Request) {
+        let Request { id, who, ask } = request;
+        let reply = match ask {
+            Ask::Pause { worker, until, reason } => self.pause(worker, until, who, reason),
+            Ask::Resume { worker } => self.resume(worker, &who),
+            Ask::Recover { target, action, force } => self.recover(target, action, force, who),
+            Ask::MarkFalse { incident } => self.mark_false(incident, who),
+        };
+        self.desk.command(Command::Reply { id, reply });
+    }
+
+    fn pause(&mut self, worker: Option<WorkerName>, until: Option<Wall>, who: String, reason: String) -> Reply {
+        if let Some(unknown) = worker.as_ref().and_then(|name| self.unknown_worker(name)) {
+            return unknown;
+        }
+        let now = self.desk.now.wall;
+        if until.is_some_and(|until| until <= now) {
+            return Reply::Unknown { text: "the end of the pause is not in the future".into() };
+        }
+        self.pauses.retain(|pause| pause.worker != worker);
+        let what = What::Paused { until, who: who.clone(), reason: reason.clone() };
+        self.tell_of(worker.as_ref(), what);
+        let text = match &worker {
+            Some(name) => format!("{name} is paused: it is watched and judged, nothing is done to it"),
+            None => "all workers are paused: they are watched and judged, nothing is done to them".into(),
+        };
+        self.pauses.push(Pause { worker, until, since: now, who, reason });
+        self.pauses_changed();
+        Reply::Done { text }
+    }
+
+    fn resume(&mut self, worker: Option<WorkerName>, who: &str) -> Reply {
+        if let Some(unknown) = worker.as_ref().and_then(|name| self.unknown_worker(name)) {
+            return unknown;
+        }
+        let before = self.pauses.len();
+        match &worker {
+            // Resuming everything lifts the pauses of single workers, too.
+            None => self.pauses.clear(),
+            Some(_) => self.pauses.retain(|pause| pause.worker != worker),
+        }
+        if self.pauses.len() == before {
+            let all = self.pauses.iter().any(|pause| pause.worker.is_none());
+            let hint = if all { "; everything is paused: resume --all lifts that" } else { "" };
+            return Reply::Done { text: format!("it was not paused{hint}") };
+        }
+        self.tell_of(worker.as_ref(), What::Resumed { who: who.to_string() });
+        self.pauses_changed();
+        let left = self.pauses.iter().any(|pause| pause.worker.is_none());
+        let hint = if left { ", but everything is still paused: resume --all lifts that" } else { "" };
+        Reply::Done { text: format!("resumed{hint}") }
+    }
+
+    fn tell_of(&mut self, worker: Option<&WorkerName>, what: What) {
+        match worker {
+            Some(name) => self.desk.tell_worker(name, what),
+            None => self.desk.tell(what),
+        }
+    }
+
+    fn pauses_changed(&mut self) {
+        self.desk.safety_changed = true;
+        self.workers.values_mut().for_each(|worker| worker.changed = true);
+        self.set_pause_timer();
+        self.reassess_open();
+    }
+
+    /// Lifts the pauses whose time is over.
+    pub(super) fn end_pauses(&mut self) {
+        let now = self.desk.now.wall;
+        if !self.pauses.iter().any(|pause| pause.until.is_some_and(|until| until <= now)) {
+            return;
+        }
+        let (over, going): (Vec<Pause>, Vec<Pause>) =
+            self.pauses.drain(..).partition(|pause| pause.until.is_some_and(|until| until <= now));
+        self.pauses = going;
+        for pause in over {
+            self.tell_of(pause.worker.as_ref(), What::Resumed { who: "its end time".into() });
+        }
+        self.pauses_changed();
+    }
+
+    /// Pauses end by wall time, since that is what the operator gave; the timer is set anew on every change.
+    pub(super) fn set_pause_timer(&mut self) {
+        let now = self.desk.now;
+        let next = self.pauses.iter().filter_map(|pause| pause.until).min();
+        let at = next.map(|until| now.mono + std::time::Duration::from_micros((until.0 - now.wall.0).max(0) as u64));
+        self.timers.set(TimerKey::PauseEnds, at);
+    }
+
+    fn unknown_worker(&self, name: &WorkerName) -> Option<Reply> {
+        (!self.settings.workers.contains_key(name)).then(|| {
+            let known: Vec<&str> = self.settings.workers.keys().map(WorkerName::as_str).collect();
+            Reply::Unknown { text: format!("there is no worker {name}; there are: {}", known.join(", ")) }
+        })
+    }
+
+    fn recover(&mut self, target: Target, action: Action, force: bool, who: String) -> Reply {
+        if action == Action::Escalate {
+            return Reply::Unknown { text: "escalate is not an action that can be asked for".into() };
+        }
+        let units = match self.targets(&target) {
+            Ok(units) => units,
+            Err(reply) => return reply,
+        };
+        if let Target::Worker(name) = &target {
+            self.desk.tell_worker(name, What::Requested { who: who.clone(), action, force });
+        }
+        let mut rolling: Vec<Rolling> =
+            units.into_iter().map(|unit| Rolling { unit, action, force, who: who.clone() }).collect();
+        let first = rolling.remove(0);
+        let worker = self.instances[&first.unit].worker.clone();
+        if let Target::Unit(unit) = &target {
+            self.desk.tell_unit(&worker, unit, None, What::Requested { who, action, force });
+        }
+        match self.begin_requested(&first) {
+            Ok(id) => {
+                let waiting = rolling.iter().map(|next| next.unit.clone()).collect();
+                self.workers.entry(worker).or_default().rolling = rolling.into();
+                Reply::Accepted { incidents: vec![id], waiting }
+            }
+            Err(reply) => reply,
+        }
+    }
+
+    fn targets(&self, target: &Target) -> Result<Vec<UnitName>, Reply> {
+        match target {
+            Target::Unit(unit) if self.instances.contains_key(unit) => Ok(vec![unit.clone()]),
+            Target::Unit(unit) => Err(Reply::Unknown {
+                text: format!("{unit} is not a unit of any worker; `unitmedic status` lists them"),
+            }),
+            Target::Worker(name) => {
+                if let Some(unknown) = self.unknown_worker(name) {
+                    return Err(unknown);
+                }
+                let all = self.instances.values().filter(|instance| instance.worker == *name);
+                let units: Vec<UnitName> =
+                    all.filter(|instance| instance.should_run()).map(|instance| instance.unit.clone()).collect();
+                match units.is_empty() {
+                    true => Err(Reply::Unknown { text: format!("worker {name} has no instance that should run") }),
+                    false => Ok(units),
+                }
+            }
+        }
+    }
+
+    /// Starts what an operator asked for on one unit, if the gates let it.
+    fn begin_requested(&mut self, wanted: &Rolling) -> Result<IncidentId, Reply> {
+        let Rolling { unit, action, force, who } = wanted;
+        let Some(instance) = self.instances.get(unit) else {
+            return Err(Reply::Unknown { text: format!("{unit} is not watched any more") });
+        };
+        let running = instance.incident.filter(|id| {
+            self.incidents.get(id).is_some_and(|i| i.last_attempt().is_some_and(|attempt| attempt.is_running()))
+        });
+        if let Some(id) = running {
+            return Err(Reply::Unknown { text: format!("{unit} is being recovered already, see incident {id}") });
+        }
+        let open = instance.incident;
+        let settings = &self.settings.workers[&instance.worker];
+        let incident = open.and_then(|id| self.incidents.get(&id));
+        let asking =
+            Asking { incident, instance, settings, action: *action, requested: true, forced: *force, intended: false };
+        if let Some(refusal) = self.refusal(&asking) {
+            return Err(Reply::Refused { unit: unit.clone(), refusal });
+        }
+        if let Some(id) = open {
+            // The open incident's matter is taken in hand by the operator.
+            self.close_as_superseded(id, &format!("{who} asked for {action}"));
+            self.closed.remove(unit);
+        }
+        if *force && !self.instances[unit].should_run() {
+            self.stand(unit, super::instance::Standing::ShouldRun);
+        }
+        let origin = Origin::Operator { who: who.clone(), action: *action, force: *force };
+        let id = self.open(unit, origin, Evidence::text(format!("{who} asked for {action}")));
+        self.start_requested(id, *action);
+        Ok(id)
+    }
+
+    /// Goes on with the next unit of a worker-wide request.
+    pub(super) fn roll_on(&mut self, worker: &WorkerName) {
+        let Some(sum) = self.workers.get_mut(worker) else { return };
+        let Some(next) = sum.rolling.pop_front() else { return };
+        let last = self.closed.values().filter(|i| i.worker == *worker).max_by_key(|i| i.closed_at);
+        let helped = last.is_none_or(|incident| incident.resolution != Some(Resolution::Operator));
+        if !helped || self.begin_requested(&next).is_err() {
+            // One that did not come back well, or a gate: the rest is left as it is.
+            self.workers.entry(worker.clone()).or_default().rolling.clear();
+        }
+    }
+
+    fn mark_false(&mut self, id: IncidentId, who: String) -> Reply {
+        let closed = self.closed.values_mut().find(|incident| incident.id == id);
+        if let Some(incident) = self.incidents.get(&id) {
+            let (worker, unit) = (incident.worker.clone(), incident.unit.clone());
+            self.desk.tell_unit(&worker, &unit, Some(id), What::MarkedFalse { who: who.clone() });
+            self.end_attempt(id, crate::model::Outcome::Superseded, &format!("{who} marked it as a false alarm"), None);
+            self.close(id, Resolution::FalseAlarm, None);
+            return Reply::Done { text: format!("incident {id} is closed as a false alarm") };
+        }
+        if let Some(incident) = closed {
+            incident.resolution = Some(Resolution::FalseAlarm);
+            let (worker, unit, record) = (incident.worker.clone(), incident.unit.clone(), incident.clone());
+            self.desk.tell_unit(&worker, &unit, Some(id), What::MarkedFalse { who });
+            self.desk.command(Command::Save(Box::new(record)));
+            return Reply::Done { text: format!("incident {id} is marked as a false alarm") };
+        }
+        Reply::Unknown { text: format!("incident {id} is neither open nor lately closed") }
+    }
+
+    pub(super) fn reload(&mut self, settings: Settings) {
+        let workers = settings.workers.len();
+        self.settings = settings;
+        for unit in self.unit_names() {
+            let owner = self.settings.worker_of(unit.as_str()).map(|worker| worker.name.clone());
+            if owner.as_ref() != Some(&self.instances[&unit].worker) {
+                self.vanish(&unit);
+            }
+        }
+        let gone: Vec<WorkerName> =
+            self.workers.keys().filter(|name| !self.settings.workers.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.workers.remove(&name);
+        }
+        self.workers.values_mut().for_each(|worker| worker.changed = true);
+        self.desk.tell(What::SettingsChanged { workers });
+        if self.sighted {
+            for name in self.settings.workers.keys().cloned().collect::<Vec<_>>() {
+                self.expect_configured(&name);
+            }
+            self.reassess_all();
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Waking up: what is taken over from a former life, and what is written down for the next one.
+
+use std::collections::BTreeMap;
+
+use crate::model::action::Intent;
+use crate::model::incident::{Origin, Stage};
+use crate::model::input::{Memory, Safety};
+use crate::model::unit::ManagerState;
+use crate::model::{Attempt, Cause, Health, Incident, IncidentId, Now, Outcome, Plan, Resolution, Settings, What};
+
+use super::Engine;
+use super::desk::Desk;
+use super::policy::Dice;
+use super::timers::{TimerKey, Timers};
+
+impl Engine {
+    /// An engine that has seen nothing yet but remembers. `seed` feeds the jitter of pauses.
+    pub fn new(now: Now, settings: Settings, memory: Memory, seed: u64) -> Self {
+        let same_boot = memory.safety.boot == memory.boot;
+        let wanted = if same_boot { memory.safety.wanted.iter().cloned().collect() } else { BTreeMap::new() };
+        let mut desk = Desk::default();
+        desk.begin(now, Cause::Start);
+        let mut engine = Engine {
+            settings,
+            boot: memory.boot.clone(),
+            workers: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            incidents: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            next_incident: memory.next_incident.max(1),
+            wanted,
+            pauses: memory.safety.pauses.clone(),
+            host: None,
+            sighted: false,
+            blind_because: "not connected yet".into(),
+            manager: ManagerState::Unknown,
+            startup_finished: None,
+            held: false,
+            storm: false,
+            watch_only: memory.watch_only.clone(),
+            queue: Default::default(),
+            starts_in_flight: 0,
+            place_freed: false,
+            dice: Dice::new(seed),
+            timers: Timers::default(),
+            desk,
+        };
+        engine.restore(memory);
+        engine
+    }
+
+    fn restore(&mut self, memory: Memory) {
+        let restored_incidents = memory.incidents.iter().filter(|incident| incident.is_open()).count();
+        let version = env!("CARGO_PKG_VERSION").to_string();
+        self.desk.tell(What::Started { version, restored_incidents });
+        if let Some(why) = memory.watch_only {
+            self.desk.tell(What::WatchOnly { why });
+        }
+        for incident in memory.incidents {
+            self.next_incident = self.next_incident.max(incident.id.0 + 1);
+            self.take_over(incident);
+        }
+        for intent in memory.orphans {
+            self.next_incident = self.next_incident.max(intent.incident.0 + 1);
+            self.adopt(intent);
+        }
+        let ids: Vec<IncidentId> = self.incidents.keys().copied().collect();
+        for id in ids {
+            self.doubt(id);
+        }
+        for name in self.settings.workers.keys() {
+            self.workers.entry(name.clone()).or_default().changed = true;
+        }
+        self.set_pause_timer();
+        self.desk.safety_changed = true;
+        self.refresh_workers();
+        self.flush_records();
+    }
+
+    fn take_over(&mut self, incident: Incident) {
+        let same_boot = incident.boot == self.boot;
+        if !incident.is_open() {
+            if same_boot {
+                self.closed.insert(incident.unit.clone(), incident);
+            }
+            return;
+        }
+        let owner = self.settings.worker_of(incident.unit.as_str()).map(|worker| worker.name.clone());
+        let known = owner.as_ref() == Some(&incident.worker);
+        let id = incident.id;
+        self.incidents.insert(id, incident);
+        if !same_boot {
+            self.end_attempt(id, Outcome::InDoubt, "the host was restarted", None);
+            self.close(id, Resolution::Operator, None);
+            self.closed.retain(|_, incident| incident.id != id);
+        } else if !known {
+            self.close_as_superseded(id, "the unit belongs to no worker any more");
+        }
+    }
+
+    /// An intent that no incident knows of: we crashed right after writing it down.
+    fn adopt(&mut self, intent: Intent) {
+        let Some(settings) = self.settings.worker_of(intent.unit.as_str()) else { return };
+        let worker = settings.name.clone();
+        let now = self.desk.now;
+        let incident = self.incidents.entry(intent.incident).or_insert_with(|| Incident {
+            id: intent.incident,
+            worker,
+            unit: intent.unit.clone(),
+            origin: Origin::Operator { who: "restored".into(), action: intent.action, force: false },
+            conditions: BTreeMap::new(),
+            worst: Health::Unknown,
+            boot: self.boot.clone(),
+            failed_at: now.mono,
+            failed_wall: intent.at,
+            opened_at: now.mono,
+            opened_wall: intent.at,
+            closed_at: None,
+            closed_wall: None,
+            resolution: None,
+            time_to_recover: None,
+            plan: Plan::default(),
+            attempts: Vec::new(),
+            attempts_used: 0,
+            escalations: 0,
+            not_before: None,
+            reopened: 0,
+            waiting: None,
+            action_was_allowed: true,
+            helped_by: None,
+        });
+        if incident.attempts.iter().any(|attempt| attempt.number >= intent.attempt.number) {
+            return;
+        }
+        incident.attempts_used += 1;
+        incident.attempts.push(Attempt {
+            number: intent.attempt.number,
+            action: intent.action,
+            stage: Stage::Acting,
+            intended_at: now.mono,
+            intended_wall: intent.at,
+            acted_at: None,
+            well_at: None,
+            ended_at: None,
+            outcome: None,
+            reason: "found as an intent without an outcome".into(),
+            flagged: true,
+            in_doubt: true,
+            activated: false,
+            drain_until: None,
+        });
+    }
+
+    /// An attempt without an outcome is verified, never repeated. What had been acted on and only waited for
+    /// its proof is no matter of doubt.
+    fn doubt(&mut self, id: IncidentId) {
+        let now = self.now();
+        let incident = self.incidents.get_mut(&id).expect("restored");
+        incident.waiting = None;
+        self.desk.touched.insert(id);
+        self.timers.set(TimerKey::Proceed(id), Some(now));
+        let Some(running) = incident.attempts.last_mut().filter(|attempt| attempt.is_running()) else { return };
+        running.in_doubt |= running.stage != Stage::Verifying;
+        running.stage = Stage::Verifying;
+        running.well_at = None;
+        // Its window begins with our first look.
+        running.acted_at = Some(now);
+        running.intended_at = running.intended_at.max(now);
+    }
+
+    /// What goes into the safety file.
+    pub(super) fn safety(&self) -> Safety {
+        Safety {
+            boot: self.boot.clone(),
+            pauses: self.pauses.clone(),
+            wanted: self.wanted.iter().map(|(unit, wanted)| (unit.clone(), wanted.clone())).collect(),
+        }
+    }
+}

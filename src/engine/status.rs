@@ -1,0 +1,198 @@
+//! The present, read from the engine's state. Changes nothing.
+
+use std::collections::BTreeMap;
+
+use crate::model::incident::Stage;
+use crate::model::status::{InstanceStatus, Status, WorkerStatus};
+use crate::model::time::human;
+use crate::model::{Health, IncidentId, Now, UnitName, WorkerName};
+
+use super::Engine;
+use super::instance::{Instance, Standing};
+
+impl Engine {
+    /// Whether we see and decide; the error says why not.
+    pub fn ready(&self) -> Result<(), String> {
+        match self.sighted {
+            true => Ok(()),
+            false => Err(format!("systemd is not visible: {}", self.blind_because)),
+        }
+    }
+
+    pub fn status(&self, now: Now) -> Status {
+        let ready = self.ready();
+        let mut workers: Vec<WorkerStatus> =
+            self.settings.workers.keys().map(|name| self.worker_status(name, now)).collect();
+        workers.sort_by_key(|worker| sickness(worker.health));
+        Status {
+            at: now,
+            version: env!("CARGO_PKG_VERSION").into(),
+            ready: ready.is_ok(),
+            not_ready: ready.err(),
+            dry_run: self.settings.daemon.dry_run,
+            held: self.held,
+            watch_only: self.watch_only.clone(),
+            storm: self.storm,
+            pauses: self.pauses.clone(),
+            host: self.host,
+            workers,
+            open_incidents: self.incidents.len(),
+        }
+    }
+
+    fn worker_status(&self, name: &WorkerName, now: Now) -> WorkerStatus {
+        let mut instances: Vec<InstanceStatus> = self.of_worker(name).map(|i| self.instance_status(i, now)).collect();
+        instances.sort_by_key(|instance| sickness(instance.health));
+        WorkerStatus { instances, ..self.worker_summary(name) }
+    }
+
+    /// A worker as it is now, without its instances.
+    pub fn worker(&self, name: &WorkerName) -> Option<WorkerStatus> {
+        self.settings.workers.contains_key(name).then(|| self.worker_summary(name))
+    }
+
+    fn worker_summary(&self, name: &WorkerName) -> WorkerStatus {
+        let settings = &self.settings.workers[name];
+        let sum = self.workers.get(name);
+        let serving = sum.map_or(0, |sum| sum.serving());
+        WorkerStatus {
+            worker: name.clone(),
+            selector: settings.unit.to_string(),
+            critical: settings.critical,
+            health: sum.and_then(|sum| sum.health).unwrap_or(Health::Unknown),
+            because: self.worker_because(name, serving, settings.needed() as usize),
+            paused: self.pauses.iter().any(|pause| pause.worker.as_ref().is_none_or(|worker| worker == name)),
+            min_instances: settings.needed(),
+            max_instances: settings.max_instances,
+            desired: self.of_worker(name).filter(|instance| instance.should_run()).count(),
+            running: self.of_worker(name).filter(|instance| instance.view.active.is_up()).count(),
+            serving,
+            healthy: sum.map_or(0, |sum| sum.count(Health::Healthy)),
+            instances: Vec::new(),
+        }
+    }
+
+    fn of_worker<'a>(&'a self, name: &'a WorkerName) -> impl Iterator<Item = &'a Instance> {
+        self.instances.values().filter(move |instance| instance.worker == *name)
+    }
+
+    fn worker_because(&self, name: &WorkerName, serving: usize, needed: usize) -> String {
+        let count = self.workers.get(name).map_or(0, |sum| sum.instances);
+        match count {
+            0 => "no instance is there".into(),
+            1 => self.of_worker(name).next().map(Instance::because).unwrap_or_default(),
+            many if serving < needed => format!("{serving} of {many} instances serve, {needed} are needed"),
+            many => format!("{serving} of {many} instances serve"),
+        }
+    }
+
+    /// One instance as it is now, with its worker.
+    pub fn instance(&self, unit: &UnitName, now: Now) -> Option<(WorkerName, InstanceStatus)> {
+        self.instances.get(unit).map(|instance| (instance.worker.clone(), self.instance_status(instance, now)))
+    }
+
+    fn instance_status(&self, instance: &Instance, now: Now) -> InstanceStatus {
+        let up_since = instance.view.active.is_up().then_some(instance.view.active_enter).flatten();
+        InstanceStatus {
+            unit: instance.unit.clone(),
+            health: instance.health,
+            because: instance.because(),
+            view: instance.view.clone(),
+            usage: instance.readings.last.clone().filter(|_| instance.view.active.is_up()),
+            cpus: instance.readings.cpus,
+            memory_used_bytes: instance.readings.memory_used,
+            memory_limit_bytes: instance.readings.memory_limit,
+            up_since: up_since.map(|at| now.wall_of(at)),
+            restarts: restarts(instance),
+            conditions: instance.conditions.iter().map(|(c, held)| (*c, held.evidence.clone())).collect(),
+            incident: instance.incident,
+            doing: instance.incident.and_then(|id| self.doing(id, now)),
+        }
+    }
+
+    /// What is being done for an incident, or waited for.
+    fn doing(&self, id: IncidentId, now: Now) -> Option<String> {
+        let incident = self.incidents.get(&id)?;
+        let verify_for = human(self.verify_for(incident));
+        if let Some(running) = incident.last_attempt().filter(|attempt| attempt.is_running()) {
+            return Some(match (running.stage, running.well_at) {
+                (Stage::Draining, _) => format!("{}: finishing its work", running.action),
+                (Stage::Verifying, Some(_)) => format!("{}: well again, watched for {verify_for}", running.action),
+                (Stage::Verifying, None) => format!("{}: waiting for health", running.action),
+                _ => format!("{}: under way", running.action),
+            });
+        }
+        match (&incident.waiting, self.instances.get(&incident.unit)?.well_since) {
+            (_, Some(_)) => Some(format!("well again by itself, watched for {verify_for}")),
+            (Some(refusal), _) => {
+                let left = refusal.until.filter(|until| *until > now.mono);
+                let until = left.map(|until| format!(", {} left", human(until.since(now.mono)))).unwrap_or_default();
+                Some(format!("waiting: {}{until}", refusal.text))
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+pub(super) fn restarts(instance: &Instance) -> BTreeMap<String, u32> {
+    instance.restarts.iter().map(|(cause, count)| (cause.to_string(), *count)).collect()
+}
+
+/// Sick first.
+fn sickness(health: Health) -> u8 {
+    match health {
+        Health::Dead => 0,
+        Health::Critical => 1,
+        Health::Warning => 2,
+        Health::Unknown => 3,
+        Health::Healthy => 4,
+        Health::Stopped => 5,
+    }
+}
+
+impl Engine {
+    /// Whether the unit should run, in a sentence.
+    pub(super) fn standing_of(instance: &Instance) -> String {
+        match instance.standing {
+            Standing::ShouldRun if instance.view.active.is_up() => {
+                "should run: it has been started and not been stopped".into()
+            }
+            _ => instance.standing_text(),
+        }
+    }
+}
+
+/// The instances of all workers, counted by health.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    pub workers: usize,
+    pub open_incidents: usize,
+    counts: [usize; Health::ALL.len()],
+}
+
+impl Sum {
+    pub fn count(&self, health: Health) -> usize {
+        self.counts[health as usize]
+    }
+
+    pub fn instances(&self) -> usize {
+        self.counts.iter().sum()
+    }
+}
+
+impl Engine {
+    pub fn sum(&self) -> Sum {
+        let mut sum =
+            Sum { workers: self.settings.workers.len(), open_incidents: self.incidents.len(), ..Sum::default() };
+        for worker in self.workers.values() {
+            for health in Health::ALL {
+                sum.counts[*health as usize] += worker.count(*health);
+            }
+        }
+        sum
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+}

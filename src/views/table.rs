@@ -1,0 +1,142 @@
+//! Columns that line up, whatever is in the cells.
+
+use super::look::{Look, Tone, columns, fit, pad};
+
+/// One cell; the tone paints it without counting as columns.
+#[derive(Debug, Clone)]
+pub struct Cell {
+    pub text: String,
+    pub tone: Option<Tone>,
+    pub right: bool,
+}
+
+impl Cell {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone: None, right: false }
+    }
+    /// Numbers line up at their end.
+    pub fn right(text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone: None, right: true }
+    }
+    pub fn tone(mut self, tone: Tone) -> Self {
+        self.tone = Some(tone);
+        self
+    }
+}
+
+/// Rows under a heading, with two spaces between columns.
+#[derive(Debug, Default)]
+pub struct Table {
+    heading: Vec<Cell>,
+    rows: Vec<Vec<Cell>>,
+    /// The column that gives way when the table is wider than the terminal.
+    elastic: usize,
+    indent: usize,
+}
+
+/// Narrowest that the elastic column gets.
+const ELASTIC_MIN: usize = 12;
+const GAP: usize = 2;
+
+impl Table {
+    pub fn new(heading: &[&str], elastic: usize) -> Self {
+        Self { heading: heading.iter().map(|text| Cell::new(*text)).collect(), rows: Vec::new(), elastic, indent: 0 }
+    }
+
+    pub fn indent(mut self, indent: usize) -> Self {
+        self.indent = indent;
+        self
+    }
+
+    pub fn row(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub fn lines(&self, look: &Look) -> Vec<String> {
+        let widths = self.widths(look);
+        let heading: Vec<Cell> = self.heading.iter().enumerate().map(|(i, cell)| self.heading_cell(i, cell)).collect();
+        let all = std::iter::once((true, &heading)).chain(self.rows.iter().map(|row| (false, row)));
+        all.map(|(is_heading, row)| self.line(row, &widths, is_heading, look)).collect()
+    }
+
+    /// A heading stands where its column's cells stand.
+    fn heading_cell(&self, column: usize, cell: &Cell) -> Cell {
+        let right = self.rows.first().and_then(|row| row.get(column)).is_some_and(|cell| cell.right);
+        Cell { text: cell.text.clone(), tone: None, right }
+    }
+
+    fn widths(&self, look: &Look) -> Vec<usize> {
+        let width = |i: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(i)).map(|cell| columns(&cell.text));
+            cells.chain(self.heading.get(i).map(|cell| columns(&cell.text))).max().unwrap_or(0)
+        };
+        let mut widths: Vec<usize> = (0..self.heading.len()).map(width).collect();
+        if let Some(limit) = look.width {
+            let total = self.indent + widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+            if let Some(elastic) = widths.get_mut(self.elastic) {
+                *elastic = elastic.saturating_sub(total.saturating_sub(limit)).max(ELASTIC_MIN.min(*elastic));
+            }
+        }
+        widths
+    }
+
+    fn line(&self, row: &[Cell], widths: &[usize], is_heading: bool, look: &Look) -> String {
+        let mut line = " ".repeat(self.indent);
+        for (i, (cell, width)) in row.iter().zip(widths).enumerate() {
+            let text = fit(&cell.text, *width, look.unicode);
+            let text = match (cell.right, i + 1 == row.len()) {
+                (true, _) => format!("{}{text}", " ".repeat(width.saturating_sub(columns(&text)))),
+                (false, true) => text,
+                (false, false) => pad(&text, *width),
+            };
+            line.push_str(&match (is_heading, cell.tone) {
+                (true, _) => look.dim(&text),
+                (false, Some(tone)) => look.paint(tone, &text),
+                (false, None) => text,
+            });
+            if i + 1 < row.len() {
+                line.push_str(&" ".repeat(GAP));
+            }
+        }
+        // Trailing spaces are noise in a log; painted cells end in an escape and keep theirs.
+        line.trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_the_elastic_one_gives_way() {
+        let mut table = Table::new(&["NAME", "N", "BECAUSE", "UP"], 2);
+        table.row(vec![
+            Cell::new("mail"),
+            Cell::right("7"),
+            Cell::new("running since the beginning"),
+            Cell::new("1 h"),
+        ]);
+        table.row(vec![Cell::new("a-long-name"), Cell::right("1000"), Cell::new("ok"), Cell::new("2 d")]);
+        let mut look = Look::plain(TimeZone::UTC);
+        expect![[r#"
+            NAME            N  BECAUSE                      UP
+            mail            7  running since the beginning  1 h
+            a-long-name  1000  ok                           2 d"#]]
+        .assert_eq(&table.lines(&look).join("\n"));
+        look.width = Some(40);
+        let lines = table.lines(&look);
+        expect![[r#"
+            NAME            N  BECAUSE           UP
+            mail            7  running since t~  1 h
+            a-long-name  1000  ok                2 d"#]]
+        .assert_eq(&lines.join("\n"));
+        assert!(lines.iter().all(|line| columns(line) <= 40));
+    }
+}
