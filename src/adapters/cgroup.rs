@@ -15,6 +15,7 @@ mod limits;
 mod parse;
 mod path;
 mod processes;
+mod stalls;
 mod thread;
 
 #[cfg(test)]
@@ -85,6 +86,7 @@ impl Sampler {
             samples.push(instance.sample(unit, &mut self.shared, now));
         }
         self.shared.slices.prune(now);
+        self.shared.stalls.prune(now);
         samples
     }
 

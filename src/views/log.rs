@@ -161,27 +161,43 @@ fn filter(level: LevelFilter, variable: impl Fn(&str) -> Option<String>) -> (Env
 
 /// The layers that write, and why the journal is not among them although it should be.
 fn sinks(target: LogTarget) -> (Vec<Sink>, Option<io::Error>) {
-    if target == LogTarget::Auto && stderr_is_journal() {
-        match journal() {
-            Ok(sinks) => return (sinks, None),
-            Err(error) => return (vec![stderr(true)], Some(error)),
-        }
+    if target != LogTarget::Auto || !stderr_is_journal() {
+        return (vec![terminal(target != LogTarget::StderrWithoutFacts)], None);
     }
-    (vec![stderr(target != LogTarget::StderrWithoutFacts)], None)
+    match journal_facts() {
+        Ok(facts) => (vec![facts, journal_stream(false)], None),
+        Err(error) => (vec![journal_stream(true)], Some(error)),
+    }
 }
 
-/// Two layers, since facts have the exact names of their fields and MESSAGE_ID among them, while the fields of all
-/// other lines (`unit`, `error`) get UNITMEDIC_ before their names, so that none is taken for one of journald's own.
-fn journal() -> io::Result<Vec<Sink>> {
-    let layer = |prefix: Option<&str>| -> io::Result<tracing_journald::Layer> {
-        Ok(tracing_journald::layer()?
-            .with_syslog_identifier("unitmedic".into())
-            .with_priority_mappings(priorities())
-            .with_field_prefix(prefix.map(str::to_string)))
-    };
-    let facts = layer(None)?.with_filter(filter_fn(|line| line.target() == FACTS));
-    let others = layer(Some("UNITMEDIC"))?.with_filter(filter_fn(|line| line.target() != FACTS));
-    Ok(vec![Box::new(facts), Box::new(others)])
+/// Facts by journald's own protocol, with the exact names of their fields.
+fn journal_facts() -> io::Result<Sink> {
+    let layer = tracing_journald::layer()?
+        .with_syslog_identifier("unitmedic".into())
+        .with_priority_mappings(priorities())
+        .with_field_prefix(None);
+    Ok(Box::new(layer.with_filter(filter_fn(|line| line.target() == FACTS))))
+}
+
+/// All other lines through stderr: there `error=…` is part of the text that `journalctl` shows, while as a field it
+/// would be seen only by those who ask for it.
+fn journal_stream(facts: bool) -> Sink {
+    let layer = tracing_subscriber::fmt::layer()
+        .event_format(line::Prefixed)
+        .fmt_fields(line::Fields)
+        .with_ansi(false)
+        .with_writer(io::stderr);
+    Box::new(layer.with_filter(filter_fn(move |line| facts || line.target() != FACTS)))
+}
+
+fn terminal(facts: bool) -> Sink {
+    let layer = tracing_subscriber::fmt::layer()
+        .compact()
+        .fmt_fields(line::Fields)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .with_writer(io::stderr);
+    Box::new(layer.with_filter(filter_fn(move |line| facts || line.target() != FACTS)))
 }
 
 /// Syslog's own meaning of the levels; the layer's default shifts info to notice.
@@ -192,16 +208,6 @@ fn priorities() -> PriorityMappings {
         trace: Priority::Debug,
         ..PriorityMappings::new()
     }
-}
-
-fn stderr(facts: bool) -> Sink {
-    let layer = tracing_subscriber::fmt::layer()
-        .compact()
-        .fmt_fields(line::Fields)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false)
-        .with_writer(io::stderr);
-    Box::new(layer.with_filter(filter_fn(move |line| facts || line.target() != FACTS)))
 }
 
 /// systemd names device and inode of the stream that it connected to the journal; a redirected stderr has others.

@@ -159,6 +159,14 @@ impl Slot {
         }
     }
 
+    /// Like [`Slot::read`], but never opens.
+    pub fn read_kept(&self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        match self {
+            Slot::Kept(kept) => Ok(pread(kept, buffer, 0)?),
+            Slot::Missing | Slot::PerRead => Err(Failure::Missing),
+        }
+    }
+
     /// Reads a list of numbers to its end; `Missing` where it does not fit into `buffer`.
     pub fn read_list(
         &self,

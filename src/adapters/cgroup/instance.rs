@@ -8,6 +8,7 @@ use super::limits::{LIMITS_FOR, Limits, Slices};
 use super::parse;
 use super::path::{CgroupPath, CgroupRoot};
 use super::processes::{PROCESSES_MAX, Processes, each_below, has_children};
+use super::stalls::{Seen, Stalls};
 use crate::model::{Mono, UnitName, Usage};
 
 /// Largest file that is read, bytes: an `io.stat` of 500 devices. Of a longer one nothing is told.
@@ -20,6 +21,7 @@ pub(super) struct Shared {
     pub proc: OwnedFd,
     pub budget: Budget,
     pub slices: Slices,
+    pub stalls: Stalls,
     buffer: Box<[u8]>,
     pids: Vec<u32>,
 }
@@ -27,7 +29,15 @@ pub(super) struct Shared {
 impl Shared {
     pub fn new(root: CgroupRoot, proc: OwnedFd, budget: Budget) -> Self {
         let buffer = vec![0; READ_MAX].into_boxed_slice();
-        Self { root, proc, budget, slices: Slices::default(), buffer, pids: Vec::with_capacity(PROCESSES_MAX) }
+        Self {
+            root,
+            proc,
+            budget,
+            slices: Slices::default(),
+            stalls: Stalls::default(),
+            buffer,
+            pids: Vec::with_capacity(PROCESSES_MAX),
+        }
     }
 }
 
@@ -95,6 +105,13 @@ struct Dead;
 /// A file's number, `None` where it is missing; [`Dead`] where the cgroup is.
 type Reading<T> = Result<Option<T>, Dead>;
 
+/// What was counted without controllers, and the CPU time at which it was.
+#[derive(Debug, Default)]
+struct Counted {
+    at_cpu_usec: Option<u64>,
+    threads: Option<u64>,
+}
+
 #[derive(Debug)]
 pub(super) struct Instance {
     path: CgroupPath,
@@ -103,6 +120,9 @@ pub(super) struct Instance {
     dir: Option<Dir>,
     files: [Slot; File::ALL.len()],
     processes: Processes,
+    /// What the last sample counted without controllers.
+    counted: Counted,
+    pressure: Seen,
     limits: Limits,
     /// When limits were read and missing files looked for.
     looked: Option<Mono>,
@@ -116,6 +136,8 @@ impl Instance {
             dir: None,
             files: Default::default(),
             processes: Processes::default(),
+            counted: Counted::default(),
+            pressure: Seen::default(),
             limits: Limits::default(),
             looked: None,
         }
@@ -173,6 +195,8 @@ impl Instance {
         if due {
             self.limits = Limits::of(dir.as_fd()).lowest(shared.slices.above(&shared.root, &self.path, now));
             self.looked = Some(now);
+            // A process that was moved in by hand and sleeps is found now at the latest.
+            self.counted = Counted::default();
         }
         true
     }
@@ -181,17 +205,32 @@ impl Instance {
         self.dir = None;
         self.files = Default::default();
         self.processes.clear();
+        self.counted = Counted::default();
+        self.pressure = Seen::default();
         self.looked = None;
     }
 
     fn read(&mut self, shared: &mut Shared, usage: &mut Usage) -> Result<(), Dead> {
         let Some(dir) = self.dir.as_ref() else { return Err(Dead) };
+        // Before the instance's own files: see there.
+        let above = shared.stalls.totals(&shared.root, &shared.budget, self.path.parent(), usage.at);
         let mut files =
             Files { slots: &self.files, dir: dir.as_fd(), budget: &shared.budget, buffer: &mut shared.buffer };
         usage.cpu_usec = files.cpu_usec()?;
-        usage.cpu_pressure = files.value(File::CpuPressure, parse::pressure)?;
-        usage.memory_pressure = files.value(File::MemoryPressure, parse::pressure)?;
-        usage.io_pressure = files.value(File::IoPressure, parse::pressure)?;
+        for (resource, (file, told)) in [
+            (File::CpuPressure, &mut usage.cpu_pressure),
+            (File::MemoryPressure, &mut usage.memory_pressure),
+            (File::IoPressure, &mut usage.io_pressure),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            *told = self.pressure.still(resource, &above);
+            if told.is_none() {
+                *told = files.value(file, parse::pressure)?;
+                self.pressure.take(resource, &above, *told);
+            }
+        }
         usage.memory_bytes = files.value(File::MemoryCurrent, parse::number)?;
         let inactive = files.value(File::MemoryStat, |bytes| parse::keyed(bytes, b"inactive_file"))?;
         usage.memory_inactive_file_bytes = inactive;
@@ -203,15 +242,34 @@ impl Instance {
         usage.cpu_quota = self.limits.cpus;
         usage.memory_max_bytes = self.limits.memory_max;
         usage.memory_high_bytes = self.limits.memory_high;
+        self.count(shared, usage)
+    }
 
+    /// Counts processes and threads where there is no controller that does.
+    fn count(&mut self, shared: &mut Shared, usage: &mut Usage) -> Result<(), Dead> {
+        let Some(dir) = self.dir.as_ref() else { return Err(Dead) };
+        let mut files =
+            Files { slots: &self.files, dir: dir.as_fd(), budget: &shared.budget, buffer: &mut shared.buffer };
         let by_processes = files.is_missing(File::MemoryCurrent);
         let by_threads = files.is_missing(File::PidsCurrent);
-        let nested = (by_processes || by_threads) && has_children(files.dir);
-        if by_threads {
-            usage.tasks = files.threads(nested)?;
+        if !by_processes && !by_threads {
+            return Ok(());
         }
-        if by_processes && files.pids(nested, &mut shared.pids)?.is_some() {
-            usage.memory_bytes = self.processes.resident(&shared.budget, shared.proc.as_fd(), &shared.pids);
+        // Nothing in it ran, so nothing in it began or ended.
+        let idle = usage.cpu_usec.is_some() && usage.cpu_usec == self.counted.at_cpu_usec;
+        if !idle {
+            let nested = has_children(files.dir);
+            let told = if by_processes { files.pids(nested, &mut shared.pids)? } else { None };
+            let listed = told.map_or(&[][..], |()| &shared.pids);
+            self.processes.follow(&shared.budget, shared.proc.as_fd(), listed);
+            let threads = if by_threads { files.threads(nested)? } else { None };
+            self.counted = Counted { at_cpu_usec: usage.cpu_usec, threads };
+        }
+        if by_threads {
+            usage.tasks = self.counted.threads;
+        }
+        if by_processes {
+            usage.memory_bytes = self.processes.resident(&shared.budget, shared.proc.as_fd());
         }
         Ok(())
     }

@@ -68,7 +68,8 @@ pub(super) fn pressure(bytes: &[u8]) -> Option<Pressure> {
 }
 
 /// The sums over all devices of an `io.stat`. An empty file is a true zero: the kernel lists a device only
-/// after its first request. The kernel also writes bare `major:minor` without a newline, hence no lines here.
+/// after its first request. Some kernels write a device without statistics as a bare `7:0 ` with no newline,
+/// which may be the end of the file; the caller sees to it that the file is whole.
 pub(super) fn io_bytes(bytes: &[u8]) -> Option<IoBytes> {
     let mut sum = IoBytes::default();
     for field in fields(bytes) {
@@ -76,9 +77,12 @@ pub(super) fn io_bytes(bytes: &[u8]) -> Option<IoBytes> {
             sum.read = sum.read.checked_add(number(value)?)?;
         } else if let Some(value) = field.strip_prefix(b"wbytes=") {
             sum.written = sum.written.checked_add(number(value)?)?;
+        } else if !field.contains(&b'=') {
+            device(field)?;
         }
     }
-    (bytes.is_empty() || bytes.ends_with(b"\n")).then_some(sum)
+    let unfinished = bytes.rsplit(|byte| *byte == b'\n').next().is_some_and(|tail| tail.contains(&b'='));
+    (!unfinished).then_some(sum)
 }
 
 /// Resident pages, the second field of `/proc/PID/statm`.
@@ -112,6 +116,12 @@ pub(super) fn pids(bytes: &[u8], pids: &mut Vec<u32>, most: usize) -> Option<()>
         pids.push(pid);
     }
     Some(())
+}
+
+/// `major:minor`
+fn device(field: &[u8]) -> Option<()> {
+    let colon = field.iter().position(|byte| *byte == b':')?;
+    number(&field[..colon]).and(number(&field[colon + 1..])).map(drop)
 }
 
 fn fields(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -198,7 +208,10 @@ mod tests {
         assert_eq!(io_bytes(b""), Some(IoBytes::default()));
         // A device without statistics has no newline of its own.
         assert_eq!(io_bytes(b"7:0 8:0 rbytes=5 wbytes=6\n"), Some(IoBytes { read: 5, written: 6 }));
+        assert_eq!(io_bytes(b"8:0 rbytes=5 wbytes=6\n7:0 "), Some(IoBytes { read: 5, written: 6 }));
         assert_eq!(io_bytes(b"8:0 rbytes=5 wbytes=6"), None, "cut off");
+        assert_eq!(io_bytes(b"8:0 rbyt"), None, "cut off");
+        assert_eq!(io_bytes(b"\0"), None);
         assert_eq!(io_bytes(b"8:0 rbytes=x wbytes=6\n"), None);
         assert_eq!(io_bytes(b"8:0 rbytes=18446744073709551615\n8:1 rbytes=1\n"), None, "overflow");
     }
@@ -293,7 +306,7 @@ mod tests {
         for end in 0..events.len() {
             whole(keyed(&events[..end], b"oom_kill"), 12);
         }
-        for end in 1..io.len() {
+        for end in b"8:0 r".len()..io.len() {
             assert_eq!(io_bytes(&io[..end]), None);
         }
         for end in 0..statm.len() {

@@ -103,6 +103,11 @@ impl CgroupPath {
         &self.0
     }
 
+    /// The directory that it is in; empty for the root.
+    pub fn parent(&self) -> &str {
+        self.0.rsplit_once('/').map_or("", |(parent, _)| parent)
+    }
+
     /// The directories above it, outermost first, without the root: no limits are set there.
     pub fn ancestors(&self) -> impl Iterator<Item = &str> {
         self.0.match_indices('/').map(|(at, _)| &self.0[..at])
@@ -118,6 +123,8 @@ mod tests {
         let path = CgroupPath::parse("/system.slice/system-mail.slice/mail@1.service").unwrap();
         assert_eq!(path.as_str(), "system.slice/system-mail.slice/mail@1.service");
         assert_eq!(path.ancestors().collect::<Vec<_>>(), ["system.slice", "system.slice/system-mail.slice"]);
+        assert_eq!(path.parent(), "system.slice/system-mail.slice");
+        assert_eq!(CgroupPath::parse("/init.scope").unwrap().parent(), "");
         assert_eq!(CgroupPath::parse("/init.scope").unwrap().ancestors().count(), 0);
         assert!(CgroupPath::parse("/a/..b/...").is_ok(), "dots within a name are a name");
         for bad in [

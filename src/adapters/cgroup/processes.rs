@@ -26,18 +26,22 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    /// Resident bytes of the processes `pids`, shared pages counted for each. `None` where not one of them
-    /// could be read.
-    pub fn resident(&mut self, budget: &Budget, proc: BorrowedFd<'_>, pids: &[u32]) -> Option<u64> {
-        let mut pages: Option<u64> = None;
+    /// The processes are now `pids`.
+    pub fn follow(&mut self, budget: &Budget, proc: BorrowedFd<'_>, pids: &[u32]) {
         for (place, pid) in pids.iter().enumerate() {
             self.bring(place, *pid, budget, proc);
-            let slot = &mut self.known[place].1;
+        }
+        self.known.truncate(pids.len());
+    }
+
+    /// Resident bytes of all of them, shared pages counted for each. `None` where not one could be read.
+    pub fn resident(&mut self, budget: &Budget, proc: BorrowedFd<'_>) -> Option<u64> {
+        let mut pages: Option<u64> = None;
+        for (pid, slot) in &mut self.known {
             if let Some(more) = resident_pages(slot, budget, proc, *pid) {
                 pages = Some(pages.unwrap_or(0).checked_add(more)?);
             }
         }
-        self.known.truncate(pids.len());
         pages?.checked_mul(page_size() as u64)
     }
 
@@ -46,30 +50,32 @@ impl Processes {
     }
 
     /// Puts the descriptor of `pid` at `place`. The kernel's list keeps its order from sample to sample, so
-    /// that it is nearly always there already.
+    /// that it is nearly always there already. One that was found dead is opened anew: its id was used again.
     fn bring(&mut self, place: usize, pid: u32, budget: &Budget, proc: BorrowedFd<'_>) {
         let later = self.known.iter().skip(place).position(|(known, _)| *known == pid);
-        match later {
-            Some(offset) => self.known.swap(place, place + offset),
-            None => {
-                self.known.push((pid, Slot::open(budget, proc, path_of(pid, &mut [0; 24]))));
-                let last = self.known.len() - 1;
-                self.known.swap(place, last);
-            }
+        let at = later.map_or(self.known.len(), |offset| place + offset);
+        if at == self.known.len() {
+            self.known.push((pid, Slot::Missing));
+        }
+        self.known.swap(place, at);
+        let slot = &mut self.known[place].1;
+        if matches!(slot, Slot::Missing) {
+            *slot = Slot::open(budget, proc, path_of(pid, &mut [0; 24]));
         }
     }
 }
 
 fn resident_pages(slot: &mut Slot, budget: &Budget, proc: BorrowedFd<'_>, pid: u32) -> Option<u64> {
     let mut name = [0; 24];
-    let name = path_of(pid, &mut name);
     let mut buffer = [0; STATM_MAX];
-    let mut read = slot.read(budget, proc, name, &mut buffer);
-    if read == Err(Failure::Dead) {
-        *slot = Slot::open(budget, proc, name);
-        read = slot.read(budget, proc, name, &mut buffer);
+    match slot.read(budget, proc, path_of(pid, &mut name), &mut buffer) {
+        Ok(length) => parse::resident_pages(&buffer[..length]),
+        Err(Failure::Dead) => {
+            *slot = Slot::Missing;
+            None
+        }
+        Err(Failure::Missing) => None,
     }
-    parse::resident_pages(buffer.get(..read.ok()?)?)
 }
 
 /// `PID/statm` as a C string, without an allocation.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::files::Budget;
 use super::limits::LIMITS_FOR;
 use super::*;
+use crate::model::{HostUsage, Input};
 
 fn unit(name: &str) -> UnitName {
     UnitName::new(name).unwrap()
@@ -189,7 +190,90 @@ fn processes_of_this_test_have_memory() {
     assert_eq!(samples[1].tasks, None, "no file");
     let many: String = (0..513).map(|_| format!("{me}\n")).collect();
     tree.write("x.service", &[("cgroup.procs", &many)]);
+    assert!(sampler.sample(T0)[0].memory_bytes.is_some(), "nothing in it ran: the list is not read again");
+    tree.write("x.service", &[("cpu.stat", "usage_usec 8\n")]);
     assert_eq!(sampler.sample(T0)[0].memory_bytes, None, "more than we look at");
+}
+
+#[test]
+fn pressure_is_read_when_the_slice_stalled() {
+    let psi = |avg10: &str, total: u32| format!("some avg10={avg10} avg60=0.00 avg300=0.00 total={total}\n");
+    let tree = Tree::new();
+    let write = |cgroup: &str, avg10: &str, total: u32| {
+        tree.write(cgroup, &[("cpu.stat", "usage_usec 7\n"), ("memory.pressure", &psi(avg10, total))]);
+    };
+    let mut sampler = tree.sampler(100);
+    sampler.watch(unit("x.service"), "/a.slice/x.service").unwrap();
+    let mut now = T0;
+    let mut total = |what: &str, expected: u64| {
+        now = now + Duration::from_secs(1);
+        let told = sampler.sample(now)[0].memory_pressure.map(|pressure| pressure.total_usec);
+        assert_eq!(told, Some(expected), "{what}");
+    };
+    write("a.slice", "0.00", 100);
+    write("a.slice/x.service", "0.50", 40);
+    total("first", 40);
+    write("a.slice/x.service", "0.00", 41);
+    total("its average was not zero", 41);
+    write("a.slice/x.service", "0.00", 42);
+    total("the slice stands still", 41);
+    write("a.slice", "0.00", 101);
+    total("the slice stalled", 42);
+    fs::remove_file(tree.0.path().join("a.slice/memory.pressure")).unwrap();
+    write("a.slice/x.service", "0.00", 43);
+    total("what is open stays readable in this tree", 42);
+    sampler.watch(unit("x.service"), "/a.slice/./x.service").unwrap_err();
+    sampler.watch(unit("x.service"), "/a.slice/x.service").unwrap();
+    assert_eq!(sampler.sample(T0)[0].memory_pressure.map(|pressure| pressure.total_usec), Some(43));
+}
+
+fn started(tree: &Tree, room: usize) -> (SamplerHandle, tokio::sync::mpsc::Receiver<Input>) {
+    let (inputs, received) = tokio::sync::mpsc::channel(room);
+    let sources = Sources { clock: Box::new(|| T0), host: Box::new(|| Some(HostUsage::default())) };
+    (spawn(tree.sampler(100), Duration::from_secs(3600), sources, inputs).unwrap(), received)
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_thread_obeys_and_hands_over_one_input_per_round() {
+    let tree = Tree::new();
+    tree.write("a.service", FULL).write("b.service", FULL);
+    let (handle, mut received) = started(&tree, 4);
+    for name in ["a.service", "b.service"] {
+        handle.watch(unit(name), format!("/{name}")).unwrap();
+    }
+    handle.sample_now().unwrap();
+    let Some(Input::Usage { samples, host }) = received.blocking_recv() else { panic!("no round") };
+    assert_eq!(samples.iter().map(|usage| usage.unit.as_str()).collect::<Vec<_>>(), ["a.service", "b.service"]);
+    assert!(samples[0].cpu_usec.is_some() && host.is_some());
+    handle.forget(unit("a.service")).unwrap();
+    handle.watch(unit("b.service"), String::new()).unwrap();
+    handle.sample_now().unwrap();
+    let Some(Input::Usage { samples, .. }) = received.blocking_recv() else { panic!("no round") };
+    assert_eq!(samples, [], "no control group: nothing to read");
+    handle.stop().unwrap();
+    assert!(received.blocking_recv().is_none());
+}
+
+#[test]
+fn a_round_that_nobody_takes_is_dropped_and_counted() {
+    let tree = Tree::new();
+    let (handle, received) = started(&tree, 1);
+    handle.sample_now().unwrap();
+    until("the first round", || handle.stats().rounds == 1);
+    handle.sample_now().unwrap();
+    until("the second round", || handle.stats().dropped_rounds == 1);
+    drop(received);
+    handle.sample_now().unwrap();
+    until("the end of the thread", || handle.sample_now().is_err());
+    assert_eq!(handle.stop(), Ok(()));
 }
 
 /// A cgroup of the real tree, removed at the end.

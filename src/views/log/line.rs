@@ -1,11 +1,13 @@
-//! Fields on a line of stderr: the message as it is, then `unit=… incident=…`, without what only the journal needs.
+//! Lines on stderr: the message as it is, then `unit=… incident=…`, without what only the journal needs.
 
 use std::fmt::{self, Debug};
 
 use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::RecordFields;
-use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 /// Writes the fields of facts by their short names.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +18,29 @@ impl<'writer> FormatFields<'writer> for Fields {
         let mut line = Line { writer, empty: true, result: Ok(()) };
         fields.record(&mut line);
         line.result
+    }
+}
+
+/// A line for a stderr that leads to the journal: its syslog level as sd-daemon(3) has it, and no time, since the
+/// journal has its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prefixed;
+
+impl<S, N> FormatEvent<S, N> for Prefixed
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let severity = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            _ => 7,
+        };
+        write!(writer, "<{severity}>")?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
     }
 }
 

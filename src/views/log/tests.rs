@@ -116,6 +116,23 @@ impl io::Write for Written {
 }
 
 #[test]
+fn a_line_for_the_journal_has_its_level_and_its_values() {
+    let written = Written::default();
+    let writer = written.clone();
+    let layer = tracing_subscriber::fmt::layer()
+        .event_format(line::Prefixed)
+        .fmt_fields(line::Fields)
+        .with_ansi(false)
+        .with_writer(move || writer.clone());
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        tracing::error!(path = "/a", error = %io::Error::from_raw_os_error(2), "cannot read the hold file");
+        tracing::info!("plain");
+    });
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text, "<3>cannot read the hold file path=/a error=No such file or directory (os error 2)\n<6>plain\n");
+}
+
+#[test]
 fn a_line_on_stderr_is_readable() {
     let written = Written::default();
     let writer = written.clone();
@@ -136,4 +153,12 @@ fn a_line_on_stderr_is_readable() {
     let expected =
         format!(" WARN {sentence} worker=mail unit=mail@1.service incident=42\n INFO plain unit=\"a b\" count=3\n");
     assert_eq!(text, expected);
+}
+
+#[test]
+fn every_event_is_in_the_message_catalog() {
+    let catalog = include_str!("../../../systemd/catalog/unitmedic.catalog");
+    let entries: Vec<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
+    let ids: Vec<&str> = MESSAGE_IDS.iter().map(|(_, id)| *id).collect();
+    assert_eq!(entries, ids, "one entry for each event, in the order of the events");
 }
