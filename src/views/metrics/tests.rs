@@ -122,7 +122,7 @@ fn full_board() -> Board {
     };
     board.ratios(&BTreeMap::from([(worker("mail"), ratios)]));
     let own = board.own().clone();
-    own.store_wrote(now(1).wall);
+    own.store_totals(2, Some(now(1).wall));
     own.http_answered("metrics", 418);
     own.turn(Duration::from_micros(80));
     board
@@ -272,6 +272,7 @@ fn values_and_escapes() {
         (r#"unitmedic_resyncs_total{reason="queue_overflow"}"#.into(), 0.0),
         (r#"unitmedic_http_requests_total{code="other",endpoint="metrics"}"#.into(), 1.0),
         ("unitmedic_last_resync_timestamp_seconds".into(), 1_700_000_001.0),
+        ("unitmedic_store_errors_total".into(), 2.0),
     ] {
         assert_eq!(value(&text, &series), Some(expected), "{series}");
     }
@@ -296,6 +297,8 @@ fn a_lost_bus_takes_away_what_cannot_be_seen() {
         "blind time is not counted"
     );
 
+    board.set_ready(true);
+    assert_eq!(value(&render(&mut board, 100), "unitmedic_ready"), Some(0.0), "not ready while it does not see");
     board.apply(&fact(100, None, None, What::Resynced { reason: ResyncReason::Connected, units: 2 }));
     let text = render(&mut board, 105);
     assert_eq!(value(&text, "unitmedic_up"), Some(1.0));
@@ -549,6 +552,8 @@ fn incidents_of_a_former_life_are_open() {
         not_before: None,
         reopened: 0,
         waiting: None,
+        action_was_allowed: false,
+        helped_by: None,
     };
     let closed = Incident { id: IncidentId(5), closed_at: Some(Mono(1)), ..incident.clone() };
     let mut board = board(&["mail"]);
