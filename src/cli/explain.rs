@@ -7,7 +7,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::session::{self, Session};
-use super::target::{Subject, as_unit, is_unknown, parse_subject};
+use super::target::{Subject, as_unit, is_unknown, name, no_such, parse_subject};
 use super::{exit, incidents};
 use crate::adapters::http::client::ClientError;
 use crate::model::history::Filter;
@@ -27,6 +27,7 @@ pub struct ExplainArgs {
     /// A unit (mail@2.service or mail@2), a worker, or an incident (42 or #42)
     #[arg(value_name = "UNIT|WORKER|INCIDENT", value_parser = parse_subject)]
     subject: Subject,
+    /// The explanations, or the incident with its time line, as JSON
     #[arg(long)]
     json: bool,
 }
@@ -42,8 +43,11 @@ pub fn run(args: &ExplainArgs, session: &Session, out: &mut dyn Write) -> anyhow
         return Ok(exit::OK);
     }
     if explanations.is_empty() {
-        let text = "No unit of it is there: nothing to explain. `systemctl list-units` shows what systemd has.";
-        session::lines(&[text.into()], out)?;
+        let text = format!(
+            "worker {} has no unit at present: nothing to explain. `systemctl list-units` shows what there is.",
+            name(target)
+        );
+        session::lines(&[text], out)?;
         return Ok(exit::OK);
     }
     // Those that need an explanation first; the order of equals stays.
@@ -64,15 +68,24 @@ pub fn run(args: &ExplainArgs, session: &Session, out: &mut dyn Write) -> anyhow
     Ok(exit::OK)
 }
 
-/// A name that is no worker may be a unit without its suffix.
-async fn fetch(target: &Target, session: &Session) -> Result<Vec<Explanation>, ClientError> {
-    match (session.client.explain(target).await, as_unit(target)) {
-        (Err(error), Some(unit)) if is_unknown(&error) => session.client.explain(&unit).await.map_err(|second| {
-            // The first answer speaks of what was written.
-            if is_unknown(&second) { error } else { second }
-        }),
-        (first, _) => first,
+/// One explanation per instance; none for a worker that has no unit at present. A name that is no worker may be a
+/// unit without its suffix.
+async fn fetch(target: &Target, session: &Session) -> anyhow::Result<Vec<Explanation>> {
+    for target in [Some(target.clone()), as_unit(target)].into_iter().flatten() {
+        match session.client.explain(&target).await {
+            Ok(explanations) if explanations.is_empty() => {}
+            Err(error) if is_unknown(&error) => {}
+            answer => return Ok(answer?),
+        }
     }
+    let status = session.client.status().await?;
+    let name = name(target);
+    if status.workers.iter().any(|worker| worker.worker.as_str() == name) {
+        return Ok(Vec::new());
+    }
+    let workers = status.workers.iter().map(|worker| worker.worker.as_str());
+    let units = status.workers.iter().flat_map(|worker| &worker.instances).map(|instance| instance.unit.as_str());
+    Err(no_such("worker or unit", name, &workers.chain(units).collect::<Vec<_>>()).into())
 }
 
 /// The unit's latest incidents. Without a store there are none to lean on, and the rest is still worth telling.

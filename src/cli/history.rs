@@ -24,11 +24,13 @@ pub struct HistoryArgs {
     /// Only since then: a span back (2h, 7d) or a date
     #[arg(long, value_name = "SPAN|DATE")]
     since: Option<String>,
+    /// Only those of this worker
     #[arg(long, value_name = "WORKER")]
     worker: Option<WorkerName>,
     /// At most this many
     #[arg(long, value_name = "N", value_parser = parse_limit, conflicts_with = "summary")]
     limit: Option<usize>,
+    /// The recoveries, or with --summary the totals, as JSON
     #[arg(long)]
     json: bool,
 }

@@ -29,8 +29,10 @@ pub struct IncidentsArgs {
     /// Only those that are open
     #[arg(long)]
     open: bool,
+    /// Only those of this worker
     #[arg(long, value_name = "WORKER")]
     worker: Option<WorkerName>,
+    /// Only those of this unit
     #[arg(long, value_name = "UNIT")]
     unit: Option<UnitName>,
     /// Only those since then: a span back (2h, 7d) or a date
@@ -39,6 +41,7 @@ pub struct IncidentsArgs {
     /// At most this many
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     limit: Option<usize>,
+    /// The incidents as JSON
     #[arg(long)]
     json: bool,
 }
@@ -47,15 +50,19 @@ pub struct IncidentsArgs {
 enum IncidentsCommand {
     /// One incident with its time line
     Show {
+        /// Its number, 42 or #42
         #[arg(value_parser = parse_incident)]
         id: IncidentId,
+        /// The answer as JSON
         #[arg(long)]
         json: bool,
     },
     /// It was a false alarm: nothing was wrong. Enters the ratio of false alarms
     MarkFalse {
+        /// Its number, 42 or #42
         #[arg(value_parser = parse_incident)]
         id: IncidentId,
+        /// The answer as JSON
         #[arg(long)]
         json: bool,
     },
@@ -137,7 +144,8 @@ pub fn table(incidents: &[Incident], now: Wall, look: &Look) -> Vec<String> {
 
 fn tone(incident: &Incident) -> Tone {
     match incident.resolution {
-        None => Tone::of(incident.worst),
+        None if incident.worst.is_sick() => Tone::Bad,
+        None => Tone::Act,
         Some(Resolution::Recovered | Resolution::Systemd | Resolution::SelfCleared) => Tone::Good,
         Some(Resolution::Escalated) => Tone::Warn,
         Some(Resolution::Operator | Resolution::FalseAlarm) => Tone::Plain,
@@ -162,14 +170,19 @@ fn lasted(incident: &Incident, now: Wall) -> String {
 }
 
 fn state(incident: &Incident) -> String {
-    match incident.resolution {
-        Some(resolution) => resolution.to_string(),
-        None => match (&incident.waiting, incident.last_attempt().filter(|attempt| attempt.is_running())) {
-            (_, Some(attempt)) => format!("open: {} is {}", attempt.action, attempt.stage),
-            (Some(waiting), None) => format!("open: {} ({})", waiting.text, waiting.gate),
-            (None, None) if incident.escalations > 0 => "open, escalated".into(),
-            (None, None) => "open".into(),
-        },
+    match (incident.resolution, doing(incident)) {
+        (Some(resolution), _) => resolution.to_string(),
+        (None, Some(doing)) => format!("open: {doing}"),
+        (None, None) => "open".into(),
+    }
+}
+
+fn doing(incident: &Incident) -> Option<String> {
+    let running = incident.last_attempt().filter(|attempt| attempt.is_running());
+    match (running, &incident.waiting) {
+        (Some(attempt), _) => Some(format!("{} is {}", attempt.action, attempt.stage)),
+        (None, Some(waiting)) => Some(format!("{} (gate {})", waiting.text, waiting.gate)),
+        (None, None) => (incident.escalations > 0).then(|| "escalated".into()),
     }
 }
 
@@ -204,7 +217,10 @@ fn head(incident: &Incident, now: Wall, look: &Look) -> Vec<String> {
             let spent = incident.time_to_recover.map(|span| format!(", well again after {}", fine(span)));
             format!("closed {} as {resolution}{}", look.moment(at, now), spent.unwrap_or_default())
         }
-        _ => format!("open for {}: {}", between(incident.failed_wall, now), state(incident)),
+        _ => {
+            let doing = doing(incident).map(|doing| format!(": {doing}")).unwrap_or_default();
+            format!("open for {}{doing}", between(incident.failed_wall, now))
+        }
     });
     let mut counts = vec![count(incident.attempts.len(), "attempt")];
     counts.extend((incident.escalations > 0).then(|| count(incident.escalations as usize, "escalation")));
@@ -224,7 +240,7 @@ fn times(n: u32) -> String {
 pub fn facts(facts: &[Fact], left_out: usize, look: &Look) -> Vec<String> {
     /// A silence longer than this is named.
     const SILENCE: std::time::Duration = std::time::Duration::from_secs(60);
-    let story = Story::of_every_fact(look.clone());
+    let story = Story::of_every_fact(look.clone()).without_worker();
     let mut lines = Vec::new();
     let mut seen = BTreeSet::new();
     for (i, fact) in facts.iter().enumerate() {

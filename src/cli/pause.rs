@@ -43,8 +43,10 @@ pub struct ResumeArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Whom {
+    /// One worker
+    #[arg(value_name = "WORKER")]
     worker: Option<WorkerName>,
-    /// Everything
+    /// All workers
     #[arg(long)]
     all: bool,
 }

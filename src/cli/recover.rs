@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use tokio::time::timeout;
 
 use super::exit;
 use super::pause::tell;
@@ -12,10 +14,9 @@ use super::target::{as_unit, is_unknown, parse_target};
 use crate::adapters::http::client::ClientError;
 use crate::model::fact::Refusal;
 use crate::model::request::{Ask, Reply, Target};
-use crate::model::time::human;
 use crate::model::{Action, Fact, IncidentId, Now, Outcome, UnitName, What};
 use crate::views::look::{Look, Tone, clean};
-use crate::views::story::{Story, count};
+use crate::views::story::{Story, coarse, count};
 
 #[derive(Debug, Args)]
 pub struct RecoverArgs {
@@ -73,12 +74,16 @@ pub fn run(args: &RecoverArgs, session: &Session, out: &mut dyn Write) -> anyhow
         }
         let Some(events) = &mut events else { return Ok(exit::OK) };
         let mut progress = Progress::new(incidents, waiting);
-        let story = Story::of_every_fact(session.look.clone());
+        let story = Story::of_every_fact(session.look.clone()).without_worker();
         while !progress.is_over() {
-            let Some(fact) = events.next().await? else {
+            let Ok(fact) = timeout(progress.patience(), events.next()).await else {
+                progress.abandon();
+                break;
+            };
+            let Some(fact) = fact? else {
                 anyhow::bail!(
-                    "the daemon has ended the stream of events before the verification has spoken; it goes on with \
-                     the request after its restart: see `unitmedic incidents --open`"
+                    "the daemon has ended the stream of events before the verification has spoken; see `unitmedic \
+                     incidents --open`"
                 );
             };
             if !progress.take(&fact) {
@@ -129,7 +134,9 @@ fn accepted(incidents: &[IncidentId], waiting: &[UnitName]) -> String {
 /// A gate's word in a sentence, with what would change it.
 pub fn refused(unit: &str, refusal: &Refusal, now: Now, look: &Look) -> String {
     let until = match refusal.until {
-        Some(at) => format!("; possible in {} ({})", human(at.since(now.mono)), look.moment(now.wall_of(at), now.wall)),
+        Some(at) => {
+            format!("; possible in {} ({})", coarse(at.since(now.mono)), look.moment(now.wall_of(at), now.wall))
+        }
         None => String::new(),
     };
     let setting = refusal.setting.as_ref().map(|key| format!("; setting {key}")).unwrap_or_default();
@@ -138,14 +145,20 @@ pub fn refused(unit: &str, refusal: &Refusal, now: Now, look: &Look) -> String {
     look.paint(Tone::Warn, &clean(&text))
 }
 
+/// The next instance of a worker gets its turn at once; when it has none for so long, a gate holds the rest back.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
+/// With an attempt under way the daemon decides how long it takes; its silence is noticed elsewhere.
+const FOREVER: Duration = Duration::from_secs(86_400 * 365);
+
 /// Which of the requested instances have been judged.
 struct Progress {
-    /// Incidents that carry the request, known from the answer.
+    /// Incidents that carry the request.
     incidents: BTreeSet<IncidentId>,
     /// Instances whose turn comes later.
     waiting: BTreeSet<UnitName>,
     helped: usize,
     failed: usize,
+    abandoned: usize,
 }
 
 impl Progress {
@@ -155,22 +168,37 @@ impl Progress {
             waiting: waiting.iter().cloned().collect(),
             helped: 0,
             failed: 0,
+            abandoned: 0,
         }
     }
 
+    /// After one that was not helped, the daemon leaves the rest as it is.
     fn is_over(&self) -> bool {
-        self.incidents.is_empty() && self.waiting.is_empty()
+        self.incidents.is_empty() && (self.waiting.is_empty() || self.failed > 0)
+    }
+
+    fn patience(&self) -> Duration {
+        if self.incidents.is_empty() { TURN_PATIENCE } else { FOREVER }
+    }
+
+    /// The rest is not waited for.
+    fn abandon(&mut self) {
+        self.abandoned = self.waiting.len();
+        self.waiting.clear();
     }
 
     fn all_helped(&self) -> bool {
-        self.failed == 0
+        self.failed == 0 && self.abandoned == 0
     }
 
     /// Whether the fact belongs to the request; notes what it decides.
     fn take(&mut self, fact: &Fact) -> bool {
-        let by_incident = fact.incident.is_some_and(|id| self.incidents.contains(&id));
-        let by_unit = fact.unit.as_ref().is_some_and(|unit| self.waiting.contains(unit));
-        if !by_incident && !by_unit {
+        let (Some(id), Some(unit)) = (fact.incident, &fact.unit) else { return false };
+        // What was asked for opens an incident without a condition; others of the same unit are not ours.
+        if matches!(fact.what, What::IncidentOpened { condition: None, .. }) && self.waiting.remove(unit) {
+            self.incidents.insert(id);
+        }
+        if !self.incidents.contains(&id) {
             return false;
         }
         let helped = match &fact.what {
@@ -179,12 +207,7 @@ impl Progress {
             What::IncidentClosed { .. } | What::Escalated { .. } => false,
             _ => return true,
         };
-        if let Some(id) = fact.incident {
-            self.incidents.remove(&id);
-        }
-        if let Some(unit) = &fact.unit {
-            self.waiting.remove(unit);
-        }
+        self.incidents.remove(&id);
         match helped {
             true => self.helped += 1,
             false => self.failed += 1,
@@ -193,13 +216,16 @@ impl Progress {
     }
 
     fn verdict(&self, look: &Look) -> String {
-        let (tone, text) = match (self.helped, self.failed) {
-            (1, 0) => (Tone::Good, "It helped: healthy for as long as it takes to be sure.".to_string()),
-            (n, 0) => (Tone::Good, format!("It helped all {n} instances.")),
-            (0, 1) => {
-                (Tone::Bad, "It did not help; the daemon goes on with the incident: see `unitmedic explain`.".into())
+        let left = self.abandoned + self.waiting.len();
+        let (tone, text) = match (self.helped, self.failed, left) {
+            (1, 0, 0) => (Tone::Good, "It helped.".to_string()),
+            (n, 0, 0) => (Tone::Good, format!("It helped all {n} instances.")),
+            (0, 1, 0) => (Tone::Bad, "It did not help; see `unitmedic explain`.".into()),
+            (helped, failed, 0) => (Tone::Bad, format!("It helped {helped} of {}.", helped + failed)),
+            (helped, failed, left) => {
+                let rest = format!("{} left as they are: see `unitmedic explain`", count(left, "further instance"));
+                (Tone::Bad, format!("It helped {helped} of {}; {rest}.", helped + failed))
             }
-            (helped, failed) => (Tone::Bad, format!("It helped {helped} of {}.", count(helped + failed, "instance"))),
         };
         look.paint(tone, &format!("{} {text}", look.sign(tone)))
     }

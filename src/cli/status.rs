@@ -10,9 +10,9 @@ use clap::Args;
 use super::exit;
 use super::session::{self, Session};
 use super::target::no_such;
-use crate::model::status::Status;
+use crate::model::status::{Status, WorkerStatus};
 
-pub use view::{between, render};
+pub use view::{between, is_named, render};
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
@@ -35,37 +35,27 @@ pub fn run(args: &StatusArgs, session: &Session, out: &mut dyn Write) -> anyhow:
     if args.json {
         session::json(&status, out)?;
     } else {
-        session::lines(&render(&status, !args.names.is_empty(), &session.look), out)?;
+        session::lines(&render(&status, &args.names, &session.look), out)?;
     }
     Ok(exit::OK)
 }
 
-/// Only what was named; everything when nothing was. A name that nothing bears is an error.
+/// Only the workers that are named, or have a unit that is; all when nothing is named. A name that nothing bears
+/// is an error.
 pub fn select(mut status: Status, names: &[String]) -> anyhow::Result<Status> {
     if names.is_empty() {
         return Ok(status);
     }
-    let mut unmatched: Vec<&String> = names.iter().collect();
-    let mut named = |name: &str| {
-        let hit = |wanted: &str| wanted == name || name.strip_suffix(".service") == Some(wanted);
-        unmatched.retain(|wanted| !hit(wanted));
-        names.iter().any(|wanted| hit(wanted))
+    let bears = |worker: &WorkerStatus, names: &[String]| {
+        let mut units = worker.instances.iter().map(|instance| instance.unit.as_str());
+        is_named(worker.worker.as_str(), names) || units.any(|unit| is_named(unit, names))
     };
-    let mut known = Vec::new();
-    let mut selected = Vec::new();
-    for mut worker in std::mem::take(&mut status.workers) {
-        known.push(worker.worker.to_string());
-        let whole = named(worker.worker.as_str());
-        worker.instances.retain(|instance| named(instance.unit.as_str()) || whole);
-        if whole || !worker.instances.is_empty() {
-            selected.push(worker);
-        }
+    let nobody = |name: &&String| !status.workers.iter().any(|worker| bears(worker, std::slice::from_ref(*name)));
+    if let Some(name) = names.iter().find(nobody) {
+        let workers: Vec<&str> = status.workers.iter().map(|worker| worker.worker.as_str()).collect();
+        return Err(no_such("worker or unit", name, &workers).into());
     }
-    if let Some(name) = unmatched.first() {
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        return Err(no_such("worker or unit", name, &known).into());
-    }
-    status.workers = selected;
+    status.workers.retain(|worker| bears(worker, names));
     Ok(status)
 }
 

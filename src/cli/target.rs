@@ -39,6 +39,14 @@ pub fn parse_target(text: &str) -> Result<Target, String> {
         .map_err(|_| format!("{text:?} is neither a worker nor a unit such as mail@2.service"))
 }
 
+/// As the operator wrote it.
+pub fn name(target: &Target) -> &str {
+    match target {
+        Target::Worker(worker) => worker.as_str(),
+        Target::Unit(unit) => unit.as_str(),
+    }
+}
+
 /// `mail` that is no worker may be `mail.service`.
 pub fn as_unit(target: &Target) -> Option<Target> {
     match target {

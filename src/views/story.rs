@@ -4,10 +4,11 @@
 
 mod sentence;
 
-pub use sentence::{count, fine, sentence};
+pub use sentence::{coarse, count, fine, sentence};
 
 use super::look::{Look, Tone, WIDTH_MIN, clean, columns, fit, pad, wrap};
-use crate::model::{Action, Fact, Health, Outcome, Resolution, What};
+use crate::model::fact::RestartCause;
+use crate::model::{Action, Fact, Outcome, Resolution, What};
 
 /// Columns of the worker in a story line; the sentence names the unit.
 const NAME_COLUMNS: usize = 16;
@@ -21,17 +22,23 @@ const TIME_COLUMNS: usize = 12;
 pub struct Story {
     look: Look,
     every_fact: bool,
+    with_worker: bool,
 }
 
 impl Story {
     /// Tells what a reader wants to know, and leaves out what other lines say already.
     pub fn new(look: Look) -> Self {
-        Self { look, every_fact: false }
+        Self { look, every_fact: false, with_worker: true }
     }
 
     /// Tells every fact.
     pub fn of_every_fact(look: Look) -> Self {
-        Self { look, every_fact: true }
+        Self { look, every_fact: true, with_worker: true }
+    }
+
+    /// For a story of one worker, where its column says nothing.
+    pub fn without_worker(self) -> Self {
+        Self { with_worker: false, ..self }
     }
 
     /// After a resize; `None`: do not wrap.
@@ -51,12 +58,15 @@ impl Story {
         let sentence = clean(&sentence(fact));
         let time = look.dim(&look.clock(fact.at.wall));
         let sign = look.paint(tone, look.sign(tone));
+        let column = |name: &str| format!("{} ", pad(name, NAME_COLUMNS));
+        let name = if self.with_worker { column(name) } else { String::new() };
         let Some(width) = look.width.map(|width| width.max(WIDTH_MIN)) else {
-            return format!("{time} {sign} {} {sentence}", pad(name, NAME_COLUMNS));
+            return format!("{time} {sign} {name}{sentence}");
         };
         let name = match width {
             ..NAME_FROM_WIDTH => String::new(),
-            _ => format!("{} ", pad(&fit(name, NAME_COLUMNS, look.unicode), NAME_COLUMNS)),
+            _ if name.is_empty() => name,
+            _ => column(&fit(name.trim_end(), NAME_COLUMNS, look.unicode)),
         };
         let margin = TIME_COLUMNS + 3 + columns(&name);
         let mut out = format!("{time} {sign} {name}");
@@ -108,12 +118,15 @@ pub fn tone(what: &What) -> Tone {
 /// Whether the fact tells a reader something that no other line of the story says.
 fn is_news(what: &What) -> bool {
     match what {
-        // Conditions, incidents and attempts say the same with the reason.
-        What::HealthChanged { from, to, .. } => *to == Health::Unknown || *from == Health::Unknown && !to.serves(),
-        What::InstanceAppeared { health } => health.is_sick(),
-        What::IncidentOpened { condition, .. } => condition.is_none(),
+        // Conditions, attempts and the loss of the bus say the same with the reason.
+        What::HealthChanged { .. } | What::IncidentOpened { .. } | What::ConditionJoined { .. } => false,
         What::AvailabilityChanged { .. } | What::AttemptIntended { .. } => false,
-        What::Restarted { by, .. } => *by != crate::model::fact::RestartCause::Unitmedic,
+        // What needs an action ends with a verification.
+        What::ConditionCleared { condition, .. } => !condition.health().is_sick(),
+        What::IncidentClosed { resolution, attempts, .. } => *resolution != Resolution::Recovered || *attempts == 0,
+        What::WorkerHealthChanged { instances, .. } => *instances > 1,
+        What::InstanceAppeared { health } => health.is_sick(),
+        What::Restarted { by, .. } => *by != RestartCause::Unitmedic,
         _ => true,
     }
 }

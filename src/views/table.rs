@@ -1,6 +1,6 @@
 //! Columns that line up, whatever is in the cells.
 
-use super::look::{Look, Tone, columns, fit, pad};
+use super::look::{Look, Tone, columns, fit, pad, wrap};
 
 /// One cell; the tone paints it without counting as columns.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ impl Cell {
 pub struct Table {
     heading: Vec<Cell>,
     rows: Vec<Vec<Cell>>,
+    /// Text below a row, by the number of rows before it.
+    notes: Vec<(usize, Cell)>,
     /// The column that gives way when the table is wider than the terminal.
     elastic: usize,
     indent: usize,
@@ -37,10 +39,18 @@ pub struct Table {
 /// Narrowest that the elastic column gets.
 const ELASTIC_MIN: usize = 12;
 const GAP: usize = 2;
+/// How far a note stands in from its row.
+const NOTE_INDENT: usize = 7;
 
 impl Table {
     pub fn new(heading: &[&str], elastic: usize) -> Self {
-        Self { heading: heading.iter().map(|text| Cell::new(*text)).collect(), rows: Vec::new(), elastic, indent: 0 }
+        Self {
+            heading: heading.iter().map(|text| Cell::new(*text)).collect(),
+            rows: Vec::new(),
+            notes: Vec::new(),
+            elastic,
+            indent: 0,
+        }
     }
 
     pub fn indent(mut self, indent: usize) -> Self {
@@ -52,15 +62,31 @@ impl Table {
         self.rows.push(cells);
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    /// Text below the last row, over the whole width.
+    pub fn note(&mut self, text: Cell) {
+        self.notes.push((self.rows.len(), text));
     }
 
     pub fn lines(&self, look: &Look) -> Vec<String> {
         let widths = self.widths(look);
         let heading: Vec<Cell> = self.heading.iter().enumerate().map(|(i, cell)| self.heading_cell(i, cell)).collect();
-        let all = std::iter::once((true, &heading)).chain(self.rows.iter().map(|row| (false, row)));
-        all.map(|(is_heading, row)| self.line(row, &widths, is_heading, look)).collect()
+        let mut lines = vec![self.line(&heading, &widths, true, look)];
+        for (i, row) in self.rows.iter().enumerate() {
+            lines.push(self.line(row, &widths, false, look));
+            let notes = self.notes.iter().filter(|(after, _)| *after == i + 1);
+            lines.extend(notes.flat_map(|(_, note)| self.note_lines(note, look)));
+        }
+        lines
+    }
+
+    fn note_lines(&self, note: &Cell, look: &Look) -> Vec<String> {
+        let indent = self.indent + NOTE_INDENT;
+        let width = look.width.map_or(usize::MAX, |width| width.saturating_sub(indent).max(ELASTIC_MIN));
+        let painted = |line: &String| match note.tone {
+            Some(tone) => look.paint(tone, line),
+            None => line.clone(),
+        };
+        wrap(&note.text, width).iter().map(|line| format!("{}{}", " ".repeat(indent), painted(line))).collect()
     }
 
     /// A heading stands where its column's cells stand.
@@ -138,5 +164,15 @@ mod tests {
             a-long-name  1000  ok                2 d"#]]
         .assert_eq(&lines.join("\n"));
         assert!(lines.iter().all(|line| columns(line) <= 40));
+    }
+
+    #[test]
+    fn notes_stand_below_their_row() {
+        let mut table = Table::new(&["NAME"], 0);
+        table.row(vec![Cell::new("a")]);
+        table.note(Cell::new("this is why it is as it is"));
+        table.row(vec![Cell::new("b")]);
+        let look = Look { width: Some(26), ..Look::plain(TimeZone::UTC) };
+        assert_eq!(table.lines(&look), ["NAME", "a", "       this is why it is", "       as it is", "b"]);
     }
 }

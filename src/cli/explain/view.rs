@@ -9,10 +9,9 @@ use crate::cli::status::between;
 use crate::model::fact::Refusal;
 use crate::model::incident::{Attempt, Stage};
 use crate::model::status::{Explanation, SettingView};
-use crate::model::time::human;
 use crate::model::{Action, Health, Incident, Now, Outcome, Wall};
-use crate::views::look::{Look, Tone, clean, pad, wrap};
-use crate::views::story::{count, fine};
+use crate::views::look::{Look, Tone, clean, columns, pad, wrap};
+use crate::views::story::{coarse, count, fine};
 
 const INDENT: usize = 2;
 
@@ -25,7 +24,8 @@ pub fn render(explanation: &Explanation, past: &[Incident], now: Now, look: &Loo
             page.item(tone, &text);
         }
     });
-    if !explanation.conditions.is_empty() {
+    // One condition is the title's reason already.
+    if explanation.conditions.len() > 1 {
         page.section("What holds", |page| {
             for (condition, evidence) in &explanation.conditions {
                 page.item(Tone::of(condition.health()), &format!("{condition}: {}", evidence.text));
@@ -54,10 +54,16 @@ impl Page<'_> {
     fn title(&mut self, explanation: &Explanation) {
         let tone = Tone::of(explanation.health);
         let sign = self.look.paint(tone, self.look.sign(tone));
-        let unit = self.look.bold(explanation.unit.as_str());
-        let health = self.look.paint(tone, explanation.health.as_str());
-        self.lines.push(format!("{sign} {unit} is {health}: {}", clean(&explanation.because)));
-        self.lines.push(self.look.dim(&format!("  worker {}; {}", explanation.worker, clean(&explanation.standing))));
+        let title = format!("{} is {}: {}", explanation.unit, explanation.health, explanation.because);
+        let width = self.look.width.map_or(usize::MAX, |width| width.saturating_sub(INDENT).max(20));
+        for (i, line) in wrap(&clean(&title), width).iter().enumerate() {
+            let lead = if i == 0 { sign.as_str() } else { " " };
+            self.lines.push(format!("{lead} {}", self.look.bold(line)));
+        }
+        let standing = format!("worker {}; {}", explanation.worker, explanation.standing);
+        for line in wrap(&clean(&standing), width) {
+            self.lines.push(self.look.dim(&format!("  {line}")));
+        }
     }
 
     pub fn section(&mut self, title: &str, fill: impl FnOnce(&mut Self)) {
@@ -133,6 +139,10 @@ impl Page<'_> {
 
     fn gates(&mut self, explanation: &Explanation) {
         let Some(action) = explanation.next_action else { return };
+        let last = explanation.incident.as_ref().and_then(Incident::last_attempt);
+        if last.is_some_and(Attempt::is_running) {
+            return;
+        }
         let refusals: Vec<&Refusal> = explanation.gates.iter().filter_map(|view| view.refusal.as_ref()).collect();
         let open = explanation.gates.len() - refusals.len();
         self.section(&format!("What stands between it and {action}"), |page| {
@@ -158,12 +168,14 @@ impl Page<'_> {
         if settings.is_empty() {
             return;
         }
-        let text: Vec<String> = settings.iter().map(|s| format!("{} = {}", s.key, clean(&s.value))).collect();
-        let column = text.iter().map(|text| crate::views::look::columns(text)).max().unwrap_or(0);
-        self.section("Settings that decide", |page| {
-            for (text, setting) in text.iter().zip(settings) {
+        let column = |text: fn(&SettingView) -> &str| settings.iter().map(|s| columns(text(s))).max().unwrap_or(0);
+        let (keys, values) = (column(|s| last(&s.key)), column(|s| &s.value));
+        let scope = settings[0].key.rsplit_once('.').map(|(scope, _)| format!(" ({scope})")).unwrap_or_default();
+        self.section(&format!("Settings that decide{scope}"), |page| {
+            for setting in settings {
+                let (key, value) = (pad(last(&setting.key), keys), pad(&clean(&setting.value), values));
                 let origin = page.look.dim(&clean(&setting.origin));
-                page.lines.push(format!("    {}  {origin}", pad(text, column)));
+                page.lines.push(format!("    {key}  {value}  {origin}"));
             }
         });
     }
@@ -271,7 +283,7 @@ fn about_open(explanation: &Explanation, incident: &Incident, page: &Page<'_>) -
 fn next_try(explanation: &Explanation, page: &Page<'_>) -> Option<String> {
     let at = explanation.cooldown_until?;
     let pause = explanation.cooldown_left.filter(|left| !left.is_zero())?;
-    Some(format!("The next attempt may be made at {}, in {}.", page.look.moment(at, page.now.wall), human(pause)))
+    Some(format!("The next attempt may be made at {}, in {}.", page.look.moment(at, page.now.wall), coarse(pause)))
 }
 
 fn left(explanation: &Explanation) -> String {

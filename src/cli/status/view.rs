@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use crate::model::input::Pause;
 use crate::model::status::{InstanceStatus, Status, WorkerStatus};
-use crate::model::time::human;
 use crate::model::{Health, Wall};
 use crate::views::look::{Look, Tone, clean};
-use crate::views::story::count;
+use crate::views::story::{coarse, count};
 use crate::views::table::{Cell, Table};
 
 /// Instances of one worker and one health that are listed one by one; more become a number.
 const LISTED_PER_HEALTH: usize = 10;
 
-const HEADING: [&str; 8] = ["", "WORKER / UNIT", "HEALTH", "SERVING", "CPU", "MEMORY", "UP", "BECAUSE"];
-const BECAUSE: usize = 7;
+const HEADING: [&str; 7] = ["", "WORKER / UNIT", "HEALTH", "SERVING", "CPU", "MEMORY", "UP"];
+/// The column that gives way on a narrow terminal.
+const ELASTIC: usize = 1;
 
-/// Lines without line breaks. `in_detail`: every instance in a row of its own.
-pub fn render(status: &Status, in_detail: bool, look: &Look) -> Vec<String> {
-    let mut lines = vec![summary(status, look)];
+/// Lines without line breaks. Instances that `names` or whose worker it names have a row of their own; without
+/// names, those that need a look.
+pub fn render(status: &Status, names: &[String], look: &Look) -> Vec<String> {
+    let mut lines = vec![summary(status, names, look)];
     lines.extend(notices(status, look));
     lines.push(String::new());
     if status.workers.is_empty() {
@@ -27,22 +28,24 @@ pub fn render(status: &Status, in_detail: bool, look: &Look) -> Vec<String> {
             .push("No worker is configured: nothing is touched. `unitmedic discover` proposes a configuration.".into());
         return lines;
     }
-    let mut table = Table::new(&HEADING, BECAUSE);
+    let mut table = Table::new(&HEADING, ELASTIC);
     for worker in &status.workers {
-        table.row(worker_row(worker, look));
-        for row in instance_rows(worker, status, in_detail, look) {
-            table.row(row);
-        }
+        add_worker(&mut table, worker, status, names, look);
     }
     lines.extend(table.lines(look));
     lines
 }
 
-fn summary(status: &Status, look: &Look) -> String {
+fn summary(status: &Status, names: &[String], look: &Look) -> String {
     let instances: usize = status.workers.iter().map(|worker| worker.instances.len()).sum();
     let all = status.workers.iter().flat_map(|worker| &worker.instances);
     let sick = all.filter(|instance| instance.health.is_sick()).count();
-    let (tone, state) = match (status.ready, sick, status.open_incidents) {
+    let all = status.workers.iter().flat_map(|worker| &worker.instances);
+    let open = match names {
+        [] => status.open_incidents,
+        _ => all.filter(|instance| instance.incident.is_some()).count(),
+    };
+    let (tone, state) = match (status.ready, sick, open) {
         (false, ..) => (Tone::Bad, "not ready".to_string()),
         (true, 0, 0) => (Tone::Good, "all well".to_string()),
         (true, 0, open) => (Tone::Warn, format!("none sick, {}", count(open, "open incident"))),
@@ -99,50 +102,38 @@ pub fn paused(pause: &Pause, now: Wall, look: &Look) -> String {
 
 /// Time from one to the other, in words; zero when it is not later.
 pub fn between(from: Wall, to: Wall) -> String {
-    let span = Duration::from_micros(to.0.saturating_sub(from.0).max(0) as u64);
-    // Below a second there is nothing to read off a clock.
-    if span < Duration::from_secs(1) { "0 s".into() } else { human(Duration::from_secs(span.as_secs())) }
+    coarse(Duration::from_micros(to.0.saturating_sub(from.0).max(0) as u64))
 }
 
-fn worker_row(worker: &WorkerStatus, look: &Look) -> Vec<Cell> {
-    let tone = if worker.paused { Tone::Wait } else { Tone::of(worker.health) };
-    let critical = if worker.critical { " (critical)" } else { "" };
-    let health = if worker.paused { format!("{}, paused", worker.health) } else { worker.health.to_string() };
-    let sums = |value: fn(&InstanceStatus) -> Option<f64>| -> Option<f64> {
-        worker.instances.iter().filter_map(value).reduce(|a, b| a + b)
+fn add_worker(table: &mut Table, worker: &WorkerStatus, status: &Status, names: &[String], look: &Look) {
+    table.row(worker_row(worker, look));
+    let whole = is_named(worker.worker.as_str(), names);
+    let wanted = |instance: &&InstanceStatus| match names {
+        [] => needs_a_look(instance),
+        _ => whole || is_named(instance.unit.as_str(), names),
     };
-    let need = if worker.min_instances > 0 { format!(", min {}", worker.min_instances) } else { String::new() };
-    vec![
-        Cell::new(look.sign(tone)).tone(tone),
-        Cell::new(format!("{}{critical}", worker.worker)),
-        Cell::new(health).tone(tone),
-        Cell::new(format!("{} of {}{need}", worker.serving, worker.instances.len())),
-        Cell::right(percent(sums(|instance| instance.cpus), look)),
-        Cell::right(
-            sums(|instance| instance.memory_used_bytes.map(|b| b as f64))
-                .map_or_else(|| none(look), |b| bytes(b as u64)),
-        ),
-        Cell::right(String::new()),
-        Cell::new(clean(&worker.because)),
-    ]
-}
-
-fn instance_rows(worker: &WorkerStatus, status: &Status, in_detail: bool, look: &Look) -> Vec<Vec<Cell>> {
-    let shown = |instance: &&InstanceStatus| in_detail || needs_a_look(instance);
     let mut listed: BTreeMap<Health, usize> = BTreeMap::new();
-    let mut rows = Vec::new();
-    for instance in worker.instances.iter().filter(shown) {
+    for instance in worker.instances.iter().filter(wanted) {
         let of_health = listed.entry(instance.health).or_default();
-        if in_detail || *of_health < LISTED_PER_HEALTH {
+        if !names.is_empty() || *of_health < LISTED_PER_HEALTH {
             *of_health += 1;
-            rows.extend(instance_row(instance, status, look));
+            add_instance(table, instance, status, look);
         }
     }
-    let listed_in_all: usize = listed.values().sum();
-    if listed_in_all > 0 && listed_in_all < worker.instances.len() {
-        rows.push(others_row(worker, &listed));
+    match listed.values().sum::<usize>() {
+        // With several instances the numbers in the row say why.
+        0 if worker.instances.len() <= 1 && worker.health != Health::Healthy => {
+            table.note(Cell::new(clean(&worker.because)));
+        }
+        0 => {}
+        n if n < worker.instances.len() => table.row(others_row(worker, &listed)),
+        _ => {}
     }
-    rows
+}
+
+/// By its whole name, or by a unit's name without suffix.
+pub fn is_named(name: &str, names: &[String]) -> bool {
+    names.iter().any(|wanted| wanted == name || name.strip_suffix(".service") == Some(wanted))
 }
 
 /// Stopped, unseen and well instances are told as a number.
@@ -150,32 +141,51 @@ fn needs_a_look(instance: &InstanceStatus) -> bool {
     instance.health.is_sick() || instance.health == Health::Warning || instance.incident.is_some()
 }
 
-fn instance_row(instance: &InstanceStatus, status: &Status, look: &Look) -> Vec<Vec<Cell>> {
+fn worker_row(worker: &WorkerStatus, look: &Look) -> Vec<Cell> {
+    let tone = if worker.paused { Tone::Wait } else { Tone::of(worker.health) };
+    let critical = if worker.critical { " (critical)" } else { "" };
+    let health = if worker.paused { format!("{}, paused", worker.health) } else { worker.health.to_string() };
+    let sum =
+        |value: fn(&InstanceStatus) -> Option<f64>| worker.instances.iter().filter_map(value).reduce(|a, b| a + b);
+    let memory = sum(|instance| instance.memory_used_bytes.map(|bytes| bytes as f64));
+    let need = if worker.min_instances > 1 { format!(", min {}", worker.min_instances) } else { String::new() };
+    vec![
+        Cell::new(look.sign(tone)).tone(tone),
+        Cell::new(format!("{}{critical}", worker.worker)),
+        Cell::new(health).tone(tone),
+        Cell::new(format!("{} of {}{need}", worker.serving, worker.desired.max(worker.serving))),
+        Cell::right(percent(sum(|instance| instance.cpus), look)),
+        Cell::right(memory.map_or_else(|| none(look), |sum| bytes(sum as u64))),
+        Cell::right(String::new()),
+    ]
+}
+
+fn add_instance(table: &mut Table, instance: &InstanceStatus, status: &Status, look: &Look) {
     let tone = Tone::of(instance.health);
     let memory = match (instance.memory_used_bytes, instance.memory_limit_bytes) {
         (Some(used), Some(limit)) => format!("{} / {}", bytes(used), bytes(limit)),
         (Some(used), None) => bytes(used),
         (None, _) => none(look),
     };
-    let up = instance.up_since.map_or_else(|| none(look), |at| between(at, status.at.wall));
-    let incident = instance.incident.map(|id| format!("{id} ")).unwrap_or_default();
-    let mut rows = vec![vec![
+    table.row(vec![
         Cell::new(look.sign(tone)).tone(tone),
         Cell::new(format!("  {}", instance.unit)),
         Cell::new(instance.health.as_str()).tone(tone),
         Cell::new(String::new()),
         Cell::right(percent(instance.cpus, look)),
         Cell::right(memory),
-        Cell::right(up),
-        Cell::new(format!("{incident}{}", clean(&instance.because))),
-    ]];
+        Cell::right(instance.up_since.map_or_else(|| none(look), |at| between(at, status.at.wall))),
+    ]);
+    let incident = instance.incident.map(|id| format!("{id}: ")).unwrap_or_default();
+    let sick = instance.health != Health::Healthy;
+    if sick {
+        table.note(Cell::new(format!("{incident}{}", clean(&instance.because))));
+    }
     if let Some(doing) = &instance.doing {
         let arrow = if look.unicode { "→" } else { "->" };
-        let mut row: Vec<Cell> = (0..BECAUSE).map(|_| Cell::new(String::new())).collect();
-        row.push(Cell::new(format!("{arrow} {}", clean(doing))).tone(Tone::Act));
-        rows.push(row);
+        let incident = if sick { "" } else { &incident };
+        table.note(Cell::new(format!("{arrow} {incident}{}", clean(doing))).tone(Tone::Act));
     }
-    rows
 }
 
 /// `  and 998 healthy, 2 stopped`
@@ -184,11 +194,8 @@ fn others_row(worker: &WorkerStatus, listed: &BTreeMap<Health, usize>) -> Vec<Ce
         let all = worker.instances.iter().filter(|instance| instance.health == *health).count();
         all - listed.get(health).copied().unwrap_or(0)
     };
-    let parts: Vec<String> = Health::ALL
-        .iter()
-        .filter(|health| left(health) > 0)
-        .map(|health| format!("{} {health}", left(health)))
-        .collect();
+    let counted = Health::ALL.iter().map(|health| (left(health), health)).filter(|(left, _)| *left > 0);
+    let parts: Vec<String> = counted.map(|(left, health)| format!("{left} {health}")).collect();
     let mut row = vec![Cell::new(String::new()), Cell::new(format!("  and {}", parts.join(", "))).tone(Tone::Plain)];
     row.extend((row.len()..HEADING.len()).map(|_| Cell::new(String::new())));
     row
@@ -201,6 +208,8 @@ fn none(look: &Look) -> String {
 fn percent(cpus: Option<f64>, look: &Look) -> String {
     match cpus {
         None => none(look),
+        // From here on a percentage is harder to read than a number of CPUs.
+        Some(cpus) if cpus >= 9.995 => format!("{cpus:.0} CPUs"),
         Some(cpus) if cpus < 0.0995 => format!("{:.1} %", cpus * 100.0),
         Some(cpus) => format!("{:.0} %", cpus * 100.0),
     }

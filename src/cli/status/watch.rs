@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::super::exit;
 use super::super::session::{self, Session};
 use super::super::terminal::{SingleKeys, size};
-use super::{StatusArgs, render, select};
+use super::{StatusArgs, is_named, render, select};
 use crate::adapters::http::client::{ClientError, Events};
 use crate::model::Fact;
 use crate::model::status::Status;
@@ -47,7 +47,7 @@ async fn append(
     mut events: Events,
     status: Status,
 ) -> anyhow::Result<u8> {
-    session::lines(&render(&status, !args.names.is_empty(), &session.look), out)?;
+    session::lines(&render(&status, &args.names, &session.look), out)?;
     let story = Story::new(session.look.clone());
     while let Some(fact) = events.next().await? {
         if let Some(line) = story.tell(&fact).filter(|_| concerns(&fact, &args.names)) {
@@ -58,11 +58,11 @@ async fn append(
     anyhow::bail!("the daemon has ended the stream of events")
 }
 
+/// Facts of the host or the daemon concern everybody.
 fn concerns(fact: &Fact, names: &[String]) -> bool {
-    let is = |name: &str| names.iter().any(|wanted| wanted == name || name.strip_suffix(".service") == Some(wanted));
     names.is_empty()
-        || fact.worker.as_ref().is_none_or(|worker| is(worker.as_str()))
-        || fact.unit.as_ref().is_some_and(|unit| is(unit.as_str()))
+        || fact.worker.as_ref().is_none_or(|worker| is_named(worker.as_str(), names))
+        || fact.unit.as_ref().is_some_and(|unit| is_named(unit.as_str(), names))
 }
 
 /// The terminal's other screen, left as it was found however we end.
@@ -149,10 +149,10 @@ impl<'a> Screen<'a> {
     fn draw(&mut self, status: &Status, trouble: Option<&anyhow::Error>) -> anyhow::Result<()> {
         let (width, height) = size(io::stdout().as_fd()).unwrap_or((80, 24));
         self.look.width = Some(width);
-        let mut lines = render(status, !self.args.names.is_empty(), &self.look);
+        let mut lines = render(status, &self.args.names, &self.look);
         if let Some(trouble) = trouble {
             let seen = self.look.clock(status.at.wall);
-            lines.insert(0, self.look.paint(Tone::Bad, &format!("{trouble:#}; trying again; below: as of {seen}")));
+            lines.insert(0, self.look.paint(Tone::Bad, &format!("as of {seen}; trying again: {trouble:#}")));
         }
         let room = height.saturating_sub(1).max(1);
         let hidden = lines.len().saturating_sub(room);

@@ -26,6 +26,14 @@ pub fn fine(span: Duration) -> String {
     }
 }
 
+/// A span that is read off a clock: whole seconds, to the nearest, `4 s`, `3 min 10 s`.
+pub fn coarse(span: Duration) -> String {
+    match span.saturating_add(Duration::from_millis(500)).as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds => human(Duration::from_secs(seconds)),
+    }
+}
+
 pub fn count(n: usize, one: &str) -> String {
     if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
 }
@@ -162,13 +170,10 @@ fn ordinal(n: u32) -> String {
 fn incident(fact: &Fact, it: &str) -> Option<String> {
     let id = fact.incident.map(|id| format!("incident {id}")).unwrap_or_else(|| "incident".into());
     Some(match &fact.what {
-        What::IncidentOpened { condition, evidence, plan } => {
-            let why = match condition {
-                Some(condition) => format!("{condition} ({})", evidence.text),
-                None => evidence.text.clone(),
-            };
-            format!("{id} opened for {it}: {why}; {}", planned(plan))
+        What::IncidentOpened { condition: Some(condition), evidence, plan } => {
+            format!("{id} opened for {it}: {condition} ({}); {}", evidence.text, planned(plan))
         }
+        What::IncidentOpened { condition: None, evidence, .. } => format!("{id} opened for {it}: {}", evidence.text),
         What::IncidentReopened { condition, attempts_used, since_closed } => {
             let why = condition.map_or("it is sick again".to_string(), |condition| format!("{condition} is back"));
             let used = count(*attempts_used as usize, "attempt");
@@ -177,13 +182,13 @@ fn incident(fact: &Fact, it: &str) -> Option<String> {
         What::ConditionJoined { condition, evidence, plan } => {
             format!("{id} of {it} is now also {condition} ({}); {}", evidence.text, planned(plan))
         }
-        What::Escalated { attempts, next_try, text } => {
+        What::Escalated { next_try, text, .. } => {
             let next = match next_try {
-                Some(at) => format!("next try in {}", fine(at.since(fact.at.mono))),
+                Some(at) => format!("next try in {}", coarse(at.since(fact.at.mono))),
                 None => "no further try by itself".into(),
             };
-            let attempts = count(*attempts as usize, "attempt");
-            format!("{it} needs an operator, after {attempts}: {text}; {next}")
+            let text = text.strip_prefix(it).map_or(text.as_str(), str::trim_start);
+            format!("{it} needs an operator: {text}; {next}")
         }
         What::IncidentClosed { resolution, time_to_recover, attempts, false_alarm } => {
             let spent = match (time_to_recover, resolution) {
@@ -257,7 +262,7 @@ fn attempt(fact: &Fact, it: &str) -> Option<String> {
 /// A refusal in words, with what would change it.
 fn refused(refusal: &Refusal, fact: &Fact) -> String {
     let until = match refusal.until {
-        Some(at) => format!("; possible in {}", fine(at.since(fact.at.mono))),
+        Some(at) => format!("; possible in {}", coarse(at.since(fact.at.mono))),
         None => String::new(),
     };
     format!("{} (gate {}){until}", refusal.text, refusal.gate)
@@ -279,7 +284,7 @@ fn operator(fact: &Fact, it: &str) -> String {
             let until = match until {
                 Some(at) => {
                     let left = Duration::from_micros(at.0.saturating_sub(fact.at.wall.0).max(0) as u64);
-                    format!("for {}", fine(left))
+                    format!("for {}", coarse(left))
                 }
                 None => "until resumed".into(),
             };

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use super::*;
 use crate::model::action::{Plan, Step};
 use crate::model::fact::{Availability, Cause, Gate, Refusal, RestartCause, ResyncReason};
-use crate::model::{AttemptId, Condition, Evidence, IncidentId, Mono, Now, UnitName, Wall, WorkerName};
+use crate::model::{AttemptId, Condition, Evidence, Health, IncidentId, Mono, Now, UnitName, Wall, WorkerName};
 
 const NOW: Now = Now { mono: Mono(100_000_000), wall: Wall(1_795_458_000_250_000) };
 const ATTEMPT: AttemptId = AttemptId { incident: IncidentId(42), number: 1 };

@@ -50,12 +50,10 @@ fn failures(page: &mut Page<'_>, explanation: &Explanation) {
 
 /// What it died of lately, each text once, newest first.
 fn endings(explanation: &Explanation, past: &[Incident]) -> Vec<String> {
+    let past = explanation.incident.iter().chain(past).map(|incident| &incident.conditions);
     let mut endings: Vec<String> = Vec::new();
-    let current = explanation.incident.iter().chain(past);
-    let down = [Condition::Dead, Condition::OomKilled];
-    for incident in current {
-        let causes = down.iter().filter_map(|condition| incident.conditions.get(condition));
-        for evidence in causes {
+    for conditions in std::iter::once(&explanation.conditions).chain(past) {
+        for evidence in [Condition::Dead, Condition::OomKilled].iter().filter_map(|down| conditions.get(down)) {
             if !endings.contains(&evidence.text) {
                 endings.push(evidence.text.clone());
             }
@@ -78,18 +76,18 @@ fn hints(explanation: &Explanation) -> Vec<String> {
     if holds(Condition::StartStuck) {
         hints.push("if its start is slow but sound, raise start_timeout for its worker".into());
     }
-    if !explanation.recent_failures.is_empty() {
+    if explanation.recent_failures.len() > 1 {
         hints.push(format!(
             "restarting does not mend the cause; its own words: journalctl -u {} -n 50",
             explanation.unit
         ));
     }
     if looping {
-        hints.push("to leave it alone while you look: `unitmedic pause` with its worker".into());
+        hints.push(format!("to leave it alone while you look: unitmedic pause {} --for 1h", explanation.worker));
     }
     if by("systemd") > by("unitmedic") && by("systemd") > 0 {
         hints.push("most restarts are systemd's own (Restart= in its unit): RestartSec= slows them down".into());
-    } else if by("unitmedic") > by("systemd") {
+    } else if by("unitmedic") > 1 {
         hints.push("restart_cooldown and max_restart_attempts set how often unitmedic restarts it".into());
     }
     hints
