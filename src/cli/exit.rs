@@ -42,7 +42,7 @@ pub fn report(error: &anyhow::Error) -> u8 {
 }
 
 fn code(error: &anyhow::Error) -> u8 {
-    error.chain().find_map(|cause| code_of(cause)).unwrap_or(FAILED)
+    error.chain().find_map(code_of).unwrap_or(FAILED)
 }
 
 fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
