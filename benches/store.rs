@@ -170,6 +170,8 @@ fn incident(id: u64) -> Incident {
         not_before: None,
         reopened: 0,
         waiting: None,
+        action_was_allowed: false,
+        helped_by: None,
     }
 }
 

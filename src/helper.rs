@@ -13,13 +13,13 @@ use tokio::sync::{Mutex, watch as cell};
 use zbus::{ObjectPath, Variant};
 
 use self::refusal::answer_to;
-use crate::adapters::systemd::bus::{BusAddress, Caller, Haste, PROPERTIES, UNIT, error_name, error_text};
+use crate::adapters::systemd::bus::{BusAddress, Caller, Haste, UNIT, error_name, error_text};
 use crate::adapters::systemd::unit_path;
 use crate::model::action::{ACT_TIMEOUT, Answer, Order, Refused, Verb};
 use crate::model::name::UnitName;
 use crate::model::never::never_touch;
 use crate::model::settings::Settings;
-use crate::model::unit::InvocationId;
+use crate::model::unit::{ActiveState, InvocationId};
 
 /// While a file of this name is in the runtime directory, nothing is done.
 pub const HOLD_FILE: &str = "hold";
@@ -112,7 +112,10 @@ async fn carry_out(caller: &Caller, order: &Order) -> Result<Answer, zbus::Error
             }
             queue(caller, "StartUnit", unit).await
         }
-        Verb::TryRestart => queue(caller, "TryRestartUnit", unit).await,
+        Verb::TryRestart => match not_to_restart(caller, unit).await? {
+            Some(refusal) => Ok(refusal),
+            None => queue(caller, "TryRestartUnit", unit).await,
+        },
         Verb::Drain { signal, invocation } => drain(caller, &order.unit, signal, invocation).await,
     }
 }
@@ -125,6 +128,40 @@ async fn queue(caller: &Caller, method: &str, unit: &str) -> Result<Answer, zbus
     Ok(Answer::Accepted { job: path.as_str().rsplit('/').next().and_then(|id| id.parse().ok()) })
 }
 
+/// systemd takes a try-restart of a unit that is down or on its way down, and then does nothing: the order would
+/// look carried out. One that waits for its automatic restart would lose its pause.
+async fn not_to_restart(caller: &Caller, unit: &str) -> Result<Option<Answer>, zbus::Error> {
+    let path = unit_path(unit);
+    let (active, sub) = tokio::join!(
+        caller.get(Haste::Quick, &path, UNIT, "ActiveState"),
+        caller.get(Haste::Quick, &path, UNIT, "SubState"),
+    );
+    let (active, sub) = (active?, sub?);
+    let active = ActiveState::parse(text(&active));
+    Ok(refuse_restart(unit, active, text(&sub)))
+}
+
+fn refuse_restart(unit: &str, active: ActiveState, sub: &str) -> Option<Answer> {
+    let refused = |why, text| Some(Answer::Refused { why, text });
+    match active {
+        ActiveState::Deactivating => refused(Refused::JobInFlight, format!("{unit} is being stopped ({sub})")),
+        ActiveState::Inactive | ActiveState::Failed => {
+            refused(Refused::Superseded, format!("{unit} is {active}: there is nothing to restart"))
+        }
+        ActiveState::Activating if sub.starts_with("auto-restart") => {
+            refused(Refused::JobInFlight, format!("{unit} is being restarted by systemd already ({sub})"))
+        }
+        _ => None,
+    }
+}
+
+fn text<'v>(value: &'v Variant<'_>) -> &'v str {
+    match value {
+        Variant::Str(text) => text.as_str(),
+        _ => "",
+    }
+}
+
 /// A unit that systemd has unloaded has no failure that could be in the way.
 async fn reset_failed_state(caller: &Caller, unit: &str) -> Result<(), zbus::Error> {
     match caller.manager("ResetFailedUnit", &unit).await {
@@ -135,10 +172,8 @@ async fn reset_failed_state(caller: &Caller, unit: &str) -> Result<(), zbus::Err
 
 /// Signals the main process of the activation that was meant, and of no other.
 async fn drain(caller: &Caller, unit: &UnitName, signal: i32, invocation: InvocationId) -> Result<Answer, zbus::Error> {
-    let path = unit_path(unit.as_str());
-    let reply = caller.call(Haste::Quick, &path, PROPERTIES, "Get", &(UNIT, "InvocationID")).await?;
-    let body = reply.body();
-    let now = match body.deserialize::<Variant<'_>>()? {
+    let value = caller.get(Haste::Quick, &unit_path(unit.as_str()), UNIT, "InvocationID").await?;
+    let now = match &*value {
         Variant::Array(id) => {
             let bytes: Vec<u8> = id.iter().filter_map(|byte| u8::try_from(byte).ok()).collect();
             InvocationId::from_bytes(&bytes)
@@ -155,10 +190,78 @@ async fn drain(caller: &Caller, unit: &UnitName, signal: i32, invocation: Invoca
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::model::incident::{AttemptId, IncidentId};
     use crate::model::name::WorkerName;
     use crate::model::settings::{Selector, WorkerSettings};
+
+    fn helper(units: &[Selector], runtime_dir: &Path) -> Helper {
+        let mut settings = Settings::empty();
+        for (number, unit) in units.iter().enumerate() {
+            let name = WorkerName::new(&format!("w{number}")).unwrap();
+            settings.workers.insert(name.clone(), WorkerSettings::new(name, unit.clone()));
+        }
+        Helper::new(BusAddress::System, cell::channel(Arc::new(settings)).1, runtime_dir)
+    }
+
+    fn why(helper: &Helper, unit: &str) -> Option<Refused> {
+        match helper.check(&UnitName::new(unit).unwrap()) {
+            Some(Answer::Refused { why, text }) => {
+                assert!(!text.is_empty());
+                Some(why)
+            }
+            Some(other) => panic!("{other:?}"),
+            None => None,
+        }
+    }
+
+    #[test]
+    fn only_what_one_worker_owns() {
+        let dir = tempfile::tempdir().unwrap();
+        let glob = |pattern: &str| Selector::Glob(pattern.into());
+        let helper =
+            helper(&[Selector::Template("mail".into()), glob("batch-*.service"), glob("*-x.service")], dir.path());
+        for (unit, expected) in [
+            ("mail@1.service", None),
+            ("batch-a.service", None),
+            ("batch-x.service", Some(Refused::NotAllowed)),
+            ("mail.service", Some(Refused::NotAllowed)),
+            ("systemd-x.service", Some(Refused::NotAllowed)),
+        ] {
+            assert_eq!(why(&helper, unit), expected, "{unit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_hold_file_stops_everything_and_is_asked_every_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let unit = UnitName::new("mail.service").unwrap();
+        let helper = helper(&[Selector::Unit(unit.clone())], dir.path());
+        assert_eq!(why(&helper, "mail.service"), None);
+        std::fs::write(dir.path().join(HOLD_FILE), "").unwrap();
+        let attempt = AttemptId { incident: IncidentId(1), number: 1 };
+        let answer = helper.act(&Order { attempt, unit, verb: Verb::Start { reset_failed: false } }).await;
+        assert!(matches!(answer, Answer::Refused { why: Refused::Hold, .. }), "{answer:?}");
+        std::fs::remove_file(dir.path().join(HOLD_FILE)).unwrap();
+        assert_eq!(why(&helper, "mail.service"), None);
+    }
+
+    #[test]
+    fn what_is_restarted() {
+        let why = |active, sub| match refuse_restart("mail.service", active, sub) {
+            Some(Answer::Refused { why, .. }) => Some(why),
+            _ => None,
+        };
+        for (active, sub, expected) in [
+            (ActiveState::Active, "running", None),
+            (ActiveState::Reloading, "reload", None),
+            (ActiveState::Activating, "start", None),
+            (ActiveState::Activating, "auto-restart", Some(Refused::JobInFlight)),
+            (ActiveState::Deactivating, "stop-sigterm", Some(Refused::JobInFlight)),
+            (ActiveState::Inactive, "dead", Some(Refused::Superseded)),
+            (ActiveState::Failed, "failed", Some(Refused::Superseded)),
+        ] {
+            assert_eq!(why(active, sub), expected, "{active} {sub}");
+        }
+    }
 }

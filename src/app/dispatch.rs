@@ -39,6 +39,8 @@ pub(super) struct Dispatch {
     ratios_read: Option<Instant>,
     /// Units whose metrics must be brought up to date because a fact named them.
     told: BTreeSet<UnitName>,
+    /// After a resync or a reload the metrics are made from the whole status.
+    whole_truth_due: bool,
     log: LogDesk,
 }
 
@@ -64,6 +66,7 @@ impl Dispatch {
             workers: settings.workers.keys().cloned().collect(),
             ratios_read: None,
             told: BTreeSet::new(),
+            whole_truth_due: true,
             log: LogDesk::start(),
         }
     }
@@ -114,6 +117,7 @@ impl Dispatch {
     fn tell(&mut self, fact: Fact) {
         self.log.write(&fact);
         self.board().apply(&fact);
+        self.whole_truth_due |= matches!(fact.what, What::Resynced { .. } | What::SettingsChanged { .. });
         if let Some(unit) = &fact.unit {
             self.told.insert(unit.clone());
             if fact.what == What::InstanceVanished {
@@ -175,6 +179,11 @@ impl Dispatch {
     /// Brings the metrics of the units and workers up to date that the turn touched.
     pub fn publish_units(&mut self, engine: &Engine, mut touched: BTreeSet<UnitName>, now: Now) {
         touched.append(&mut self.told);
+        if std::mem::take(&mut self.whole_truth_due) {
+            let status = engine.status(now);
+            self.board().status(&status);
+        }
+        self.board().set_ready(engine.ready().is_ok());
         if touched.is_empty() {
             return;
         }

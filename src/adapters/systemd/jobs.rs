@@ -44,6 +44,10 @@ impl RecentJobs {
         }
     }
 
+    pub fn kind_of(&self, id: u32) -> Option<JobKind> {
+        self.jobs.iter().rev().find(|job| job.id == id)?.kind
+    }
+
     /// The latest job of a unit that took effect, or still may.
     pub fn last_of(&self, unit: &str) -> Option<&Job> {
         self.jobs.iter().rev().find(|job| job.unit == unit && job.result != Some(JobResult::Canceled))

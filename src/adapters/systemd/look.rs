@@ -36,12 +36,13 @@ pub async fn look(
     let mut seen = read_all(caller, unit, depth, haste).await?;
     let never_ran = match depth {
         Depth::Everything => never_ran(&seen),
-        Depth::Standing => known.as_ref().is_some_and(never_ran),
+        Depth::Unlisted | Depth::Standing => known.as_ref().is_some_and(never_ran),
     };
-    if never_ran && unit.instance().is_some() {
-        if let Some(value) = read(caller, &unit_path(unit.as_str()), UNIT, "UnitFileState").await? {
-            take(&mut seen, "UnitFileState", &value);
-        }
+    if never_ran
+        && unit.instance().is_some()
+        && let Some(value) = read(caller, &unit_path(unit.as_str()), UNIT, "UnitFileState").await?
+    {
+        take(&mut seen, "UnitFileState", &value);
     }
     Ok(seen)
 }

@@ -6,12 +6,11 @@ use super::bus::{SERVICE, UNIT};
 use crate::model::time::Mono;
 use crate::model::unit::{ActiveState, FileState, InvocationId, LoadState, ServiceResult, ServiceType, UnitChange};
 
+/// Properties that the list of units has, too.
+const LISTED: &[(&str, &str)] = &[(UNIT, "LoadState"), (UNIT, "ActiveState"), (UNIT, "SubState"), (UNIT, "Job")];
+
 /// Properties whose changes systemd signals, and ControlGroup, which belongs to an activation.
 const CHANGING: &[(&str, &str)] = &[
-    (UNIT, "LoadState"),
-    (UNIT, "ActiveState"),
-    (UNIT, "SubState"),
-    (UNIT, "Job"),
     (UNIT, "InvocationID"),
     (UNIT, "StateChangeTimestampMonotonic"),
     (UNIT, "ActiveEnterTimestampMonotonic"),
@@ -42,6 +41,8 @@ const STANDING: &[(&str, &str)] = &[
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     Everything,
+    /// Everything but what the list of units has just told.
+    Unlisted,
     /// What comes from unit files.
     Standing,
 }
@@ -49,11 +50,17 @@ pub enum Depth {
 impl Depth {
     /// (interface, property) of all that is read.
     pub fn properties(self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let changing: &[_] = match self {
-            Depth::Everything => CHANGING,
-            Depth::Standing => &[],
+        let (listed, changing): (&[_], &[_]) = match self {
+            Depth::Everything => (LISTED, CHANGING),
+            Depth::Unlisted => (&[], CHANGING),
+            Depth::Standing => (&[], &[]),
         };
-        changing.iter().chain(STANDING).copied()
+        listed.iter().chain(changing).chain(STANDING).copied()
+    }
+
+    /// Nothing is left unread, if what the list told is counted in.
+    pub fn is_whole(self) -> bool {
+        self != Depth::Standing
     }
 }
 

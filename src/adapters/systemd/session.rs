@@ -21,14 +21,14 @@ use super::look::{Listing, is_reply, list, look, manager_state};
 use super::path::{job_path, unit_path};
 use super::properties::Depth;
 use super::signals::{OWNER_RULE, SYSTEMD_RULE, Signal, read};
-use super::table::{Effect, Table};
+use super::table::{Effect, Looks, Table};
 use super::{BusStats, Question, journal};
 use crate::model::fact::ResyncReason;
 use crate::model::input::{Finding, Input, Snapshot};
 use crate::model::name::UnitName;
 use crate::model::settings::Selector;
 use crate::model::time::Mono;
-use crate::model::unit::{InvocationId, JobKind, ManagerState, UnitChange};
+use crate::model::unit::{InvocationId, JobKind, JobResult, ManagerState, UnitChange};
 
 /// Signals that wait for us inside zbus. When it is full the bus holds the rest back: nothing is lost.
 const SIGNAL_QUEUE: NonZeroUsize = NonZeroUsize::new(8192).unwrap();
@@ -75,7 +75,7 @@ struct Resync {
     /// Units that must have been looked at before the snapshot is whole.
     awaited: HashSet<UnitName>,
     /// Units whose unit files are read again after it.
-    refresh: Vec<UnitName>,
+    refresh: Looks,
 }
 
 pub struct Session<'s> {
@@ -220,10 +220,9 @@ impl<'s> Session<'s> {
         if self.ownerless_since.is_some_and(|since| now.duration_since(since) >= OWNERLESS_MAX) {
             return Some(End::Lost("systemd has left the bus".into()));
         }
-        if self.ownerless_since.is_none() && self.resync.is_none() && self.ready.is_none() {
-            if self.resyncs.start(now).is_some() {
-                self.start_listing();
-            }
+        let free = self.ownerless_since.is_none() && self.resync.is_none() && self.ready.is_none();
+        if free && self.resyncs.start(now).is_some() {
+            self.start_listing();
         }
         if self.inquiries_due.is_some_and(|due| due <= now) && !self.inquiring {
             self.start_inquiry();
@@ -271,13 +270,7 @@ impl<'s> Session<'s> {
                 }
             }
             Signal::JobNew { unit, job } => self.job_new(unit, job),
-            Signal::JobRemoved { unit, job, result } => {
-                self.jobs.removed(job, result);
-                if SHUTDOWN_TARGETS.contains(&&*unit) || SLOW_TARGETS.contains(&&*unit) {
-                    self.manager_due.get_or_insert_with(Instant::now);
-                }
-                self.tell_job(&unit, |unit| Input::JobRemoved { unit, job, result });
-            }
+            Signal::JobRemoved { unit, job, result } => self.job_removed(unit, job, result),
             Signal::Reloading { active: true } => self.reloading = true,
             Signal::Reloading { active: false } => {
                 self.reloading = false;
@@ -310,6 +303,21 @@ impl<'s> Session<'s> {
         if matters || self.kinds_asked < KINDS_MAX {
             self.ask_kind(unit, job);
         }
+    }
+
+    fn job_removed(&mut self, unit: String, job: u32, result: JobResult) {
+        if SHUTDOWN_TARGETS.contains(&&*unit) || SLOW_TARGETS.contains(&&*unit) {
+            self.manager_due.get_or_insert_with(Instant::now);
+        }
+        // A job that is over before its kind could be asked is known by what it did. This must be told before its
+        // end: a stop that looks like an exit would be answered with a start.
+        let name = self.table.name(&unit).filter(|_| result == JobResult::Done && self.jobs.kind_of(job).is_none());
+        if let Some(kind) = name.and_then(|name| self.table.kind_by_effect(&name, job)) {
+            self.jobs.kind(job, kind);
+            self.tell_job(&unit, |unit| Input::JobKind { unit, job, kind });
+        }
+        self.jobs.removed(job, result);
+        self.tell_job(&unit, |unit| Input::JobRemoved { unit, job, result });
     }
 
     fn tell_job(&mut self, unit: &str, input: impl FnOnce(UnitName) -> Input) -> bool {
@@ -465,7 +473,7 @@ impl<'s> Session<'s> {
             }
             Done::Kind { unit, job, kind } => {
                 self.kinds_asked -= 1;
-                if let Some(kind) = kind {
+                if let Some(kind) = kind.filter(|_| self.jobs.kind_of(job).is_none()) {
                     self.jobs.kind(job, kind);
                     self.tell_job(&unit, |unit| Input::JobKind { unit, job, kind });
                 }
@@ -485,7 +493,7 @@ impl<'s> Session<'s> {
         let awaited = self.resync.as_ref().is_some_and(|resync| resync.awaited.contains(&unit));
         match seen {
             Ok(seen) => {
-                let answer = depth == Depth::Everything && self.asked.remove(&unit);
+                let answer = depth.is_whole() && self.asked.remove(&unit);
                 let effects = self.table.look_ends(&unit, depth, seen, answer);
                 self.carry_out(effects);
             }
@@ -500,7 +508,7 @@ impl<'s> Session<'s> {
                 return None;
             }
         }
-        if depth == Depth::Standing && (awaited || self.asked.contains(&unit)) {
+        if !depth.is_whole() && (awaited || self.asked.contains(&unit)) {
             self.look(unit, Depth::Everything, Haste::Quick);
         } else if awaited && let Some(resync) = &mut self.resync {
             resync.awaited.remove(&unit);
@@ -560,10 +568,10 @@ impl<'s> Session<'s> {
         if let Some(resync) = &mut self.resync {
             resync.listing = Some(listing);
             resync.refresh = after;
-            resync.awaited = before.iter().cloned().collect();
+            resync.awaited = before.iter().map(|(unit, _)| unit.clone()).collect();
         }
-        for unit in before {
-            self.look(unit, Depth::Everything, Haste::Bulk);
+        for (unit, depth) in before {
+            self.look(unit, depth, Haste::Bulk);
         }
         self.whole();
     }
@@ -578,8 +586,8 @@ impl<'s> Session<'s> {
             self.last_listing = Some((listing.manager, listing.startup_finished));
         }
         self.ready = Some(self.resyncs.finish().unwrap_or(ResyncReason::Connected));
-        for unit in resync.refresh {
-            self.look(unit, Depth::Standing, Haste::Bulk);
+        for (unit, depth) in resync.refresh {
+            self.look(unit, depth, Haste::Bulk);
         }
     }
 

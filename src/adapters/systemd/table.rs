@@ -7,7 +7,7 @@ use super::properties::{Depth, difference, merge};
 use crate::model::input::Input;
 use crate::model::name::UnitName;
 use crate::model::settings::Selector;
-use crate::model::unit::{ActiveState, FileState, InvocationId, LoadState, UnitChange};
+use crate::model::unit::{ActiveState, FileState, InvocationId, JobKind, LoadState, UnitChange};
 
 /// Units that are followed at once; more are left out and counted.
 pub const UNITS_MAX: usize = 20_000;
@@ -23,6 +23,9 @@ pub enum Effect {
     ReadControlGroup(UnitName, InvocationId),
 }
 
+/// Units to look at, and how deeply.
+pub type Looks = Vec<(UnitName, Depth)>;
+
 /// One unit of ListUnits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
@@ -32,6 +35,18 @@ pub struct Listed {
     pub sub: String,
     /// 0: none.
     pub job: u32,
+}
+
+impl Listed {
+    fn told(&self) -> UnitChange {
+        UnitChange {
+            load: Some(self.load),
+            active: Some(self.active),
+            sub: Some(self.sub.clone()),
+            job: Some(self.job),
+            ..Default::default()
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +71,8 @@ struct Entry {
     touched: bool,
     /// The activation for which ControlGroup was asked.
     group_of: InvocationId,
+    /// The latest job, and how the unit was when it was queued.
+    job: Option<(u32, ActiveState, InvocationId)>,
 }
 
 /// All units that matter.
@@ -161,6 +178,9 @@ impl Table {
         let Some(entry) = self.entry(&unit) else { return Vec::new() };
         // Only a new job proves that somebody uses the unit; its end and its kind may come after the unit is gone.
         let used_again = matches!(input, Input::JobNew { .. }) && entry.used();
+        if let (Input::JobNew { job, .. }, true, Some(state)) = (&input, entry.read, entry.known.active) {
+            entry.job = Some((*job, state, entry.known.invocation.unwrap_or_default()));
+        }
         let mut effects = Vec::with_capacity(2);
         if live && entry.read {
             effects.push(Effect::Send(input));
@@ -171,6 +191,22 @@ impl Table {
             effects.push(Effect::Look(unit, Depth::Everything));
         }
         effects
+    }
+
+    /// Of what kind a job that is done must have been, from how the unit was before and is now.
+    pub fn kind_by_effect(&self, unit: &UnitName, job: u32) -> Option<JobKind> {
+        let entry = self.units.get(unit)?;
+        let (_, before, activation) = entry.job.filter(|(id, _, _)| *id == job)?;
+        let now = entry.known.active?;
+        if now.is_down() && (before.is_up() || before == ActiveState::Deactivating) {
+            Some(JobKind::Stop)
+        } else if now.is_up() && before.is_down() {
+            Some(JobKind::Start)
+        } else if now.is_up() && before.is_up() && entry.known.invocation != Some(activation) {
+            Some(JobKind::Restart)
+        } else {
+            None
+        }
     }
 
     /// A look at the unit begins. False when one is under way already.
@@ -208,9 +244,12 @@ impl Table {
             merge(&mut seen, &since);
         }
         let first = !entry.read;
-        let news = if first || answer { seen.clone() } else { difference(&entry.known, seen.clone()) };
+        let mut news = difference(&entry.known, seen.clone());
         merge(&mut entry.known, &seen);
-        if depth == Depth::Everything {
+        if first || answer {
+            news = entry.known.clone();
+        }
+        if depth.is_whole() {
             entry.read = true;
             entry.stale = false;
             if entry.known.control_group.as_deref().is_some_and(|path| !path.is_empty()) {
@@ -265,12 +304,7 @@ impl Table {
     /// The listing is here. Returns what must be looked at before the snapshot can be told, and what can be
     /// refreshed after it. `files`: the state of unit files; an enabled one counts although its unit is not loaded.
     /// `all`: believe nothing that was known.
-    pub fn listed(
-        &mut self,
-        units: Vec<Listed>,
-        files: &[(UnitName, FileState)],
-        all: bool,
-    ) -> (Vec<UnitName>, Vec<UnitName>) {
+    pub fn listed(&mut self, units: Vec<Listed>, files: &[(UnitName, FileState)], all: bool) -> (Looks, Looks) {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         let mut found = HashSet::with_capacity(units.len());
         for listed in units {
@@ -279,11 +313,14 @@ impl Table {
             let as_known = entry.agrees(&listed);
             if !entry.touched {
                 entry.loaded = true;
+                merge(&mut entry.known, &listed.told());
             }
             if entry.read && !all && as_known && !entry.stale {
-                after.push(listed.unit);
+                after.push((listed.unit, Depth::Standing));
             } else if entry.loaded {
-                before.push(listed.unit);
+                // What signals have told of it since then may be less than the list tells.
+                let depth = if entry.touched { Depth::Everything } else { Depth::Unlisted };
+                before.push((listed.unit, depth));
             }
         }
         for (unit, entry) in &mut self.units {
@@ -295,7 +332,7 @@ impl Table {
         self.enabled = files.iter().filter(|(_, state)| is_enabled(*state)).map(|(unit, _)| unit.clone()).collect();
         for unit in self.wanted_anyway() {
             if !found.contains(&unit) && self.entry(&unit).is_some() {
-                before.push(unit);
+                before.push((unit, Depth::Everything));
             }
         }
         for (unit, state) in files {
@@ -374,11 +411,7 @@ impl Entry {
 
     /// The list says what is known, or signals are newer than the list.
     fn agrees(&self, listed: &Listed) -> bool {
-        self.touched
-            || (self.known.load == Some(listed.load)
-                && self.known.active == Some(listed.active)
-                && self.known.sub.as_deref() == Some(&listed.sub)
-                && self.known.job == Some(listed.job))
+        self.touched || difference(&self.known, listed.told()) == UnitChange::default()
     }
 }
 
@@ -395,5 +428,170 @@ fn unloaded() -> UnitChange {
         job: Some(0),
         control_group: Some(String::new()),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit() -> UnitName {
+        UnitName::new("mail@1.service").unwrap()
+    }
+
+    fn state(active: ActiveState) -> UnitChange {
+        UnitChange { active: Some(active), ..Default::default() }
+    }
+
+    fn listed(active: ActiveState) -> Listed {
+        Listed { unit: unit(), load: LoadState::Loaded, active, sub: "running".into(), job: 0 }
+    }
+
+    /// A table in which the unit is active, read and told.
+    fn live() -> Table {
+        let mut table = Table::new(vec![Selector::Template("mail".into())]);
+        table.listing_begins();
+        let (before, after) = table.listed(vec![listed(ActiveState::Active)], &[], true);
+        assert_eq!((before, after), (vec![(unit(), Depth::Unlisted)], vec![]));
+        assert!(table.look_begins(&unit()));
+        assert_eq!(table.look_ends(&unit(), Depth::Unlisted, UnitChange::default(), false), vec![]);
+        assert_eq!(table.snapshot().len(), 1);
+        table
+    }
+
+    fn told<'e>(effects: &'e [Effect]) -> Vec<&'e Input> {
+        let input = |effect: &'e Effect| match effect {
+            Effect::Send(input) => Some(input),
+            _ => None,
+        };
+        effects.iter().filter_map(input).collect()
+    }
+
+    #[test]
+    fn a_change_of_a_known_unit_is_told_at_once() {
+        let mut table = live();
+        let effects = table.changed(unit(), state(ActiveState::Failed));
+        let change = Box::new(state(ActiveState::Failed));
+        assert_eq!(effects, vec![Effect::Send(Input::Unit { unit: unit(), change })]);
+    }
+
+    #[test]
+    fn a_new_unit_is_told_once_it_is_known_with_what_came_meanwhile() {
+        let mut table = live();
+        let new = UnitName::new("mail@2.service").unwrap();
+        assert_eq!(table.loaded(new.clone()), vec![Effect::Look(new.clone(), Depth::Everything)]);
+        assert!(table.look_begins(&new));
+        assert!(!table.look_begins(&new), "one look at a time");
+        let job = Input::JobNew { unit: new.clone(), job: 7 };
+        assert_eq!(table.job(new.clone(), job.clone()), vec![]);
+        assert_eq!(table.changed(new.clone(), state(ActiveState::Active)), vec![]);
+        // The look was answered before the change, and arrives after it.
+        let effects = table.look_ends(&new, Depth::Everything, state(ActiveState::Activating), false);
+        let change = Box::new(state(ActiveState::Active));
+        assert_eq!(told(&effects), vec![&Input::Unit { unit: new, change }, &job]);
+    }
+
+    #[test]
+    fn what_our_own_look_loads_is_not_looked_at_again() {
+        let mut table = Table::new(vec![Selector::Unit(unit())]);
+        let (before, _) = table.listed(vec![], &[], true);
+        assert_eq!(before, vec![(unit(), Depth::Everything)]);
+        assert!(table.look_begins(&unit()));
+        for _ in 0..3 {
+            assert_eq!(table.loaded(unit()), vec![]);
+            assert_eq!(table.removed(unit()), vec![]);
+        }
+        table.look_ends(&unit(), Depth::Everything, state(ActiveState::Inactive), false);
+        table.snapshot();
+        // Signals of the look that come after its answer, and another monitor that reads the unit.
+        for _ in 0..3 {
+            assert_eq!(table.loaded(unit()), vec![]);
+            assert_eq!(table.removed(unit()), vec![]);
+        }
+        // Somebody starts it: now it is looked at again.
+        table.loaded(unit());
+        let effects = table.job(unit(), Input::JobNew { unit: unit(), job: 7 });
+        assert!(effects.contains(&Effect::Look(unit(), Depth::Everything)), "{effects:?}");
+    }
+
+    #[test]
+    fn unloading_is_told_once() {
+        let mut table = live();
+        assert_eq!(table.removed(unit()), vec![Effect::Send(Input::Unloaded { unit: unit() })]);
+        assert_eq!(table.loaded(unit()), vec![]);
+        assert_eq!(table.removed(unit()), vec![]);
+        assert_eq!(table.snapshot(), vec![], "an instance that is gone is forgotten");
+    }
+
+    #[test]
+    fn a_list_that_is_older_than_a_signal_is_not_believed() {
+        let mut table = live();
+        table.listing_begins();
+        table.changed(unit(), state(ActiveState::Failed));
+        let (before, after) = table.listed(vec![listed(ActiveState::Active)], &[], false);
+        assert_eq!((before, after), (vec![], vec![(unit(), Depth::Standing)]));
+        assert_eq!(table.snapshot()[0].1.active, Some(ActiveState::Failed));
+
+        table.listing_begins();
+        table.removed(unit());
+        let (before, _) = table.listed(vec![listed(ActiveState::Active)], &[], false);
+        assert_eq!(before, vec![]);
+        assert_eq!(table.snapshot(), vec![]);
+    }
+
+    #[test]
+    fn a_job_is_known_by_what_it_did() {
+        use ActiveState::{Activating, Active, Deactivating, Failed, Inactive};
+        for (before, after, invocation, expected) in [
+            (Active, Inactive, 1, Some(JobKind::Stop)),
+            (Active, Failed, 1, Some(JobKind::Stop)),
+            (Deactivating, Inactive, 1, Some(JobKind::Stop)),
+            (Inactive, Active, 2, Some(JobKind::Start)),
+            (Failed, Active, 2, Some(JobKind::Start)),
+            (Active, Active, 2, Some(JobKind::Restart)),
+            // A reload; a oneshot that was started; a start that joined another.
+            (Active, Active, 1, None),
+            (Inactive, Inactive, 2, None),
+            (Activating, Active, 1, None),
+        ] {
+            let mut table = live();
+            let at = |state_: ActiveState, id| UnitChange { invocation: Some(InvocationId(id)), ..state(state_) };
+            table.changed(unit(), at(before, 1));
+            table.job(unit(), Input::JobNew { unit: unit(), job: 7 });
+            table.changed(unit(), at(after, invocation));
+            assert_eq!(table.kind_by_effect(&unit(), 7), expected, "{before} -> {after}");
+            assert_eq!(table.kind_by_effect(&unit(), 8), None);
+        }
+    }
+
+    #[test]
+    fn a_list_that_disagrees_asks_for_a_look() {
+        let mut table = live();
+        table.listing_begins();
+        let (before, _) = table.listed(vec![listed(ActiveState::Failed)], &[], false);
+        assert_eq!(before, vec![(unit(), Depth::Unlisted)]);
+    }
+
+    #[test]
+    fn the_control_group_is_read_once_in_an_activation() {
+        let mut table = live();
+        let id = InvocationId(7);
+        let start = UnitChange { invocation: Some(id), ..state(ActiveState::Activating) };
+        let effects = table.changed(unit(), start.clone());
+        assert!(effects.contains(&Effect::ReadControlGroup(unit(), id)), "{effects:?}");
+        assert_eq!(table.changed(unit(), start.clone()).len(), 1, "it is on its way");
+        assert_eq!(table.control_group(&unit(), id, String::new()), None);
+        assert!(table.changed(unit(), start.clone()).contains(&Effect::ReadControlGroup(unit(), id)), "it was empty");
+        assert!(table.control_group(&unit(), id, "/system.slice/x".into()).is_some());
+        assert_eq!(table.changed(unit(), start).len(), 1);
+    }
+
+    #[test]
+    fn the_number_of_units_is_bounded() {
+        let mut table = Table::new(vec![Selector::Glob("*.service".into())]);
+        for number in 0..UNITS_MAX + 3 {
+            table.loaded(UnitName::new(&format!("u{number}.service")).unwrap());
+        }
+        assert_eq!(table.left_out(), 3);
     }
 }

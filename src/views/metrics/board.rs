@@ -114,11 +114,15 @@ impl Board {
         self.build.systemd = version.to_owned();
     }
 
+    /// Whether it sees, decides and acts, as `/-/ready` tells it. Without this word it follows the bus.
+    pub fn set_ready(&mut self, ready: bool) {
+        self.ready = ready && self.seeing;
+    }
+
     /// Incidents that were open when the daemon started, as the store returned them.
     pub fn restore<'a>(&mut self, incidents: impl IntoIterator<Item = &'a Incident>) {
         for incident in incidents.into_iter().filter(|incident| incident.is_open()) {
-            let worst = incident.conditions.keys().map(|condition| condition.health()).max();
-            self.follow(incident.id, &incident.worker, worst.unwrap_or(Health::Healthy));
+            self.follow(incident.id, &incident.worker, incident.worst);
         }
     }
 

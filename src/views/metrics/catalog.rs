@@ -155,7 +155,7 @@ catalog! {
     PROCESS_START = Gauge "process_start_time_seconds" "timestamp" []
         "When unitmedic started, in seconds since 1970-01-01 UTC.";
     PROCESS_FDS = Gauge "process_open_fds" "count" []
-        "File descriptors that unitmedic has open.";
+        "File descriptors that unitmedic has open; absent where they are many and Linux older than 6.2, for counting takes long there.";
 }
 
 /// The part of docs/metrics.md that is made from the catalog.

@@ -11,12 +11,12 @@ use crate::model::action::{Action, Plan};
 use crate::model::condition::{Condition, Evidence, Health};
 use crate::model::fact::{Availability, Cause, Fact, Gate, Refusal, RestartCause, ResyncReason, What};
 use crate::model::history::WorkerRatios;
-use crate::model::incident::{AttemptId, IncidentId, Outcome, Resolution};
+use crate::model::incident::{AttemptId, Incident, IncidentId, Origin, Outcome, Resolution};
 use crate::model::name::{UnitName, WorkerName};
 use crate::model::settings::{Selector, Settings, WorkerSettings};
-use crate::model::status::WorkerStatus;
+use crate::model::status::{InstanceStatus, Status, WorkerStatus};
 use crate::model::time::{Mono, Now, Wall};
-use crate::model::unit::{ActiveState, LoadState};
+use crate::model::unit::{ActiveState, LoadState, UnitView};
 use crate::model::usage::{Pressure, Usage};
 
 fn worker(name: &str) -> WorkerName {
@@ -122,7 +122,7 @@ fn full_board() -> Board {
     };
     board.ratios(&BTreeMap::from([(worker("mail"), ratios)]));
     let own = board.own().clone();
-    own.store_totals(0, Some(now(1).wall));
+    own.store_totals(2, Some(now(1).wall));
     own.http_answered("metrics", 418);
     own.turn(Duration::from_micros(80));
     board
@@ -272,6 +272,7 @@ fn values_and_escapes() {
         (r#"unitmedic_resyncs_total{reason="queue_overflow"}"#.into(), 0.0),
         (r#"unitmedic_http_requests_total{code="other",endpoint="metrics"}"#.into(), 1.0),
         ("unitmedic_last_resync_timestamp_seconds".into(), 1_700_000_001.0),
+        ("unitmedic_store_errors_total".into(), 2.0),
     ] {
         assert_eq!(value(&text, &series), Some(expected), "{series}");
     }
@@ -296,6 +297,8 @@ fn a_lost_bus_takes_away_what_cannot_be_seen() {
         "blind time is not counted"
     );
 
+    board.set_ready(true);
+    assert_eq!(value(&render(&mut board, 100), "unitmedic_ready"), Some(0.0), "not ready while it does not see");
     board.apply(&fact(100, None, None, What::Resynced { reason: ResyncReason::Connected, units: 2 }));
     let text = render(&mut board, 105);
     assert_eq!(value(&text, "unitmedic_up"), Some(1.0));
@@ -320,6 +323,7 @@ fn units_that_go_take_their_series_along() {
     board.usage(&[full_usage("web@1.service", 3)]);
     let down = Instance { health: Health::Dead, active: ActiveState::Failed, up_since: None, ..RUNNING };
     board.unit(&worker("web"), &unit("web@1.service"), down);
+    board.usage(&[full_usage("web@1.service", 3)]);
     let text = render(&mut board, 3);
     assert_eq!(value(&text, &format!("unitmedic_unit_memory_bytes{of}")), None, "its cgroup is gone");
     assert_eq!(value(&text, &format!("unitmedic_unit_start_time_seconds{of}")), None);
@@ -466,6 +470,97 @@ fn availability_and_pauses() {
     ] {
         assert_eq!(value(&text, series), Some(expected), "{series}");
     }
+}
+
+fn instance_status(name: &str, health: Health) -> InstanceStatus {
+    let view = UnitView { load: LoadState::Loaded, active: ActiveState::Active, ..UnitView::default() };
+    InstanceStatus {
+        unit: unit(name),
+        health,
+        because: String::new(),
+        view,
+        usage: Some(full_usage(name, 1)),
+        cpus: None,
+        memory_used_bytes: None,
+        memory_limit_bytes: None,
+        up_since: Some(Wall(5_000_000)),
+        restarts: BTreeMap::new(),
+        conditions: BTreeMap::new(),
+        incident: None,
+        doing: None,
+    }
+}
+
+#[test]
+fn a_status_is_the_whole_truth() {
+    let mut board = full_board();
+    let instances = vec![instance_status("mail@7.service", Health::Warning)];
+    let mut status = Status {
+        at: now(2),
+        version: "1".into(),
+        ready: false,
+        not_ready: Some("systemd is stopping".into()),
+        dry_run: true,
+        held: true,
+        watch_only: Some("three crashes".into()),
+        storm: true,
+        pauses: vec![],
+        host: None,
+        workers: vec![WorkerStatus { instances, ..worker_status("mail", true) }],
+        open_incidents: 0,
+    };
+    board.status(&status);
+    let text = render(&mut board, 2);
+    for one in ["dry_run", "held", "watch_only", "storm", "up", "paused{worker=\"mail\"}"] {
+        assert_eq!(value(&text, &format!("unitmedic_{one}")), Some(1.0), "{one}");
+    }
+    assert_eq!(value(&text, "unitmedic_ready"), Some(0.0));
+    let of = r#"{worker="mail",unit="mail@7.service""#;
+    assert_eq!(value(&text, &format!("unitmedic_unit_health{of},health=\"warning\"}}")), Some(1.0));
+    assert_eq!(value(&text, &format!("unitmedic_unit_start_time_seconds{of}}}")), Some(5.0));
+    assert_eq!(value(&text, &format!("unitmedic_unit_tasks{of}}}")), Some(3.0));
+    assert!(!text.contains("x2d1.service") && !text.contains("web@1.service"), "units that are not in it are gone");
+
+    status.workers[0].instances[0].view.active = ActiveState::Failed;
+    board.status(&status);
+    let text = render(&mut board, 2);
+    assert_eq!(value(&text, &format!("unitmedic_unit_start_time_seconds{of}}}")), None, "it is not up");
+}
+
+#[test]
+fn incidents_of_a_former_life_are_open() {
+    let incident = Incident {
+        id: IncidentId(4),
+        worker: worker("mail"),
+        unit: unit("mail@1.service"),
+        origin: Origin::Condition { condition: Condition::MemoryHigh },
+        conditions: [Condition::MemoryHigh, Condition::OomKilled].map(|c| (c, Evidence::text("x"))).into(),
+        worst: Health::Critical,
+        boot: String::new(),
+        failed_at: Mono(0),
+        failed_wall: Wall(0),
+        opened_at: Mono(0),
+        opened_wall: Wall(0),
+        closed_at: None,
+        closed_wall: None,
+        resolution: None,
+        time_to_recover: None,
+        plan: Plan::default(),
+        attempts: vec![],
+        attempts_used: 0,
+        escalations: 0,
+        not_before: None,
+        reopened: 0,
+        waiting: None,
+        action_was_allowed: false,
+        helped_by: None,
+    };
+    let closed = Incident { id: IncidentId(5), closed_at: Some(Mono(1)), ..incident.clone() };
+    let mut board = board(&["mail"]);
+    board.restore([&incident, &closed]);
+    let text = render(&mut board, 1);
+    assert_eq!(value(&text, r#"unitmedic_incidents_open{worker="mail",health="critical"}"#), Some(1.0));
+    assert_eq!(text.lines().filter(|l| l.starts_with("unitmedic_incidents_open") && l.ends_with(" 1")).count(), 1);
 }
 
 /// The checker of Prometheus itself, where it is installed; CI installs it.

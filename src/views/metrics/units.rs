@@ -116,9 +116,10 @@ impl Units {
         self.units.values_mut().for_each(|unit| unit.instance = None);
     }
 
-    /// Samples of units that are not watched are not shown.
+    /// Samples of units that are not watched are not shown, nor is a late one of a unit that is down.
     pub fn sample(&mut self, usage: &Usage) {
-        if let Some(entry) = self.units.get_mut(&usage.unit) {
+        let Some(entry) = self.units.get_mut(&usage.unit) else { return };
+        if entry.instance.is_none_or(|instance| !instance.active.is_down()) {
             entry.usage = Some(usage.clone());
         }
     }
