@@ -14,11 +14,6 @@ pub fn stdout_look(no_color: bool) -> Look {
     look(io::stdout(), no_color)
 }
 
-/// What standard error can show.
-pub fn stderr_look(no_color: bool) -> Look {
-    look(io::stderr(), no_color)
-}
-
 fn look(fd: impl AsFd + IsTerminal, no_color: bool) -> Look {
     let tty = fd.is_terminal();
     let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
