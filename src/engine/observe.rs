@@ -49,6 +49,7 @@ impl Engine {
                 self.missing_from_snapshot(&unit);
             }
         }
+        self.look_at_remembered();
         for name in self.settings.workers.keys().cloned().collect::<Vec<_>>() {
             self.expect_configured(&name);
         }
@@ -64,6 +65,20 @@ impl Engine {
             self.vanish(unit);
         } else if !matches!(instance.standing, Standing::Stopped(_)) {
             self.desk.command(Command::Look { unit: unit.clone() });
+        }
+    }
+
+    /// What we knew of in a former life and systemd has unloaded since: a clean end leaves no trace in its lists.
+    fn look_at_remembered(&mut self) {
+        let remembered: std::collections::BTreeSet<UnitName> =
+            self.wanted.keys().chain(self.incidents.values().map(|incident| &incident.unit)).cloned().collect();
+        for unit in remembered {
+            if self.instances.contains_key(&unit) {
+                continue;
+            }
+            let Some(worker) = self.settings.worker_of(unit.as_str()).map(|worker| worker.name.clone()) else { continue };
+            self.add_instance(&unit, &worker);
+            self.desk.command(Command::Look { unit });
         }
     }
 
