@@ -13,7 +13,7 @@ use crate::model::{
 
 use super::instance::Standing;
 use super::timers::TimerKey;
-use super::{Engine, assess};
+use super::{Engine, assess, gate};
 
 /// Beyond the time that a start may take, this much more until an attempt that shows no health has failed.
 const VERIFY_SLACK: Duration = Duration::from_secs(10);
@@ -259,13 +259,21 @@ impl Engine {
         let now = self.now();
         let incident = &self.incidents[&id];
         let running = incident.last_attempt().expect("running");
-        let (number, until) = (running.number, running.drain_until.expect("draining"));
+        let (number, action, until) = (running.number, running.action, running.drain_until.expect("draining"));
         let attempt = AttemptId { incident: id, number };
         let activated = running.activated;
         let view = &self.instances[&incident.unit].view;
         if activated || view.in_auto_restart() {
-            // Restart= brings it back after the drain; nothing is left for us but to watch.
+            // Restart= brings it back after the drain; nothing is left for us but to watch. Its call is over:
+            // there is no place to give back.
+            self.starts_in_flight += 1;
             return self.begin_verification(attempt, None);
+        }
+        let second = if view.active.is_down() { gate::TO_FINISH } else { gate::TO_INTERRUPT };
+        if (view.active.is_down() || until <= now)
+            && let Some(refusal) = self.refusal_of(second, &self.asking(incident, action, true))
+        {
+            return self.wait_for(id, action, refusal);
         }
         if view.active.is_down() {
             self.starts_in_flight += 1;
@@ -303,6 +311,16 @@ impl Engine {
                 self.fail(id, format!("it was well for only {lasted}: {because}"));
             }
             (None, None) => self.await_health(id, acted_at),
+        }
+    }
+
+    /// The stretch of health that was being watched has been broken unseen.
+    pub(super) fn begin_proof_anew(&mut self, id: IncidentId) {
+        let Some(incident) = self.incidents.get_mut(&id) else { return };
+        let verifying = |attempt: &&mut Attempt| attempt.stage == Stage::Verifying;
+        if let Some(running) = incident.attempts.last_mut().filter(verifying) {
+            running.well_at = None;
+            self.desk.touched.insert(id);
         }
     }
 

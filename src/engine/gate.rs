@@ -19,6 +19,12 @@ use super::timers::TimerKey;
 /// A gate that names no time is asked again after this, should nothing have changed before.
 const RECHECK: Duration = Duration::from_secs(5);
 
+/// Gates before the second act of a graceful restart. What we have drained is started again even if a pause
+/// has begun meanwhile; a process that still works is not interrupted then.
+pub const TO_FINISH: &[Gate] = &[Gate::SystemState, Gate::Hold, Gate::Stopped, Gate::JobInFlight];
+pub const TO_INTERRUPT: &[Gate] =
+    &[Gate::SystemState, Gate::Hold, Gate::Maintenance, Gate::Stopped, Gate::JobInFlight, Gate::AutoRestart];
+
 /// What wants to pass the gates.
 pub struct Asking<'a> {
     pub incident: Option<&'a Incident>,
@@ -63,6 +69,11 @@ impl Engine {
     /// The first gate that says no.
     pub(super) fn refusal(&self, asking: &Asking<'_>) -> Option<Refusal> {
         Gate::ALL.iter().find_map(|gate| self.ask_gate(*gate, asking))
+    }
+
+    /// The first of some gates that says no.
+    pub(super) fn refusal_of(&self, gates: &[Gate], asking: &Asking<'_>) -> Option<Refusal> {
+        gates.iter().find_map(|gate| self.ask_gate(*gate, asking))
     }
 
     pub(super) fn ask_gate(&self, gate: Gate, asking: &Asking<'_>) -> Option<Refusal> {

@@ -100,7 +100,9 @@ impl Engine {
         if instance.job.is_none()
             && let Some(id) = instance.view.job
         {
-            instance.job = Some(Job::new(id, was_active.is_up() && !first_look, was_invocation));
+            // At a first look the former activation is unknown: a stop under way must not look like a new one.
+            let invocation = if first_look { instance.view.invocation } else { was_invocation };
+            instance.job = Some(Job::new(id, was_active.is_up() && !first_look, invocation));
         }
         let restarted_by_systemd = instance.view.n_restarts.saturating_sub(was_restarts);
         if restarted_by_systemd > 0 && !first_look {
@@ -108,8 +110,10 @@ impl Engine {
         }
         let instance = self.instances.get_mut(unit).expect("ensured");
         let new_activation = instance.view.invocation != was_invocation && !instance.view.invocation.is_none();
-        if new_activation && !first_look {
-            self.new_activation(unit, was_auto || restarted_by_systemd > 0);
+        match (new_activation, first_look) {
+            (true, false) => self.new_activation(unit, was_auto || restarted_by_systemd > 0),
+            (true, true) => self.unseen_activation(unit),
+            (false, _) => {}
         }
         self.judge_standing(unit, first_look);
         self.reassess(unit);
@@ -183,6 +187,15 @@ impl Engine {
             self.desk.tell_unit(&worker, unit, incident, What::Restarted { by: RestartCause::Operator, count: 1 });
         }
         self.note_helper(unit, RestartCause::Operator);
+    }
+
+    /// It began a new life while we could not see it: what was being proven of the old one proves nothing.
+    fn unseen_activation(&mut self, unit: &UnitName) {
+        let instance = self.instances.get_mut(unit).expect("known");
+        instance.begin_activation();
+        if let Some(id) = instance.incident {
+            self.begin_proof_anew(id);
+        }
     }
 
     /// Decides whether the unit should run, from what is seen now and what is known.
@@ -422,7 +435,9 @@ impl Engine {
     pub(super) fn job_removed(&mut self, unit: &UnitName, id: u32, result: JobResult) {
         let Some(instance) = self.instances.get_mut(unit) else { return };
         if let Some(job) = instance.job.take_if(|job| job.id == id) {
-            instance.last_job = Some(Job { result: Some(result), ..job });
+            // A job that leaves the unit up was no stop, and must not pass for one when it goes down later.
+            let left_up = instance.seen && instance.view.active.is_up();
+            instance.last_job = (!left_up).then_some(Job { result: Some(result), ..job });
         }
         if instance.view.job == Some(id) {
             instance.view.job = None;

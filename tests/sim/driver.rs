@@ -515,7 +515,8 @@ impl Sim {
     fn inquire(&mut self, name: UnitName) {
         let silent = self.rng.chance(self.swarm.journal_silent);
         let unit = self.host.unit(&name);
-        if silent && unit.want == Want::Stopped {
+        // By the design a silent journal makes a failure of `failed`, and a stop of a clean end.
+        if silent && (unit.want == Want::Stopped || unit.phase == host::Phase::Dead) {
             unit.want = Want::Open;
         }
         let stop_job = (!silent).then_some(unit.stop_job_in_journal);

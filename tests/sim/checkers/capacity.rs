@@ -66,6 +66,10 @@ impl Checker for Capacity {
 impl Capacity {
     fn judge(&mut self, world: &World<'_>, attempt: AttemptId, name: &UnitName, forced: bool) -> Result<(), String> {
         let unit = &world.host.units[name];
+        let judged = world.engine.and_then(|engine| engine.instance(name, world.now)).map(|instance| instance.health);
+        if judged.is_some_and(|health| health.is_sick()) {
+            return Ok(());
+        }
         if !unit.serves() || forced || self.under_way.contains_key(&attempt) {
             return Ok(());
         }

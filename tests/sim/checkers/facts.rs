@@ -42,6 +42,9 @@ impl Checker for Facts {
                 }
                 for intent in &memory.orphans {
                     self.open.insert(intent.incident);
+                    self.closed.remove(&intent.incident);
+                    // Only the last of an incident can be without an outcome.
+                    self.running.retain(|attempt| attempt.incident != intent.incident);
                     self.running.insert(intent.attempt);
                 }
             }
