@@ -6,7 +6,7 @@ use crate::model::action::{Answer, Intent, Refused};
 use crate::model::fact::{Gate, Refusal, RestartCause};
 use crate::model::incident::{ATTEMPTS_KEPT, Origin, Stage};
 use crate::model::input::Durability;
-use crate::model::unit::ServiceResult;
+use crate::model::unit::{JobKind, ServiceResult};
 use crate::model::{
     Action, Attempt, AttemptId, Command, Condition, IncidentId, Mono, Order, Outcome, Resolution, UnitName, Verb, What,
 };
@@ -168,13 +168,30 @@ impl Engine {
     pub(super) fn acted(&mut self, attempt: AttemptId, answer: Answer) {
         let now = self.now();
         let Some(action) = self.running(attempt, Stage::Acting).map(|running| running.action) else { return };
+        let unit = self.incidents[&attempt.incident].unit.clone();
+        if let Answer::Accepted { job: Some(job) } = &answer {
+            let instance = self.instances.get_mut(&unit).expect("known");
+            let started = instance.view.active.is_down();
+            let kind = if started { JobKind::Start } else { JobKind::TryRestart };
+            instance.own_job = Some((*job, kind));
+            instance.name_own_job();
+        }
         match answer {
             Answer::Accepted { .. } if self.is_draining(attempt) => self.begin_drain(attempt),
             Answer::Accepted { .. } => self.begin_verification(attempt, None),
             Answer::Failed { text } => self.begin_verification(attempt, Some(text)),
             Answer::Refused { why, text } => self.refused(attempt, action, why, text, now),
         }
+        // What was not judged while the order was out.
+        self.judge_standing(&unit, false);
+        self.reassess(&unit);
         self.proceed(attempt.incident);
+    }
+
+    /// An order for the unit is with the root side, without an answer yet.
+    pub(super) fn order_is_out(&self, unit: &UnitName) -> bool {
+        let incident = self.instances.get(unit).and_then(|i| i.incident).and_then(|id| self.incidents.get(&id));
+        incident.and_then(|incident| incident.last_attempt()).is_some_and(|attempt| attempt.stage == Stage::Acting)
     }
 
     /// The order under way is the drain signal: the first of a graceful restart's two acts.

@@ -199,8 +199,8 @@ impl Engine {
     }
 
     /// Decides whether the unit should run, from what is seen now and what is known.
-    fn judge_standing(&mut self, unit: &UnitName, first_look: bool) {
-        let instance = self.instances.get_mut(unit).expect("known");
+    pub(super) fn judge_standing(&mut self, unit: &UnitName, first_look: bool) {
+        let Some(instance) = self.instances.get_mut(unit).filter(|instance| instance.seen) else { return };
         let view = &instance.view;
         if matches!(view.load, LoadState::NotFound) && view.active == ActiveState::Inactive {
             return self.stand(unit, Standing::NotFound);
@@ -232,8 +232,12 @@ impl Engine {
             }
             return;
         }
-        if instance.last_job.is_some_and(|job| job.was_stop(instance.view.invocation)) {
-            return self.stopped_by_job(unit);
+        if let Some(job) = instance.last_job.filter(|job| job.was_stop(instance.view.invocation)) {
+            // While an order of ours is out, a job of unknown kind may be ours: the answer will tell.
+            if job.kind.is_some() || !self.order_is_out(unit) {
+                self.stopped_by_job(unit);
+            }
+            return;
         }
         if instance.view.file_state == FileState::Transient && instance.view.active == ActiveState::Inactive {
             self.stand(unit, Standing::Stopped("a transient unit that has ended".into()));
@@ -418,6 +422,7 @@ impl Engine {
         if instance.job.is_none_or(|job| job.id != id) {
             let found_up = !instance.view.active.is_down() && instance.view.active != ActiveState::Activating;
             instance.job = Some(Job::new(id, found_up, instance.view.invocation));
+            instance.name_own_job();
         }
     }
 

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use unitmedic::model::fact::What;
 use unitmedic::model::settings::OnStop;
 use unitmedic::model::unit::JobKind;
-use unitmedic::model::{Action, Command, Fact, IncidentId, UnitName, Verb};
+use unitmedic::model::incident::Origin;
+use unitmedic::model::{Command, Fact, IncidentId, Verb};
 
 use super::{Checker, Seen, WINDOW, World, require};
 use crate::driver::micros;
@@ -15,8 +16,6 @@ use crate::host::{Phase, SEC, Unit, Want};
 pub struct Authority {
     /// Incidents that carry out a request, and whether by force.
     requested: BTreeMap<IncidentId, bool>,
-    force: BTreeMap<UnitName, bool>,
-    force_worker: BTreeMap<String, bool>,
     /// Attempts whose first order was given: their second one finishes what was begun.
     begun: BTreeSet<unitmedic::model::AttemptId>,
 }
@@ -30,6 +29,12 @@ impl Checker for Authority {
         match seen {
             Seen::Life(_) => *self = Self::default(),
             Seen::Command(Command::Tell(fact)) => self.note(fact),
+            // Saved before its intent is recorded.
+            Seen::Command(Command::Save(incident)) => {
+                if let (Origin::Operator { force, .. }, true) = (&incident.origin, incident.conditions.is_empty()) {
+                    self.requested.insert(incident.id, *force);
+                }
+            }
             Seen::Command(Command::Act(order)) => {
                 let unit = &world.host.units[&order.unit];
                 let second = !self.begun.insert(order.attempt);
@@ -48,20 +53,7 @@ impl Checker for Authority {
 impl Authority {
     fn note(&mut self, fact: &Fact) {
         match (&fact.what, fact.incident) {
-            (What::Requested { force, .. }, _) => {
-                if let Some(unit) = &fact.unit {
-                    self.force.insert(unit.clone(), *force);
-                } else if let Some(worker) = &fact.worker {
-                    self.force.clear();
-                    self.force_worker.insert(worker.to_string(), *force);
-                }
-            }
-            (What::IncidentOpened { condition: None, .. }, Some(id)) => {
-                let unit = fact.unit.as_ref().and_then(|unit| self.force.get(unit));
-                let worker = fact.worker.as_ref().and_then(|worker| self.force_worker.get(worker.as_str()));
-                self.requested.insert(id, unit.or(worker).copied().unwrap_or(false));
-            }
-            (What::IncidentOpened { .. } | What::ConditionJoined { .. } | What::IncidentReopened { .. }, Some(id)) => {
+            (What::ConditionJoined { .. } | What::IncidentReopened { .. }, Some(id)) => {
                 self.requested.remove(&id);
             }
             (What::IncidentClosed { .. }, Some(id)) => _ = self.requested.remove(&id),
@@ -107,6 +99,5 @@ fn judge_truth(world: &World<'_>, unit: &Unit, second: bool, requested: Option<b
     require(!well, || "which is up and well".into())?;
     let limit = micros(settings.start_timeout);
     let early = unit.phase == Phase::Starting && for_long(unit.since) && now - unit.since < limit;
-    let _ = Action::Restart;
     require(!early, || "which is starting and has its time".into())
 }

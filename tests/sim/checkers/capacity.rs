@@ -1,9 +1,10 @@
 //! Never below `min_instances` by our doing, never too many calls at once, never two of a worker at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use unitmedic::model::fact::What;
-use unitmedic::model::{AttemptId, Command, Input, Outcome, UnitName};
+use unitmedic::model::incident::Origin;
+use unitmedic::model::{AttemptId, Command, IncidentId, Input, Outcome, UnitName};
 
 use super::{Checker, Seen, WINDOW, World, require};
 use crate::driver::is_disruptive;
@@ -14,7 +15,7 @@ pub struct Capacity {
     /// Disruptive orders on serving units that have not been seen through.
     under_way: BTreeMap<AttemptId, UnitName>,
     calls: BTreeMap<AttemptId, u32>,
-    forced: BTreeMap<String, bool>,
+    forced: BTreeSet<IncidentId>,
 }
 
 impl Checker for Capacity {
@@ -28,11 +29,12 @@ impl Checker for Capacity {
             Seen::Input(Input::Acted { attempt, .. }) => {
                 self.calls.remove(attempt);
             }
-            Seen::Command(Command::Tell(fact)) => match &fact.what {
-                What::Requested { force, .. } => {
-                    let name = fact.unit.as_ref().map(|u| u.to_string()).or(fact.worker.as_ref().map(|w| w.to_string()));
-                    self.forced.insert(name.unwrap_or_default(), *force);
+            Seen::Command(Command::Save(incident)) => {
+                if matches!(incident.origin, Origin::Operator { force: true, .. }) {
+                    self.forced.insert(incident.id);
                 }
+            }
+            Seen::Command(Command::Tell(fact)) => match &fact.what {
                 What::AttemptEnded { attempt, outcome, .. } => {
                     self.under_way.remove(attempt);
                     // A call that was overtaken by others is no longer counted.
@@ -49,8 +51,8 @@ impl Checker for Capacity {
                 self.calls.insert(order.attempt, 1);
                 let limit = world.settings.guard.max_concurrent_starts.max(world.settings.guard.max_concurrent_actions);
                 let calls = self.calls.len();
-                let forced = self.forced.values().any(|forced| *forced);
-                require(forced || calls <= limit as usize + 1, || {
+                let forced = self.forced.contains(&order.attempt.incident);
+                require(!self.forced.is_empty() || calls <= limit as usize + 1, || {
                     format!("{calls} calls are in flight at once, over {limit}")
                 })?;
                 if is_disruptive(order.verb) {

@@ -29,6 +29,10 @@ impl Checker for Doubt {
                 self.doubtful.clear();
                 for incident in &memory.incidents {
                     let Some(last) = incident.attempts.last() else { continue };
+                    let newer = memory.incidents.iter().any(|i| i.unit == incident.unit && i.id > incident.id);
+                    if newer {
+                        continue;
+                    }
                     if incident.is_open() && matches!(last.stage, Stage::Recording | Stage::Acting) {
                         self.doubt(world, &incident.unit, now);
                     }
