@@ -44,7 +44,7 @@ fn end(world: &World<'_>) -> Result<(), String> {
         let because =
             known.as_ref().map_or("not known".into(), |(_, i)| format!("{} ({}), {:?}", i.health, i.because, i.doing));
         require(unit.serves(), || format!("{} should run and is {:?}; it is judged {because}", unit.name, unit.phase))?;
-        require(known.is_some_and(|i| i.health == Health::Healthy), || {
+        require(known.is_some_and(|(_, i)| i.health == Health::Healthy), || {
             format!("{} runs and is well, and is judged {because}", unit.name)
         })?;
     }
