@@ -86,6 +86,8 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let mut board = Board::new(build(), own.clone(), &settings);
     board.restore(&memory.incidents);
     let bus = Arc::new(BusStats::default());
+    let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
+    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
     let shared = Arc::new(Shared {
         queries: queries_in,
         facts: broadcast::channel(FACTS_BEHIND).0,
@@ -94,14 +96,13 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         board: Mutex::new(board),
         own,
         bus: bus.clone(),
+        helper: helper.clone(),
     });
 
     let now = clock::now();
     let header = Header::new(&boot, now, settings.clone(), serde_json::to_value(&memory).unwrap_or_default());
     let recorder = Recorder::open(&settings.daemon, header);
     let hold_file = settings.daemon.runtime_dir.join(HOLD_FILE);
-    let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
-    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
     let early = helper.clone();
     tokio::spawn(async move { early.prepare().await });
     let sampler = sampler(&settings, inputs_in.clone());

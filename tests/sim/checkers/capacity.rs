@@ -68,7 +68,8 @@ impl Checker for Capacity {
 impl Capacity {
     fn judge(&mut self, world: &World<'_>, attempt: AttemptId, name: &UnitName, forced: bool) -> Result<(), String> {
         let unit = &world.host.units[name];
-        let judged = world.engine.and_then(|engine| engine.instance(name, world.now)).map(|(_, instance)| instance.health);
+        let judged =
+            world.engine.and_then(|engine| engine.instance(name, world.now)).map(|(_, instance)| instance.health);
         if judged.is_some_and(|health| health.is_sick()) {
             return Ok(());
         }
