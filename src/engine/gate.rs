@@ -313,6 +313,7 @@ fn gate_stopped(asking: &Asking<'_>) -> Option<Refusal> {
     match &asking.instance.standing {
         Standing::Stopped(why) => Some(no(Gate::Stopped, format!("it was stopped on purpose: {why}"))),
         Standing::NotFound => Some(no(Gate::Stopped, "systemd does not know this unit".into())),
+        _ if asking.instance.is_masked() => Some(no(Gate::Stopped, "the unit is masked".into())),
         _ => None,
     }
 }
