@@ -176,14 +176,17 @@ impl Engine {
             instance.own_job = Some((*job, kind));
             instance.name_own_job();
         }
+        let refused = matches!(answer, Answer::Refused { .. });
         match answer {
             Answer::Accepted { .. } if self.is_draining(attempt) => self.begin_drain(attempt),
             Answer::Accepted { .. } => self.begin_verification(attempt, None),
             Answer::Failed { text } => self.begin_verification(attempt, Some(text)),
             Answer::Refused { why, text } => self.refused(attempt, action, why, text, now),
         }
-        // What was not judged while the order was out.
-        self.judge_standing(&unit, false);
+        if !refused {
+            // What was not judged while the order was out.
+            self.judge_standing(&unit, false);
+        }
         self.reassess(&unit);
         self.proceed(attempt.incident);
     }
@@ -246,8 +249,13 @@ impl Engine {
         self.withdraw(attempt, &text);
         match why {
             Refused::Hold => self.held = true,
-            Refused::NoSuchUnit => return self.stand_not_found(&unit, &text),
-            Refused::JobInFlight | Refused::Superseded => self.desk.command(Command::Look { unit: unit.clone() }),
+            Refused::NoSuchUnit if self.instances[&unit].view.active.is_down() => {
+                return self.stand_not_found(&unit, &text);
+            }
+            // NoSuchUnit of one that runs: it has been masked or its file is gone.
+            Refused::NoSuchUnit | Refused::JobInFlight | Refused::Superseded => {
+                self.desk.command(Command::Look { unit: unit.clone() });
+            }
             Refused::NotAllowed => {}
         }
         let refusal = Refusal { gate, text, until: Some(now + REFUSED_PAUSE), setting: None };

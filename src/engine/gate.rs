@@ -312,6 +312,7 @@ fn gate_stopped(asking: &Asking<'_>) -> Option<Refusal> {
     match &asking.instance.standing {
         Standing::Stopped(why) => Some(no(Gate::Stopped, format!("it was stopped on purpose: {why}"))),
         Standing::NotFound => Some(no(Gate::Stopped, "systemd does not know this unit".into())),
+        _ if asking.instance.is_masked() => Some(no(Gate::Stopped, "the unit is masked".into())),
         _ => None,
     }
 }
@@ -320,8 +321,11 @@ fn gate_stopped(asking: &Asking<'_>) -> Option<Refusal> {
 fn gate_job(asking: &Asking<'_>) -> Option<Refusal> {
     let job = asking.instance.job?;
     let stuck_start = job.is_start() && asking.instance.conditions.contains_key(&crate::model::Condition::StartStuck);
-    let kind = job.kind.map(|kind| format!("{kind} ")).unwrap_or_default();
-    (!stuck_start).then(|| no(Gate::JobInFlight, format!("systemd has a {kind}job in flight for it (job {})", job.id)))
+    // The job by which systemd itself brings it back is told by the next gate, so that the two do not alternate.
+    let own_restart = asking.instance.view.in_auto_restart();
+    let kind = job.kind.map_or(String::new(), |kind| format!(" {kind}"));
+    (!stuck_start && !own_restart)
+        .then(|| no(Gate::JobInFlight, format!("systemd has a{kind} job in flight for it (job {})", job.id)))
 }
 
 fn gate_auto_restart(asking: &Asking<'_>) -> Option<Refusal> {

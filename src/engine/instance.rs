@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::fact::RestartCause;
-use crate::model::unit::{InvocationId, JobKind, JobResult};
-use crate::model::{ActiveState, Condition, Evidence, Health, IncidentId, Mono, UnitName, UnitView, WorkerName};
+use crate::model::unit::{FileState, InvocationId, JobKind, JobResult};
+use crate::model::{
+    ActiveState, Condition, Evidence, Health, IncidentId, LoadState, Mono, UnitName, UnitView, WorkerName,
+};
 
 use super::readings::Readings;
 
@@ -142,6 +144,11 @@ impl Instance {
 
     pub fn should_run(&self) -> bool {
         matches!(self.standing, Standing::ShouldRun | Standing::NowAndThen)
+    }
+
+    pub fn is_masked(&self) -> bool {
+        self.view.load == LoadState::Masked
+            || matches!(self.view.file_state, FileState::Masked | FileState::MaskedRuntime)
     }
 
     /// systemd is bringing it back by itself, or will once it has cleaned up.

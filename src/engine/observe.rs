@@ -212,7 +212,7 @@ impl Engine {
             let standing = if view.runs_now_and_then() { Standing::NowAndThen } else { Standing::ShouldRun };
             return self.stand(unit, standing);
         }
-        if view.load == LoadState::Masked || matches!(view.file_state, FileState::Masked | FileState::MaskedRuntime) {
+        if instance.is_masked() {
             return self.stand(unit, Standing::Stopped("the unit is masked".into()));
         }
         if view.active.is_down() {

@@ -8,6 +8,7 @@ mod faults;
 mod host;
 mod operator;
 mod rng;
+mod scenarios;
 mod scene;
 mod transcript;
 

@@ -6,7 +6,7 @@ use unitmedic::model::{Action, UnitName, Wall};
 
 use crate::driver::{Event, Sim};
 use crate::faults::Step;
-use crate::host::{MS, Phase, SEC, Want};
+use crate::host::{Phase, SEC, Want};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Doing {
@@ -157,6 +157,5 @@ pub fn stop(sim: &mut Sim, name: &UnitName) {
 }
 
 fn settle(sim: &mut Sim) {
-    let _ = MS;
     sim.ship_signals();
 }

@@ -38,6 +38,10 @@ impl Checker for Doubt {
                     }
                 }
                 for intent in &memory.orphans {
+                    let newer = memory.incidents.iter().any(|i| i.unit == intent.unit && i.id > intent.incident);
+                    if newer {
+                        continue;
+                    }
                     self.doubt(world, &intent.unit, now);
                 }
             }

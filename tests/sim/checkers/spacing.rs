@@ -20,6 +20,7 @@ struct Count {
     used: u32,
     escalations: u32,
     intended_at: u64,
+    counted_at: u64,
     escalated_at: u64,
 }
 
@@ -37,6 +38,7 @@ impl Checker for Spacing {
                     used: if incident.escalations > 0 { 0 } else { incident.attempts_used },
                     escalations: incident.escalations,
                     intended_at: incident.attempts.last().map_or(0, |last| last.intended_at.0),
+                    counted_at: 0,
                     escalated_at: 0,
                 };
                 self.incidents = memory.incidents.iter().map(|incident| (incident.id, of(incident))).collect();
@@ -78,7 +80,12 @@ impl Spacing {
                 let used = count.used;
                 require(used <= allowed, || format!("{attempt} of {unit} is number {used} of {allowed} allowed"))?;
             }
-            What::AttemptEnded { outcome: Outcome::Superseded, .. } => count.used = count.used.saturating_sub(1),
+            // One that was not carried out does not count.
+            What::AttemptEnded { outcome: Outcome::Superseded, .. } => {
+                count.used = count.used.saturating_sub(1);
+                count.intended_at = count.counted_at;
+            }
+            What::AttemptEnded { .. } => count.counted_at = count.intended_at,
             What::Escalated { .. } => {
                 count.escalations += 1;
                 count.escalated_at = now;
