@@ -150,7 +150,7 @@ fn samples() -> (u64, Duration) {
 }
 
 fn sample(n: u64, round: u64, at: u64) -> Usage {
-    let busy = n % 10 == 0;
+    let busy = n.is_multiple_of(10);
     let mut usage = Usage::gap(unit(n), Mono(at));
     usage.cpu_usec = Some(round * if busy { 9_500_000 } else { 1_000_000 });
     usage.memory_bytes = Some(if busy { 950 << 20 } else { 200 << 20 });
