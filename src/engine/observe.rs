@@ -249,12 +249,13 @@ impl Engine {
     /// A unit that is down when we first see it, or see it again after an outage.
     fn first_look_at_down(&mut self, unit: &UnitName) {
         let (instance, settings) = self.with_settings(unit);
-        let known = match &instance.standing {
-            Standing::Stopped(why) => Some(Wanted::Stopped { why: why.clone(), at: self.desk.now.wall }),
-            Standing::ShouldRun => Some(Wanted::Run),
-            _ => self.wanted.get(unit).cloned(),
-        };
         let view = &instance.view;
+        let known = match (self.wanted.get(unit), &instance.standing) {
+            // Somebody has started it since, which takes the stop back; why it is down again is to be found out.
+            (Some(Wanted::Stopped { seen, .. }), _) if view.inactive_exit.is_some_and(|at| at > *seen) => Some(Wanted::Run),
+            (None, Standing::ShouldRun) => Some(Wanted::Run),
+            (known, _) => known.cloned(),
+        };
         let ran = view.active_enter.is_some() || view.inactive_enter.is_some();
         let enabled = matches!(view.file_state, FileState::Enabled | FileState::EnabledRuntime);
         let filled = settings.min_instances.is_some() && matches!(settings.unit, Selector::Template(_));
@@ -372,7 +373,7 @@ impl Engine {
         let worker = instance.worker.clone();
         let wanted = match &instance.standing {
             Standing::ShouldRun => Some(Wanted::Run),
-            Standing::Stopped(why) => Some(Wanted::Stopped { why: why.clone(), at: now.wall }),
+            Standing::Stopped(why) => Some(Wanted::Stopped { why: why.clone(), at: now.wall, seen: now.mono }),
             _ => None,
         };
         if let Standing::Stopped(why) = instance.standing.clone() {
