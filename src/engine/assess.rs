@@ -108,7 +108,7 @@ pub(super) fn failed_result(view: &UnitView) -> bool {
 pub(super) fn is_failing(instance: &Instance) -> bool {
     let view = &instance.view;
     match instance.standing {
-        Standing::ShouldRun if instance.taken_down => false,
+        Standing::ShouldRun if instance.taken_down || instance.being_restarted => false,
         Standing::ShouldRun => match view.active {
             ActiveState::Failed | ActiveState::Inactive => instance.job.is_none_or(|job| job.is_start()),
             ActiveState::Deactivating => instance.job.is_none() && !instance.view.main_alive(),

@@ -149,7 +149,9 @@ impl Engine {
         let running = incident.attempts.last_mut().expect("running");
         running.stage = Stage::Acting;
         let unit = incident.unit.clone();
-        self.instances.get_mut(&unit).expect("known").taken_down |= matches!(verb, Verb::Drain { .. });
+        let instance = self.instances.get_mut(&unit).expect("known");
+        instance.taken_down |= matches!(verb, Verb::Drain { .. });
+        instance.being_restarted = verb == Verb::TryRestart;
         self.desk.touched.insert(attempt.incident);
         self.desk.command(Command::Act(Order { attempt, unit, verb }));
     }
@@ -390,6 +392,7 @@ impl Engine {
         self.place_freed = true;
         if let Some(instance) = self.instances.get_mut(&unit) {
             instance.taken_down = false;
+            instance.being_restarted = false;
         }
         let reason = reason.to_string();
         let what = What::AttemptEnded { attempt, action, condition, outcome, reason, time_to_recover: taken };

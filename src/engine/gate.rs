@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::fact::{Gate, Refusal};
 use crate::model::incident::{Origin, Stage};
 use crate::model::time::human;
-use crate::model::unit::ManagerState;
+use crate::model::unit::{ManagerState, ServiceResult};
 use crate::model::{Action, Health, Incident, IncidentId, UnitName, What, WorkerSettings};
 
 use super::Engine;
@@ -18,6 +18,9 @@ use super::timers::TimerKey;
 
 /// A gate that names no time is asked again after this, should nothing have changed before.
 const RECHECK: Duration = Duration::from_secs(5);
+/// Whether systemd restarts a unit by itself it decides at once, and tells in the next signal. A busy machine may take
+/// this long to deliver it.
+const AUTO_RESTART_TELLS: Duration = Duration::from_millis(100);
 
 /// What wants to pass the gates.
 pub struct Asking<'a> {
@@ -78,7 +81,7 @@ impl Engine {
             Gate::DryRun => self.gate_dry_run(),
             Gate::Stopped => gate_stopped(asking),
             Gate::JobInFlight => gate_job(asking),
-            Gate::AutoRestart => gate_auto_restart(asking),
+            Gate::AutoRestart => self.gate_auto_restart(asking),
             Gate::Cooldown => self.gate_cooldown(asking),
             Gate::Attempts => gate_attempts(asking),
             Gate::Persistence => self.gate_persistence(asking),
@@ -125,6 +128,20 @@ impl Engine {
         daemon
             .dry_run
             .then(|| set_by(no(Gate::DryRun, "dry run: it is only told what would be done".into()), "daemon.dry_run"))
+    }
+
+    /// On its way to auto-restart a unit is failed or inactive for a moment, and systemd tells of both.
+    fn gate_auto_restart(&self, asking: &Asking<'_>) -> Option<Refusal> {
+        if asking.instance.systemd_restarts_it() {
+            return Some(no(Gate::AutoRestart, "systemd is restarting it already (Restart=)".into()));
+        }
+        let view = &asking.instance.view;
+        let gave_up = view.result == ServiceResult::StartLimitHit;
+        let until = view.inactive_enter? + AUTO_RESTART_TELLS;
+        (view.restarts_itself && view.active.is_down() && !gave_up && until > self.now()).then(|| {
+            let text = "systemd may be about to restart it (Restart=)".into();
+            Refusal { until: Some(until), ..no(Gate::AutoRestart, text) }
+        })
     }
 
     fn gate_cooldown(&self, asking: &Asking<'_>) -> Option<Refusal> {
@@ -312,11 +329,6 @@ fn gate_job(asking: &Asking<'_>) -> Option<Refusal> {
     let stuck_start = job.is_start() && asking.instance.conditions.contains_key(&crate::model::Condition::StartStuck);
     let kind = job.kind.map_or("", |kind| kind.as_str());
     (!stuck_start).then(|| no(Gate::JobInFlight, format!("systemd has a {kind} job in flight for it (job {})", job.id)))
-}
-
-fn gate_auto_restart(asking: &Asking<'_>) -> Option<Refusal> {
-    let theirs = asking.instance.systemd_restarts_it();
-    theirs.then(|| no(Gate::AutoRestart, "systemd is restarting it already (Restart=)".into()))
 }
 
 fn gate_attempts(asking: &Asking<'_>) -> Option<Refusal> {

@@ -84,6 +84,8 @@ pub struct Instance {
     pub incident: Option<IncidentId>,
     /// We took it down ourselves (drain): being down is not a failure until its next activation.
     pub taken_down: bool,
+    /// Our restart of a running unit is under way: being down is a part of it until its job is over.
+    pub being_restarted: bool,
     /// Start of the present stretch of health.
     pub well_since: Option<Mono>,
     pub restarts: BTreeMap<RestartCause, u32>,
@@ -114,6 +116,7 @@ impl Instance {
             readings: Readings::default(),
             incident: None,
             taken_down: false,
+            being_restarted: false,
             well_since: None,
             restarts: BTreeMap::new(),
         }
@@ -157,6 +160,7 @@ impl Instance {
         self.readings = Readings::default();
         self.last_job = None;
         self.taken_down = false;
+        self.being_restarted = false;
     }
 
     /// The standing in a sentence.

@@ -24,6 +24,7 @@ impl Engine {
             let instance = self.instances.get_mut(&unit).expect("listed");
             instance.seen = false;
             instance.job = None;
+            instance.being_restarted = false;
             instance.well_since = None;
             instance.inquiring = false;
             self.set_health(&unit, Health::Unknown);
@@ -408,6 +409,7 @@ impl Engine {
         let Some(instance) = self.instances.get_mut(unit) else { return };
         if let Some(job) = instance.job.take_if(|job| job.id == id) {
             instance.last_job = Some(Job { result: Some(result), ..job });
+            instance.being_restarted = false;
         }
         if instance.view.job == Some(id) {
             instance.view.job = None;
