@@ -211,8 +211,7 @@ fn oom_killed(instance: &Instance) -> Option<Evidence> {
 }
 
 fn crash_loop(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Option<Evidence> {
-    let limit_hit = instance.view.active == ActiveState::Failed && instance.view.result == ServiceResult::StartLimitHit;
-    if limit_hit {
+    if instance.start_limit_hit() {
         return Some(Evidence::text("systemd gave up: start limit hit (StartLimitBurst=)"));
     }
     let window = settings.crash_loop_window;

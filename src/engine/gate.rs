@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::fact::{Gate, Refusal};
 use crate::model::incident::{Origin, Stage};
 use crate::model::time::human;
-use crate::model::unit::{ManagerState, ServiceResult};
+use crate::model::unit::ManagerState;
 use crate::model::{Action, Health, Incident, IncidentId, UnitName, What, WorkerSettings};
 
 use super::Engine;
@@ -136,7 +136,7 @@ impl Engine {
             return Some(no(Gate::AutoRestart, "systemd is restarting it already (Restart=)".into()));
         }
         let view = &asking.instance.view;
-        let gave_up = view.result == ServiceResult::StartLimitHit;
+        let gave_up = asking.instance.start_limit_hit();
         let until = view.inactive_enter? + AUTO_RESTART_TELLS;
         (view.restarts_itself && view.active.is_down() && !gave_up && until > self.now()).then(|| {
             let text = "systemd may be about to restart it (Restart=)".into();
@@ -327,8 +327,8 @@ fn gate_stopped(asking: &Asking<'_>) -> Option<Refusal> {
 fn gate_job(asking: &Asking<'_>) -> Option<Refusal> {
     let job = asking.instance.job?;
     let stuck_start = job.is_start() && asking.instance.conditions.contains_key(&crate::model::Condition::StartStuck);
-    let kind = job.kind.map_or("", |kind| kind.as_str());
-    (!stuck_start).then(|| no(Gate::JobInFlight, format!("systemd has a {kind} job in flight for it (job {})", job.id)))
+    let kind = job.kind.map(|kind| format!("{kind} ")).unwrap_or_default();
+    (!stuck_start).then(|| no(Gate::JobInFlight, format!("systemd has a {kind}job in flight for it (job {})", job.id)))
 }
 
 fn gate_attempts(asking: &Asking<'_>) -> Option<Refusal> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::fact::RestartCause;
-use crate::model::unit::{InvocationId, JobKind, JobResult};
+use crate::model::unit::{InvocationId, JobKind, JobResult, ServiceResult};
 use crate::model::{ActiveState, Condition, Evidence, Health, IncidentId, Mono, UnitName, UnitView, WorkerName};
 
 use super::readings::Readings;
@@ -137,6 +137,16 @@ impl Instance {
     pub fn systemd_restarts_it(&self) -> bool {
         self.view.in_auto_restart()
             || (self.view.active == ActiveState::Deactivating && self.view.restarts_itself && self.job.is_none())
+    }
+
+    /// systemd refuses to start it. Where the limit was hit in an automatic restart, Result= still tells of the last
+    /// process: then only the job says so, which failed without an activation.
+    pub fn start_limit_hit(&self) -> bool {
+        let refused = self.last_job.is_some_and(|job| {
+            let meant_to_start = job.kind != Some(JobKind::Stop);
+            job.result == Some(JobResult::Failed) && meant_to_start && job.invocation == self.view.invocation
+        });
+        self.view.active == ActiveState::Failed && (self.view.result == ServiceResult::StartLimitHit || refused)
     }
 
     /// In its own state as it should be: up, or at rest with a good result where rest is normal.

@@ -145,7 +145,11 @@ impl Engine {
     fn systemd_restarted(&mut self, unit: &UnitName, times: u32, announced: bool) {
         let now = self.now();
         let instance = self.instances.get_mut(unit).expect("known");
-        // The failure that led to the last restart has been counted when auto-restart was seen.
+        // The failure that led to the last restart has been counted when auto-restart was seen. From there it comes to
+        // rest once more, before it is started.
+        if announced && instance.counted.is_some() {
+            instance.counted = Some(None);
+        }
         let uncounted = times.min(FAILURES_PER_SIGNAL) - u32::from(announced);
         (0..uncounted).for_each(|_| instance.count_failure(now));
         *instance.restarts.entry(RestartCause::Systemd).or_default() += times;

@@ -317,11 +317,7 @@ pub fn read_json<T: DeserializeOwned>(place: &impl Place, args: &[&str]) -> Resu
 }
 
 /// [`wait_for`] with a pause that lets the host do its work.
-pub fn until<T, E: Display>(
-    what: &str,
-    limit: Duration,
-    mut look: impl FnMut() -> Result<T, E>,
-) -> Result<T, Failure> {
+pub fn until<T, E: Display>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<T, E>) -> Result<T, Failure> {
     wait_for(what, limit, || look().inspect_err(|_| thread::sleep(LOOK_PAUSE)))
 }
 

@@ -8,7 +8,8 @@ use crate::fixture::{LIMIT, SLEEPER, Setup, ensure, until};
 use crate::testhost::{Failure, Place};
 
 /// Leaves with the code that its name says, when it is told to.
-const LEAVER: &str = "[Service]\nExecStart=sh -c 'until [ -e /run/leave-%i ]; do sleep 0.05; done; rm /run/leave-%i; exit %i'\n";
+const LEAVER: &str =
+    "[Service]\nExecStart=sh -c 'until [ -e /run/leave-%i ]; do sleep 0.05; done; rm /run/leave-%i; exit %i'\n";
 
 #[test]
 fn whatever_ends_is_brought_back() -> Result<(), Failure> {
@@ -51,8 +52,10 @@ fn what_systemd_restarts_is_left_to_it_until_it_gives_up() -> Result<(), Failure
     let loops = "[Unit]\nStartLimitIntervalSec=30\nStartLimitBurst=3\n\
                  [Service]\nExecStart=sh -c '[ ! -e /run/broken ] && exec sleep infinity'\nRestart=always\nRestartSec=50ms\n";
     let lasts = "[Service]\nExecStart=sleep infinity\nRestart=always\nRestartSec=500ms\n";
-    let host =
-        Setup::new("gives-up").worker("loops", "loops.service", loops).worker("lasts", "lasts.service", lasts).start()?;
+    let host = Setup::new("gives-up")
+        .worker("loops", "loops.service", loops)
+        .worker("lasts", "lasts.service", lasts)
+        .start()?;
 
     host.kill("lasts.service")?;
     let incident = host.wait_closed("lasts.service", 1)?;

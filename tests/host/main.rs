@@ -6,3 +6,4 @@ mod testhost;
 mod fixture;
 
 mod liveness;
+mod operator;
