@@ -24,6 +24,7 @@ impl Engine {
             let instance = self.instances.get_mut(&unit).expect("listed");
             instance.seen = false;
             instance.job = None;
+            instance.being_restarted = false;
             instance.well_since = None;
             instance.inquiring = false;
             self.set_health(&unit, Health::Unknown);
@@ -165,7 +166,11 @@ impl Engine {
     fn systemd_restarted(&mut self, unit: &UnitName, times: u32, announced: bool) {
         let now = self.now();
         let instance = self.instances.get_mut(unit).expect("known");
-        // The failure that led to the last restart has been counted when auto-restart was seen.
+        // The failure that led to the last restart has been counted when auto-restart was seen. From there it comes to
+        // rest once more, before it is started.
+        if announced && instance.counted.is_some() {
+            instance.counted = Some(None);
+        }
         let uncounted = times.min(FAILURES_PER_SIGNAL) - u32::from(announced);
         (0..uncounted).for_each(|_| instance.count_failure(now));
         *instance.restarts.entry(RestartCause::Systemd).or_default() += times;
@@ -446,6 +451,7 @@ impl Engine {
             // A job that leaves the unit up was no stop, and must not pass for one when it goes down later.
             let left_up = instance.seen && instance.view.active.is_up();
             instance.last_job = (!left_up).then_some(Job { result: Some(result), ..job });
+            instance.being_restarted = false;
         }
         if instance.view.job == Some(id) {
             instance.view.job = None;
