@@ -242,7 +242,7 @@ impl Engine {
                 self.reassess(&unit);
             }
         }
-        self.roll_on(&worker);
+        self.roll_on(&worker, id, resolution);
     }
 
     fn bound_closed(&mut self) {

@@ -1,5 +1,7 @@
 //! One life of the connection: signals, calls and questions meet in one loop that never waits for a call.
 
+mod resync;
+
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::num::NonZeroUsize;
@@ -13,18 +15,19 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch as cell};
 use zbus::{Message, MessageStream, Variant};
 
+use self::resync::Resync;
 use super::bus::{BusAddress, Caller, Haste, JOB, SERVICE, SYSTEMD, error_name, error_text};
 use super::debounce::Resyncs;
 use super::inquire::inquire;
 use super::jobs::RecentJobs;
-use super::look::{Listing, is_reply, list, look, manager_state};
+use super::look::{Listing, look, manager_state};
 use super::path::{job_path, unit_path};
 use super::properties::Depth;
 use super::signals::{OWNER_RULE, SYSTEMD_RULE, Signal, read};
-use super::table::{Effect, Looks, Table};
+use super::table::{Effect, Table};
 use super::{BusStats, Question, journal};
 use crate::model::fact::ResyncReason;
-use crate::model::input::{Finding, Input, Snapshot};
+use crate::model::input::{Finding, Input};
 use crate::model::name::UnitName;
 use crate::model::settings::Selector;
 use crate::model::time::Mono;
@@ -42,8 +45,6 @@ const KINDS_MAX: usize = 256;
 const OWNERLESS_MAX: Duration = Duration::from_secs(10);
 /// Pause between two questions for the state of the manager.
 const MANAGER_PAUSE: Duration = Duration::from_secs(1);
-/// Resyncs in a row that may fail before the session counts as lost.
-const RESYNCS_FAILED_MAX: u32 = 3;
 
 /// Targets whose jobs mean that the manager comes up or goes down.
 const SHUTDOWN_TARGETS: &[&str] =
@@ -69,15 +70,7 @@ enum Done {
 
 type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
 
-/// A resync that is under way.
-struct Resync {
-    listing: Option<Listing>,
-    /// Units that must have been looked at before the snapshot is whole.
-    awaited: HashSet<UnitName>,
-    /// Units whose unit files are read again after it.
-    refresh: Looks,
-}
-
+/// Both connections and all that is known while they last.
 pub struct Session<'s> {
     bus: BusAddress,
     stats: &'s Arc<BusStats>,
@@ -179,6 +172,8 @@ impl<'s> Session<'s> {
     ) -> End {
         let caller = self.caller.clone();
         let inputs = self.inputs.clone();
+        // After an overflow a snapshot with no room behind it would only be followed by the next overflow.
+        let room_wanted = (inputs.max_capacity() / 2).max(1);
         loop {
             if let Some(end) = self.timers() {
                 return end;
@@ -194,8 +189,13 @@ impl<'s> Session<'s> {
                 },
                 () = caller.connection().closed() => return End::Lost("the bus closed the connection for calls".into()),
                 () = inputs.closed() => return End::NobodyListens,
-                room = inputs.reserve(), if self.ready.is_some() => match room {
-                    Ok(room) => { let snapshot = self.snapshot(); room.send(snapshot); self.after_snapshot(); }
+                room = inputs.reserve_many(room_wanted), if self.ready.is_some() => match room {
+                    Ok(mut room) => {
+                        let snapshot = self.snapshot();
+                        if let Some(place) = room.next() { place.send(snapshot); }
+                        drop(room);
+                        self.after_snapshot();
+                    }
                     Err(_) => return End::NobodyListens,
                 },
                 Some(done) = self.work.next(), if !self.work.is_empty() => {
@@ -351,7 +351,7 @@ impl<'s> Session<'s> {
         for effect in effects {
             match effect {
                 Effect::Send(input) => self.send(input),
-                Effect::Look(unit, depth) => self.look(unit, depth, Haste::Quick),
+                Effect::Look(unit, depth) => self.look(unit, depth, Haste::Bulk),
                 Effect::ReadControlGroup(unit, invocation) => self.read_control_group(unit, invocation),
             }
         }
@@ -534,88 +534,6 @@ impl<'s> Session<'s> {
         }
         if !self.inquiries.is_empty() {
             self.inquiries_due.get_or_insert_with(|| Instant::now() + INQUIRY_BURST);
-        }
-    }
-
-    // Resync.
-
-    fn start_listing(&mut self) {
-        self.table.listing_begins();
-        self.resync = Some(Resync { listing: None, awaited: HashSet::new(), refresh: Vec::new() });
-        let (caller, patterns) = (self.caller.clone(), self.table.patterns());
-        self.start(async move { Done::Listed(list(&caller, &patterns).await) });
-    }
-
-    fn resync_failed(&mut self, error: &zbus::Error) -> Option<End> {
-        self.resyncs_failed += 1;
-        let reason = self.resyncs.finish();
-        self.resync = None;
-        if self.resyncs_failed >= RESYNCS_FAILED_MAX || (!is_reply(error) && error_name(error).is_none()) {
-            return Some(End::Lost(format!("systemd does not list its units: {}", error_text(error))));
-        }
-        // A manager that re-executes itself drops the calls that it had; its new name asks for the next resync.
-        self.resyncs.ask(Instant::now(), reason.unwrap_or(ResyncReason::ManagerReexecuted));
-        None
-    }
-
-    fn listed(&mut self, listing: Listing) {
-        let reason = self.resyncs.running().unwrap_or(ResyncReason::Connected);
-        let all = matches!(reason, ResyncReason::Connected | ResyncReason::ManagerReexecuted);
-        let mut listing = listing;
-        let units = std::mem::take(&mut listing.units);
-        let (before, after) = self.table.listed(units, &listing.files, all);
-        self.manager = Some(listing.manager);
-        if let Some(resync) = &mut self.resync {
-            resync.listing = Some(listing);
-            resync.refresh = after;
-            resync.awaited = before.iter().map(|(unit, _)| unit.clone()).collect();
-        }
-        for (unit, depth) in before {
-            self.look(unit, depth, Haste::Bulk);
-        }
-        self.whole();
-    }
-
-    /// If nothing is awaited any more, the snapshot is ready to be told.
-    fn whole(&mut self) {
-        let Some(resync) = self.resync.take_if(|resync| resync.listing.is_some() && resync.awaited.is_empty()) else {
-            return;
-        };
-        self.resyncs_failed = 0;
-        if let Some(listing) = resync.listing {
-            self.last_listing = Some((listing.manager, listing.startup_finished));
-        }
-        self.ready = Some(self.resyncs.finish().unwrap_or(ResyncReason::Connected));
-        for (unit, depth) in resync.refresh {
-            self.look(unit, depth, Haste::Bulk);
-        }
-    }
-
-    /// The snapshot as of this moment.
-    fn snapshot(&mut self) -> Input {
-        let reason = self.ready.take().unwrap_or(ResyncReason::Connected);
-        let (manager, startup_finished) = self.last_listing.unwrap_or((ManagerState::Unknown, Mono(0)));
-        let units = self.table.snapshot();
-        self.overflowed = false;
-        self.stats.resynced(reason);
-        if self.table.left_out() > 0 {
-            tracing::warn!(
-                left_out = self.table.left_out(),
-                limit = super::table::UNITS_MAX,
-                "too many units match; narrow the workers' units"
-            );
-        }
-        Input::Snapshot(Snapshot { reason, manager, startup_finished, units })
-    }
-
-    fn after_snapshot(&mut self) {
-        for input in std::mem::take(&mut self.late) {
-            self.send(input);
-        }
-        // Jobs that were queued before we looked: of what kind they are decides whether a stop was wanted.
-        let waiting: Vec<(UnitName, u32)> = self.table.jobs().collect();
-        for (unit, job) in waiting {
-            self.ask_kind(unit.to_string(), job);
         }
     }
 }

@@ -7,7 +7,8 @@ use super::properties::{Depth, difference, merge};
 use crate::model::input::Input;
 use crate::model::name::UnitName;
 use crate::model::settings::Selector;
-use crate::model::unit::{ActiveState, FileState, InvocationId, JobKind, LoadState, UnitChange};
+use crate::model::time::Mono;
+use crate::model::unit::{ActiveState, FileState, InvocationId, JobKind, LoadState, ServiceResult, UnitChange};
 
 /// Units that are followed at once; more are left out and counted.
 pub const UNITS_MAX: usize = 20_000;
@@ -130,13 +131,17 @@ impl Table {
         let live = self.live;
         let Some(entry) = self.entry(&unit) else { return Vec::new() };
         let used_again = entry.used();
-        merge(&mut entry.known, &change);
+        // A reply may overtake signals that were sent before it. Told afterwards, they would be a fall that never was.
+        let change = if is_older(&change, &entry.known) { UnitChange::default() } else { change };
         if let Some(since) = &mut entry.looking {
             merge(since, &change);
         }
+        // systemd repeats everything with every signal; only what is new is told.
+        let news = difference(&entry.known, change);
+        merge(&mut entry.known, &news);
         let mut effects = Vec::with_capacity(2);
-        if live && entry.read {
-            effects.push(Effect::Send(Input::Unit { unit: unit.clone(), change: Box::new(change) }));
+        if live && entry.read && news != UnitChange::default() {
+            effects.push(Effect::Send(Input::Unit { unit: unit.clone(), change: Box::new(news) }));
         }
         if let Some(invocation) = entry.group_to_read() {
             effects.push(Effect::ReadControlGroup(unit.clone(), invocation));
@@ -240,7 +245,7 @@ impl Table {
         let Some(entry) = self.units.get_mut(unit) else { return Vec::new() };
         let mut seen = seen;
         entry.reads = entry.reads.saturating_sub(1);
-        if let Some(since) = entry.looking.take() {
+        if let Some(since) = entry.looking.take().filter(|since| !is_older(since, &seen)) {
             merge(&mut seen, &since);
         }
         let first = !entry.read;
@@ -308,6 +313,10 @@ impl Table {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         let mut found = HashSet::with_capacity(units.len());
         for listed in units {
+            // Selectors may have changed since the question, and patterns match aliases, too.
+            if !self.wants(listed.unit.as_str()) {
+                continue;
+            }
             let Some(entry) = self.entry(&listed.unit) else { continue };
             found.insert(listed.unit.clone());
             let as_known = entry.agrees(&listed);
@@ -419,13 +428,29 @@ fn is_enabled(state: FileState) -> bool {
     matches!(state, FileState::Enabled | FileState::EnabledRuntime)
 }
 
-/// What unloading does to what is known.
+/// systemd sends the time of the last change of state along with every state.
+fn is_older(one: &UnitChange, other: &UnitChange) -> bool {
+    matches!((one.state_changed, other.state_changed), (Some(one), Some(other)) if one < other)
+}
+
+/// What unloading does to what is known: loaded again, the unit has no past.
 fn unloaded() -> UnitChange {
+    let never = Some(Mono(0));
     UnitChange {
         active: Some(ActiveState::Inactive),
         sub: Some("dead".into()),
+        result: Some(ServiceResult::Success),
+        n_restarts: Some(0),
         main_pid: Some(0),
+        exec_code: Some(0),
+        exec_status: Some(0),
+        invocation: Some(InvocationId::default()),
         job: Some(0),
+        state_changed: never,
+        active_enter: never,
+        active_exit: never,
+        inactive_enter: never,
+        inactive_exit: never,
         control_group: Some(String::new()),
         ..Default::default()
     }
@@ -540,6 +565,22 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_that_a_reply_has_overtaken_is_not_told() {
+        let at = |time, active| UnitChange { state_changed: Some(Mono(time)), ..state(active) };
+        let mut table = live();
+        table.look_begins(&unit());
+        table.changed(unit(), at(5, ActiveState::Inactive));
+        table.look_ends(&unit(), Depth::Everything, at(9, ActiveState::Active), false);
+        assert_eq!(table.snapshot()[0].1.active, Some(ActiveState::Active));
+        assert_eq!(table.changed(unit(), at(7, ActiveState::Failed)), vec![]);
+        assert_eq!(told(&table.changed(unit(), at(10, ActiveState::Failed))).len(), 1);
+        // Unloaded and loaded again it has no past, so nothing is too old.
+        table.removed(unit());
+        let again = UnitChange { job: Some(7), ..at(0, ActiveState::Inactive) };
+        assert_eq!(told(&table.changed(unit(), again)).len(), 1);
+    }
+
+    #[test]
     fn a_job_is_known_by_what_it_did() {
         use ActiveState::{Activating, Active, Deactivating, Failed, Inactive};
         for (before, after, invocation, expected) in [
@@ -579,11 +620,11 @@ mod tests {
         let start = UnitChange { invocation: Some(id), ..state(ActiveState::Activating) };
         let effects = table.changed(unit(), start.clone());
         assert!(effects.contains(&Effect::ReadControlGroup(unit(), id)), "{effects:?}");
-        assert_eq!(table.changed(unit(), start.clone()).len(), 1, "it is on its way");
+        assert_eq!(table.changed(unit(), start.clone()), vec![], "it is on its way, and nothing is new");
         assert_eq!(table.control_group(&unit(), id, String::new()), None);
         assert!(table.changed(unit(), start.clone()).contains(&Effect::ReadControlGroup(unit(), id)), "it was empty");
         assert!(table.control_group(&unit(), id, "/system.slice/x".into()).is_some());
-        assert_eq!(table.changed(unit(), start).len(), 1);
+        assert_eq!(table.changed(unit(), start), vec![]);
     }
 
     #[test]
