@@ -133,7 +133,7 @@ impl Engine {
         let known = change.load.is_some() || change.active.is_some();
         let plain = matches!(self.settings.workers[&worker].unit, Selector::Unit(_));
         let absent = change.load == Some(LoadState::NotFound) && !plain;
-        let full = self.workers.get(&worker).is_some_and(|w| w.instances >= INSTANCES_PER_WORKER);
+        let full = self.workers.get(&worker).is_some_and(|w| w.instances() >= INSTANCES_PER_WORKER);
         if !known || absent || full || crate::model::never::never_touch(unit.as_str()).is_some() {
             return false;
         }
@@ -145,16 +145,14 @@ impl Engine {
         let mut instance = Instance::new(unit.clone(), worker.clone());
         instance.incident = self.incidents.values().find(|incident| incident.unit == *unit).map(|incident| incident.id);
         self.instances.insert(unit.clone(), instance);
-        self.workers.entry(worker.clone()).or_default().add(Health::Unknown);
+        self.recount(worker, None, Some(Health::Unknown));
         self.desk.tell_unit(worker, unit, None, What::InstanceAppeared { health: Health::Unknown });
     }
 
     pub(super) fn vanish(&mut self, unit: &UnitName) {
         let Some(instance) = self.instances.remove(unit) else { return };
         self.timers.set(TimerKey::Assess(unit.clone()), None);
-        if let Some(worker) = self.workers.get_mut(&instance.worker) {
-            worker.remove(instance.health);
-        }
+        self.recount(&instance.worker, Some(instance.health), None);
         if let Some(id) = instance.incident {
             self.close_as_superseded(id, "the unit is not watched any more");
         }

@@ -73,7 +73,7 @@ impl Engine {
 
     fn pauses_changed(&mut self) {
         self.desk.safety_changed = true;
-        self.workers.values_mut().for_each(|worker| worker.changed = true);
+        self.changed.extend(self.workers.keys().cloned());
         self.set_pause_timer();
         self.reassess_open();
     }
@@ -256,7 +256,7 @@ impl Engine {
         for name in gone {
             self.workers.remove(&name);
         }
-        self.workers.values_mut().for_each(|worker| worker.changed = true);
+        self.changed.extend(self.workers.keys().cloned());
         self.desk.tell(What::SettingsChanged { workers });
         if self.sighted {
             for name in self.settings.workers.keys().cloned().collect::<Vec<_>>() {
