@@ -83,7 +83,9 @@ impl Engine {
             if self.instances.contains_key(&unit) {
                 continue;
             }
-            let Some(worker) = self.settings.worker_of(unit.as_str()).map(|worker| worker.name.clone()) else { continue };
+            let Some(worker) = self.settings.worker_of(unit.as_str()).map(|worker| worker.name.clone()) else {
+                continue;
+            };
             self.add_instance(&unit, &worker);
             self.desk.command(Command::Look { unit });
         }
@@ -204,9 +206,10 @@ impl Engine {
         let started_since = match (&instance.standing, self.wanted.get(unit)) {
             (Standing::Stopped(_), _) => true,
             // Wall time may have jumped: this only leads to an inquiry.
-            (_, Some(Wanted::Stopped { at, .. })) => {
-                instance.view.inactive_exit.is_some_and(|exit| now.wall_of(exit).0 > at.0 + STOP_SETTLES.as_micros() as i64)
-            }
+            (_, Some(Wanted::Stopped { at, .. })) => instance
+                .view
+                .inactive_exit
+                .is_some_and(|exit| now.wall_of(exit).0 > at.0 + STOP_SETTLES.as_micros() as i64),
             _ => false,
         };
         let incident = instance.incident;

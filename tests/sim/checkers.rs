@@ -38,7 +38,9 @@ pub enum Seen<'a> {
     Timer,
     Command(&'a Command),
     /// All commands of a turn are drained.
-    Turn { commands: usize },
+    Turn {
+        commands: usize,
+    },
     /// The run is over; all was mended long ago.
     End,
 }

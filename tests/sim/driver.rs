@@ -28,15 +28,40 @@ const EPOCH: i64 = 1_700_000_000_000_000;
 pub enum Event {
     Host(host::Event),
     /// On the bus connection: lost with it, and with our life.
-    Bus { epoch: u32, input: Input },
+    Bus {
+        epoch: u32,
+        input: Input,
+    },
     /// By any other way.
-    Input { life: u32, input: Input },
-    ReadKind { epoch: u32, unit: UnitName, job: u32 },
-    Look { epoch: u32, unit: UnitName },
-    Snapshot { epoch: u32, reason: ResyncReason },
-    Inquire { life: u32, unit: UnitName },
-    Execute { life: u32, order: Order },
-    Written { life: u32, item: Item },
+    Input {
+        life: u32,
+        input: Input,
+    },
+    ReadKind {
+        epoch: u32,
+        unit: UnitName,
+        job: u32,
+    },
+    Look {
+        epoch: u32,
+        unit: UnitName,
+    },
+    Snapshot {
+        epoch: u32,
+        reason: ResyncReason,
+    },
+    Inquire {
+        life: u32,
+        unit: UnitName,
+    },
+    Execute {
+        life: u32,
+        order: Order,
+    },
+    Written {
+        life: u32,
+        item: Item,
+    },
     Sample,
     Return,
     BusReturns,
@@ -203,7 +228,8 @@ impl Sim {
         self.life += 1;
         self.epoch += 1;
         let memory = self.memory();
-        self.transcript.note(self.now, || format!("== life {} begins, {} incidents", self.life, memory.incidents.len()));
+        self.transcript
+            .note(self.now, || format!("== life {} begins, {} incidents", self.life, memory.incidents.len()));
         self.known = Known { pauses: memory.safety.pauses.clone(), ..Known::default() };
         self.show(Seen::Life(&memory));
         let seed = self.rng.next();

@@ -5,9 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use unitmedic::model::unit::{
-    FileState, InvocationId, JobKind, JobResult, ManagerState, ServiceResult, ServiceType,
-};
+use unitmedic::model::unit::{FileState, InvocationId, JobKind, JobResult, ManagerState, ServiceResult, ServiceType};
 use unitmedic::model::{ActiveState, Input, LoadState, Mono, UnitChange, UnitName, UnitView, Verb};
 
 pub const MS: u64 = 1_000;
@@ -669,7 +667,11 @@ impl Host {
     /// Answer to a look at one unit; it loads the unit.
     pub fn look(&mut self, name: &UnitName) -> UnitChange {
         let Some(unit) = self.units.get_mut(name) else {
-            return UnitChange { load: Some(LoadState::NotFound), active: Some(ActiveState::Inactive), ..Default::default() };
+            return UnitChange {
+                load: Some(LoadState::NotFound),
+                active: Some(ActiveState::Inactive),
+                ..Default::default()
+            };
         };
         unit.load();
         let change = whole(&unit.view);

@@ -79,7 +79,9 @@ pub fn act(sim: &mut Sim, doing: Doing) {
             let now = sim.clock().wall;
             let span = sim.rng.range(SEC, 600 * SEC);
             let until = sim.rng.chance(70).then_some(Wall(now.0 + span as i64));
-            let worker = (doing == Doing::Pause).then(|| sim.settings.worker_of(unit.as_str()).map(|w| w.name.clone())).flatten();
+            let worker = (doing == Doing::Pause)
+                .then(|| sim.settings.worker_of(unit.as_str()).map(|w| w.name.clone()))
+                .flatten();
             sim.ask(Ask::Pause { worker, until, reason: "deploy".into() });
         }
         Doing::Resume => {
@@ -165,7 +167,8 @@ pub fn restart(sim: &mut Sim, name: &UnitName) {
 }
 
 pub fn stop(sim: &mut Sim, name: &UnitName) {
-    let seen = sim.engine.is_some() && sim.bus_up && sim.known.sighted;
+    let watched = sim.settings.worker_of(name.as_str()).is_some();
+    let seen = watched && sim.engine.is_some() && sim.bus_up && sim.known.sighted;
     // A unit that we never got to know and that systemd unloads leaves nothing to inquire into.
     let unknown = !sim.store.safety.wanted.iter().any(|(unit, _)| unit == name);
     let unit = sim.host.unit(name);

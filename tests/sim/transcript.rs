@@ -49,8 +49,12 @@ impl Transcript {
         match command {
             Command::Tell(fact) => self.note(now, || format!("     {}", fact_text(fact))),
             Command::Save(_) | Command::Keep(_) => {}
-            Command::Record(intent) => self.note(now, || format!("-> record {} {} {}", intent.attempt, intent.unit, intent.action)),
-            Command::Act(order) => self.note(now, || format!("-> act {} {} {:?}", order.attempt, order.unit, order.verb)),
+            Command::Record(intent) => {
+                self.note(now, || format!("-> record {} {} {}", intent.attempt, intent.unit, intent.action))
+            }
+            Command::Act(order) => {
+                self.note(now, || format!("-> act {} {} {:?}", order.attempt, order.unit, order.verb))
+            }
             Command::Look { unit } => self.note(now, || format!("-> look {unit}")),
             Command::Inquire { unit } => self.note(now, || format!("-> inquire {unit}")),
             Command::Reply { reply, .. } => self.note(now, || format!("-> reply {}", crate::driver::reply_text(reply))),

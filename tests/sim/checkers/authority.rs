@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use unitmedic::model::fact::What;
+use unitmedic::model::incident::Origin;
 use unitmedic::model::settings::OnStop;
 use unitmedic::model::unit::JobKind;
-use unitmedic::model::incident::Origin;
 use unitmedic::model::{Command, Fact, IncidentId, Verb};
 
 use super::{Checker, Seen, WINDOW, World, require};
@@ -41,7 +41,8 @@ impl Checker for Authority {
                 let requested = self.requested.get(&order.attempt.incident).copied();
                 let what = || format!("{} of {} ({})", order.verb.as_str(), order.unit, order.attempt);
                 let by_force = requested == Some(true);
-                judge_knowledge(world, unit, second, by_force, order.verb).map_err(|why| format!("{} {why}", what()))?;
+                judge_knowledge(world, unit, second, by_force, order.verb)
+                    .map_err(|why| format!("{} {why}", what()))?;
                 judge_truth(world, unit, second, requested).map_err(|why| format!("{} {why}", what()))?;
             }
             _ => {}

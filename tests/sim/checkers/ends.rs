@@ -41,7 +41,8 @@ fn end(world: &World<'_>) -> Result<(), String> {
     let status = engine.status(world.now);
     for unit in world.host.units.values().filter(|unit| unit.want == Want::Run && !unit.spec.oneshot) {
         let known = engine.instance(&unit.name, world.now);
-        let because = known.as_ref().map_or("not known".into(), |i| format!("{} ({}), {:?}", i.health, i.because, i.doing));
+        let because =
+            known.as_ref().map_or("not known".into(), |i| format!("{} ({}), {:?}", i.health, i.because, i.doing));
         require(unit.serves(), || format!("{} should run and is {:?}; it is judged {because}", unit.name, unit.phase))?;
         require(known.is_some_and(|i| i.health == Health::Healthy), || {
             format!("{} runs and is well, and is judged {because}", unit.name)
@@ -53,5 +54,7 @@ fn end(world: &World<'_>) -> Result<(), String> {
             format!("{id} of {} is still open: {} ({:?})", instance.unit, instance.because, instance.doing)
         })?;
     }
-    require(status.open_incidents == 0, || format!("{} incidents are open, of units that are not known", status.open_incidents))
+    require(status.open_incidents == 0, || {
+        format!("{} incidents are open, of units that are not known", status.open_incidents)
+    })
 }

@@ -30,7 +30,8 @@ impl Checker for Honesty {
     fn see(&mut self, world: &World<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
             Seen::Life(memory) => {
-                let worst = |incident: &unitmedic::model::Incident| Told { worst: incident.leading(), ..Told::default() };
+                let worst =
+                    |incident: &unitmedic::model::Incident| Told { worst: incident.leading(), ..Told::default() };
                 self.told = memory.incidents.iter().map(|incident| (incident.id, worst(incident))).collect();
             }
             Seen::Input(Input::BusLost { .. } | Input::Snapshot(_)) => {
@@ -71,7 +72,10 @@ impl Honesty {
                 let lately = unit.down_at.is_some_and(|at| now - at < WINDOW);
                 require(rests || lately || up_for.is_some_and(|up| up + WINDOW >= span), || {
                     let up = up_for.map_or("not up".into(), |up| format!("up for {:.1} s", up as f64 / 1e6));
-                    format!("{attempt} of {name} is told as succeeded, it is {up}; {:.1} s are asked for", span as f64 / 1e6)
+                    format!(
+                        "{attempt} of {name} is told as succeeded, it is {up}; {:.1} s are asked for",
+                        span as f64 / 1e6
+                    )
                 })?;
                 if let (Some(failed), Some(up), Some(taken)) = (told.failed_at, unit.up_since, time_to_recover) {
                     let truth = up.saturating_sub(failed);
