@@ -35,8 +35,21 @@ impl Engine {
             Some(refusal) if refusal.gate == Gate::AutoRestart && self.loops_under_systemd(id) => {
                 self.escalate(id, "systemd restarts it again and again, and it does not last");
             }
+            Some(refusal) if refusal.gate == Gate::JobInFlight && self.hangs_in_a_restart(id) => {
+                self.escalate(id, "its start hangs in a restart job, which no other restart can replace");
+            }
             Some(refusal) => self.wait_for(id, action, refusal),
         }
+    }
+
+    /// systemd merges a further restart into one that runs: an attempt would change nothing.
+    fn hangs_in_a_restart(&self, id: IncidentId) -> bool {
+        let incident = &self.incidents[&id];
+        let instance = &self.instances[&incident.unit];
+        let restarts = instance.job.is_some_and(|job| matches!(job.kind, Some(JobKind::Restart | JobKind::TryRestart)));
+        restarts
+            && instance.conditions.contains_key(&Condition::StartStuck)
+            && incident.not_before.is_none_or(|at| at <= self.now())
     }
 
     /// A plan of escalation alone.

@@ -258,11 +258,8 @@ impl Engine {
         }
         self.changed.extend(self.workers.keys().cloned());
         self.desk.tell(What::SettingsChanged { workers });
-        if self.sighted {
-            for name in self.settings.workers.keys().cloned().collect::<Vec<_>>() {
-                self.expect_configured(&name);
-            }
-            self.reassess_all();
-        }
+        // What the new settings expect is judged by the snapshot that follows a change of settings: before it,
+        // a unit that nobody watched yet would pass for one that does not run.
+        self.reassess_all();
     }
 }
