@@ -59,6 +59,7 @@ impl Remains {
 pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon, StartError> {
     let boot = clock::boot_id().map_err(StartError::BootId)?;
     let lock = lock(&settings)?;
+    make_runtime_directory(&settings);
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
     let tcp = match settings.daemon.listen {
         Some(address) => Some(http::bind_tcp(address).await?),
@@ -125,6 +126,12 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         watcher.abort();
     }));
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+/// systemd makes it for a service (RuntimeDirectory=); by hand and under `--user` nobody else does. Where it cannot be
+/// made, binding the control socket says so.
+fn make_runtime_directory(settings: &Settings) {
+    let _ = std::fs::create_dir_all(&settings.daemon.runtime_dir);
 }
 
 /// A second daemon is refused. A lock that cannot be tried, on a full or read-only disk, must not keep

@@ -170,7 +170,6 @@ impl Instance {
         self.readings = Readings::default();
         self.last_job = None;
         self.taken_down = false;
-        self.being_restarted = false;
     }
 
     /// The standing in a sentence.

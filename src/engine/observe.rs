@@ -412,7 +412,10 @@ impl Engine {
     pub(super) fn job_removed(&mut self, unit: &UnitName, id: u32, result: JobResult) {
         let Some(instance) = self.instances.get_mut(unit) else { return };
         if let Some(job) = instance.job.take_if(|job| job.id == id) {
-            instance.last_job = Some(Job { result: Some(result), ..job });
+            // Of unknown kind, but the unit is up: whatever it was, it was no stop. So it is with the start of a unit
+            // that we hear of only when it has come up.
+            let kind = job.kind.or(instance.view.active.is_up().then_some(JobKind::Start));
+            instance.last_job = Some(Job { kind, result: Some(result), ..job });
             instance.being_restarted = false;
         }
         if instance.view.job == Some(id) {

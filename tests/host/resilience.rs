@@ -102,8 +102,9 @@ fn an_act_that_we_died_over_is_verified_and_not_repeated_and_three_deaths_are_en
     host.wait_active(DAEMON, LIMIT)?;
     let incident = host.wait_closed("slow.service", 1)?;
     ensure(incident.attempts.len() == 1, || format!("repeated: {incident:#?}"))?;
-    ensure(incident.attempts[0].in_doubt, || format!("{incident:#?}"))?;
-    ensure(incident.attempts[0].outcome == Some(Outcome::InDoubt), || format!("{incident:#?}"))?;
+    // Verified, if systemd's answer was written down in time; else in doubt for ever.
+    let outcome = incident.attempts[0].outcome;
+    ensure(matches!(outcome, Some(Outcome::Succeeded | Outcome::InDoubt)), || format!("{incident:#?}"))?;
     ensure(host.activation("slow.service")? == ours, || "it was started again".into())?;
     ensure(host.status()?.watch_only.is_none(), || "one death is not three".into())?;
 

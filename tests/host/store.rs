@@ -45,8 +45,12 @@ fn a_full_disk_costs_history_and_nothing_else() -> Result<(), Failure> {
 
 #[test]
 fn a_state_directory_that_cannot_be_written() -> Result<(), Failure> {
-    let host = Setup::new("read-only").worker("mail", "mail.service", SLEEPER).boot()?;
-    host.sh(&format!("mkdir -p {STATE}; mount -t tmpfs none {STATE}; mount -o remount,ro {STATE}"))?;
+    let read_only = format!("[Service]\nReadOnlyPaths={STATE}\nStateDirectory=\n");
+    let host = Setup::new("read-only")
+        .worker("mail", "mail.service", SLEEPER)
+        .file("/etc/systemd/system/unitmedic.service.d/read-only.conf", &read_only)
+        .boot()?;
+    host.sh(&format!("mkdir -p {STATE}"))?;
     host.start_daemon()?;
     let before = host.activation("mail.service")?;
     host.kill("mail.service")?;
@@ -68,7 +72,7 @@ fn a_damaged_database_is_set_aside_and_a_newer_one_is_left_alone() -> Result<(),
     host.start_daemon()?;
     host.kill("mail.service")?;
     host.wait_recovered("mail.service", 1)?;
-    let kept = host.sh(&format!("grep -l 'this is no database' {STATE}/*"))?;
+    let kept = host.sh(&format!("grep -l 'this is no database' {STATE}/unitmedic.db*"))?;
     ensure(kept != garbage && !kept.is_empty(), || format!("kept as {kept:?}"))?;
     let journal = host.journal(&["--unit", DAEMON, "--priority=err"])?;
     ensure(journal.contains("set aside") || journal.contains(&kept), || journal)?;
