@@ -82,6 +82,9 @@ impl Engine {
             (instance.view.active, instance.view.invocation, instance.view.n_restarts);
         let was_auto = instance.view.in_auto_restart();
         instance.view.apply(change);
+        if was_active.is_down() && !instance.view.active.is_down() {
+            instance.come_up();
+        }
         let first_look = !std::mem::replace(&mut instance.seen, true);
         if instance.job.is_none()
             && let Some(id) = instance.view.job
@@ -417,6 +420,7 @@ impl Engine {
             let kind = job.kind.or(instance.view.active.is_up().then_some(JobKind::Start));
             instance.last_job = Some(Job { kind, result: Some(result), ..job });
             instance.being_restarted = false;
+            instance.taken_down &= !instance.view.active.is_down();
         }
         if instance.view.job == Some(id) {
             instance.view.job = None;
