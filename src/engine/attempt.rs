@@ -371,7 +371,11 @@ impl Engine {
         let incident = &self.incidents[&id];
         let instance = &self.instances[&incident.unit];
         let running = incident.last_attempt().expect("running");
-        let failure = instance.view.inactive_enter.or(instance.view.state_changed);
+        // The failure that we act on may come to rest only now: that is not a new one, unless it ran in between.
+        let failure = match running.activated {
+            true => instance.view.inactive_enter.or(instance.view.state_changed),
+            false => instance.failures.back().copied(),
+        };
         let failed_anew = assess::is_failing(instance) && failure.is_some_and(|at| at > running.intended_at);
         if failed_anew {
             let because = instance.because();

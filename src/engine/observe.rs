@@ -106,6 +106,9 @@ impl Engine {
             (instance.view.active, instance.view.invocation, instance.view.n_restarts);
         let was_auto = instance.view.in_auto_restart();
         instance.view.apply(change);
+        if was_active.is_down() && !instance.view.active.is_down() {
+            instance.come_up();
+        }
         let first_look = !std::mem::replace(&mut instance.seen, true);
         if instance.job.is_none()
             && let Some(id) = instance.view.job
@@ -477,6 +480,7 @@ impl Engine {
             let stopped = instance.last_job.filter(|last| !left_up && last.was_stop(now_in));
             instance.last_job = stopped.or((!left_up).then_some(Job { result: Some(result), ..job }));
             instance.being_restarted = false;
+            instance.taken_down &= !instance.view.active.is_down();
         }
         if instance.view.job == Some(id) {
             instance.view.job = None;
