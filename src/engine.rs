@@ -96,7 +96,9 @@ impl Engine {
 
     /// Lets every timer that is due by now act.
     pub fn handle_timeout(&mut self, now: Now) {
-        while let Some(key) = self.timers.take_due(now.mono) {
+        // Each timer that is set now at most once: one that sets itself in the past must not hold the caller.
+        for _ in 0..self.timers.len() {
+            let Some(key) = self.timers.take_due(now.mono) else { break };
             self.desk.begin(now, Cause::Timer(key.wake()));
             self.end_pauses();
             match key {

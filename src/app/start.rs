@@ -1,5 +1,6 @@
 //! Brings everything to life in an order in which nothing is bound before it is known to be right.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub enum StartError {
     Locked(LockError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error("cannot create {}: {source}; check its rights, or set runtime_dir", path.display())]
+    RuntimeDir { path: PathBuf, source: std::io::Error },
     #[error("cannot read the boot id from /proc: {0}; is /proc mounted?")]
     BootId(std::io::Error),
 }
@@ -58,6 +61,9 @@ impl Remains {
 
 pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon, StartError> {
     let boot = clock::boot_id().map_err(StartError::BootId)?;
+    let runtime_dir = &settings.daemon.runtime_dir;
+    std::fs::create_dir_all(runtime_dir)
+        .map_err(|source| StartError::RuntimeDir { path: runtime_dir.clone(), source })?;
     let lock = lock(&settings)?;
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
     let tcp = match settings.daemon.listen {
@@ -80,6 +86,8 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let mut board = Board::new(build(), own.clone(), &settings);
     board.restore(&memory.incidents);
     let bus = Arc::new(BusStats::default());
+    let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
+    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
     let shared = Arc::new(Shared {
         queries: queries_in,
         facts: broadcast::channel(FACTS_BEHIND).0,
@@ -88,14 +96,15 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         board: Mutex::new(board),
         own,
         bus: bus.clone(),
+        helper: helper.clone(),
     });
 
     let now = clock::now();
     let header = Header::new(&boot, now, settings.clone(), serde_json::to_value(&memory).unwrap_or_default());
     let recorder = Recorder::open(&settings.daemon, header);
     let hold_file = settings.daemon.runtime_dir.join(HOLD_FILE);
-    let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
-    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
+    let early = helper.clone();
+    tokio::spawn(async move { early.prepare().await });
     let sampler = sampler(&settings, inputs_in.clone());
     let watcher = tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus));
     let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);

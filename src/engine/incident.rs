@@ -114,6 +114,11 @@ impl Engine {
         incident.waiting = None;
         incident.helped_by = None;
         incident.reopened += 1;
+        // Attempts of one incident keep their distance, also when one of them had helped for a while.
+        if let (Some(last), Some(settings)) = (incident.last_attempt(), self.settings.workers.get(&worker)) {
+            let next = last.intended_at + policy::backoff(incident.attempts_used, Some(leading), settings, &mut self.dice);
+            incident.not_before = incident.not_before.max(Some(next));
+        }
         let used = incident.attempts_used;
         self.incidents.insert(id, incident);
         self.desk.touched.insert(id);
@@ -242,7 +247,7 @@ impl Engine {
                 self.reassess(&unit);
             }
         }
-        self.roll_on(&worker);
+        self.roll_on(&worker, id, resolution);
     }
 
     fn bound_closed(&mut self) {

@@ -49,6 +49,7 @@ impl Engine {
                 self.missing_from_snapshot(&unit);
             }
         }
+        self.look_at_remembered();
         for name in self.settings.workers.keys().cloned().collect::<Vec<_>>() {
             self.expect_configured(&name);
         }
@@ -64,6 +65,22 @@ impl Engine {
             self.vanish(unit);
         } else if !matches!(instance.standing, Standing::Stopped(_)) {
             self.desk.command(Command::Look { unit: unit.clone() });
+        }
+    }
+
+    /// What we knew of in a former life and systemd has unloaded since: a clean end leaves no trace in its lists.
+    fn look_at_remembered(&mut self) {
+        let remembered: std::collections::BTreeSet<UnitName> =
+            self.wanted.keys().chain(self.incidents.values().map(|incident| &incident.unit)).cloned().collect();
+        for unit in remembered {
+            if self.instances.contains_key(&unit) {
+                continue;
+            }
+            let Some(worker) = self.settings.worker_of(unit.as_str()).map(|worker| worker.name.clone()) else {
+                continue;
+            };
+            self.add_instance(&unit, &worker);
+            self.desk.command(Command::Look { unit });
         }
     }
 
@@ -85,7 +102,9 @@ impl Engine {
         if instance.job.is_none()
             && let Some(id) = instance.view.job
         {
-            instance.job = Some(Job::new(id, was_active.is_up() && !first_look, was_invocation));
+            // At a first look the former activation is unknown: a stop under way must not look like a new one.
+            let invocation = if first_look { instance.view.invocation } else { was_invocation };
+            instance.job = Some(Job::new(id, was_active.is_up() && !first_look, invocation));
         }
         let restarted_by_systemd = instance.view.n_restarts.saturating_sub(was_restarts);
         if restarted_by_systemd > 0 && !first_look {
@@ -93,8 +112,10 @@ impl Engine {
         }
         let instance = self.instances.get_mut(unit).expect("ensured");
         let new_activation = instance.view.invocation != was_invocation && !instance.view.invocation.is_none();
-        if new_activation && !first_look {
-            self.new_activation(unit, was_auto || restarted_by_systemd > 0);
+        match (new_activation, first_look) {
+            (true, false) => self.new_activation(unit, was_auto || restarted_by_systemd > 0),
+            (true, true) => self.unseen_activation(unit),
+            (false, _) => {}
         }
         self.judge_standing(unit, first_look);
         self.reassess(unit);
@@ -170,9 +191,18 @@ impl Engine {
         self.note_helper(unit, RestartCause::Operator);
     }
 
-    /// Decides whether the unit should run, from what is seen now and what is known.
-    fn judge_standing(&mut self, unit: &UnitName, first_look: bool) {
+    /// It began a new life while we could not see it: what was being proven of the old one proves nothing.
+    fn unseen_activation(&mut self, unit: &UnitName) {
         let instance = self.instances.get_mut(unit).expect("known");
+        instance.begin_activation();
+        if let Some(id) = instance.incident {
+            self.begin_proof_anew(id);
+        }
+    }
+
+    /// Decides whether the unit should run, from what is seen now and what is known.
+    pub(super) fn judge_standing(&mut self, unit: &UnitName, first_look: bool) {
+        let Some(instance) = self.instances.get_mut(unit).filter(|instance| instance.seen) else { return };
         let view = &instance.view;
         if matches!(view.load, LoadState::NotFound) && view.active == ActiveState::Inactive {
             return self.stand(unit, Standing::NotFound);
@@ -182,7 +212,7 @@ impl Engine {
             let standing = if view.runs_now_and_then() { Standing::NowAndThen } else { Standing::ShouldRun };
             return self.stand(unit, standing);
         }
-        if view.load == LoadState::Masked || matches!(view.file_state, FileState::Masked | FileState::MaskedRuntime) {
+        if instance.is_masked() {
             return self.stand(unit, Standing::Stopped("the unit is masked".into()));
         }
         if view.active.is_down() {
@@ -204,8 +234,12 @@ impl Engine {
             }
             return;
         }
-        if instance.last_job.is_some_and(|job| job.was_stop(instance.view.invocation)) {
-            return self.stopped_by_job(unit);
+        if let Some(job) = instance.last_job.filter(|job| job.was_stop(instance.view.invocation)) {
+            // While an order of ours is out, a job of unknown kind may be ours: the answer will tell.
+            if job.kind.is_some() || !self.order_is_out(unit) {
+                self.stopped_by_job(unit);
+            }
+            return;
         }
         if instance.view.file_state == FileState::Transient && instance.view.active == ActiveState::Inactive {
             self.stand(unit, Standing::Stopped("a transient unit that has ended".into()));
@@ -390,6 +424,7 @@ impl Engine {
         if instance.job.is_none_or(|job| job.id != id) {
             let found_up = !instance.view.active.is_down() && instance.view.active != ActiveState::Activating;
             instance.job = Some(Job::new(id, found_up, instance.view.invocation));
+            instance.name_own_job();
         }
     }
 
@@ -407,7 +442,9 @@ impl Engine {
     pub(super) fn job_removed(&mut self, unit: &UnitName, id: u32, result: JobResult) {
         let Some(instance) = self.instances.get_mut(unit) else { return };
         if let Some(job) = instance.job.take_if(|job| job.id == id) {
-            instance.last_job = Some(Job { result: Some(result), ..job });
+            // A job that leaves the unit up was no stop, and must not pass for one when it goes down later.
+            let left_up = instance.seen && instance.view.active.is_up();
+            instance.last_job = (!left_up).then_some(Job { result: Some(result), ..job });
         }
         if instance.view.job == Some(id) {
             instance.view.job = None;
@@ -421,6 +458,10 @@ impl Engine {
 
     pub(super) fn manager_changed(&mut self, state: ManagerState) {
         self.manager = state;
+        if self.startup_finished.is_none() && matches!(state, ManagerState::Running | ManagerState::Degraded) {
+            self.startup_finished = Some(self.now());
+            self.set_grace_timer();
+        }
         self.reassess_open();
     }
 

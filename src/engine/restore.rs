@@ -6,7 +6,9 @@ use crate::model::action::Intent;
 use crate::model::incident::{Origin, Stage};
 use crate::model::input::{Memory, Safety};
 use crate::model::unit::ManagerState;
-use crate::model::{Attempt, Cause, Health, Incident, IncidentId, Now, Outcome, Plan, Resolution, Settings, What};
+use crate::model::{
+    Attempt, Cause, Health, Incident, IncidentId, Now, Outcome, Plan, Resolution, Settings, UnitName, What,
+};
 
 use super::Engine;
 use super::desk::Desk;
@@ -64,6 +66,7 @@ impl Engine {
             self.next_incident = self.next_incident.max(intent.incident.0 + 1);
             self.adopt(intent);
         }
+        self.keep_one_for_each_unit();
         let ids: Vec<IncidentId> = self.incidents.keys().copied().collect();
         for id in ids {
             self.doubt(id);
@@ -98,11 +101,37 @@ impl Engine {
         }
     }
 
+    /// The store may have lost that an incident was closed, while an intent of the next one survived.
+    fn keep_one_for_each_unit(&mut self) {
+        let mut last: BTreeMap<UnitName, IncidentId> = BTreeMap::new();
+        let mut older = Vec::new();
+        for incident in self.incidents.values() {
+            older.extend(last.insert(incident.unit.clone(), incident.id));
+        }
+        for id in older {
+            self.end_attempt(id, Outcome::InDoubt, "a later incident of the unit was found", None);
+            self.close(id, Resolution::Operator, None);
+            self.closed.retain(|_, incident| incident.id != id);
+        }
+    }
+
     /// An intent that no incident knows of: we crashed right after writing it down.
     fn adopt(&mut self, intent: Intent) {
         let Some(settings) = self.settings.worker_of(intent.unit.as_str()) else { return };
         let worker = settings.name.clone();
         let now = self.desk.now;
+        if let Some(mut known) = self.closed.remove(&intent.unit) {
+            if known.id == intent.incident {
+                // It had been reopened, and the store lost that.
+                known.closed_at = None;
+                known.closed_wall = None;
+                known.resolution = None;
+                known.time_to_recover = None;
+                self.incidents.insert(known.id, known);
+            } else {
+                self.closed.insert(intent.unit.clone(), known);
+            }
+        }
         let incident = self.incidents.entry(intent.incident).or_insert_with(|| Incident {
             id: intent.incident,
             worker,
@@ -129,10 +158,18 @@ impl Engine {
             action_was_allowed: true,
             helped_by: None,
         });
-        if incident.attempts.iter().any(|attempt| attempt.number >= intent.attempt.number) {
+        let last = incident.last_attempt().map_or(0, |attempt| attempt.number);
+        if last >= intent.attempt.number {
             return;
         }
-        incident.attempts_used += 1;
+        if let Some(before) = incident.attempts.last_mut().filter(|attempt| attempt.is_running()) {
+            // A later one is known, so this one had ended.
+            before.stage = Stage::Ended;
+            before.outcome = Some(Outcome::InDoubt);
+            before.ended_at = Some(now.mono);
+        }
+        // Those between, whose intents were lost, count as well.
+        incident.attempts_used += intent.attempt.number - last;
         incident.attempts.push(Attempt {
             number: intent.attempt.number,
             action: intent.action,

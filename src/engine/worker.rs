@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::model::fact::Availability;
-use crate::model::{Action, Command, Health, Selector, UnitName, What, WorkerName};
+use crate::model::{Action, Command, Health, IncidentId, Selector, UnitName, What, WorkerName};
 
 use super::Engine;
 use super::instance::Standing;
@@ -20,6 +20,8 @@ pub struct Worker {
     pub changed: bool,
     /// An operator's request for the whole worker: the units that are still to come.
     pub rolling: VecDeque<Rolling>,
+    /// The incident that carries the request now; its end lets the next unit go.
+    pub rolled: Option<IncidentId>,
 }
 
 /// One unit that waits its turn in an operator's request.
