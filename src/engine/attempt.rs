@@ -368,7 +368,10 @@ impl Engine {
         let instance = &self.instances[&incident.unit];
         let running = incident.last_attempt().expect("running");
         let failure = instance.view.inactive_enter.or(instance.view.state_changed);
-        let failed_anew = assess::is_failing(instance) && failure.is_some_and(|at| at > running.intended_at);
+        // The failure that we act on may still be coming to rest, since it is seen when the process ends.
+        let activated = running.activated || running.in_doubt;
+        let failed_anew =
+            activated && assess::is_failing(instance) && failure.is_some_and(|at| at > running.intended_at);
         if failed_anew {
             let because = instance.because();
             return self.fail(id, format!("it failed again: {because}"));
