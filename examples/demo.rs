@@ -47,14 +47,13 @@ fn main() -> ExitCode {
     }
     interrupt::listen();
     let stay = env::args().any(|word| word == "--stay") || env::var("STAY").is_ok_and(|value| value == "1");
-    let outcome = run(stay);
-    match outcome {
-        _ if interrupt::asked() => {
+    match run(stay) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(_) if interrupt::asked() => {
             println!("Stopped. Nothing is left behind.");
             ExitCode::from(130)
         }
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("\nThe demo broke off: {error}");
             ExitCode::FAILURE

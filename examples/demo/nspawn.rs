@@ -42,6 +42,10 @@ pub fn run(program: &Path, stay: bool) -> Result<bool, Failure> {
         let _ = until("Ctrl-C", STAY_LIMIT, || None::<()>);
     }
     drop(watch);
+    drop(machine);
+    if stay {
+        screen.line("Ended. Nothing is left behind.");
+    }
     Ok(well)
 }
 

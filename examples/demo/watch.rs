@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
+use unitmedic::adapters::clock::now;
 use unitmedic::adapters::http::client::{Client, ClientError};
 use unitmedic::model::history::Filter;
 use unitmedic::model::status::Status;
@@ -98,7 +99,9 @@ impl Teller {
         while !self.shared.ended() {
             // Ends when the daemon goes away; then it is waited for.
             let _ = self.listen().await;
-            self.shared.listening.store(false, Ordering::SeqCst);
+            if self.shared.listening.swap(false, Ordering::SeqCst) && !self.shared.ended() {
+                self.say_that_it_is_gone();
+            }
             sleep(RETRY).await;
         }
     }
@@ -146,6 +149,14 @@ impl Teller {
             screen.line(&lines);
         }
         self.shared.told().push(fact);
+    }
+
+    /// Of its own death a daemon cannot tell.
+    fn say_that_it_is_gone(&self) {
+        let screen = &self.shared.screen;
+        let look = &screen.look;
+        let (time, sign) = (look.dim(&look.clock(now().wall)), look.paint(Tone::Bad, look.sign(Tone::Bad)));
+        screen.line(&format!("{time} {sign} {}", look.paint(Tone::Bad, "unitmedic itself is gone")));
     }
 
     fn show(&self, status: &Status) {

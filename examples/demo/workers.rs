@@ -40,9 +40,9 @@ pub const SAMPLES: &[Sample] = &[
     Sample {
         file: "parser.service",
         start: &["parser.service"],
-        text: "[Unit]\nStartLimitIntervalSec=1min\nStartLimitBurst=3\n\n[Service]\n\
+        text: "[Unit]\nStartLimitIntervalSec=10s\nStartLimitBurst=2\n\n[Service]\n\
                ExecStartPre=test -e /etc/parser.conf\nExecStart=/usr/local/bin/worker\n\
-               Restart=on-failure\nRestartSec=100ms\n",
+               Restart=on-failure\nRestartSec=200ms\n",
     },
     plain("report.service", &["report.service"]),
     plain("feed.service", &["feed.service"]),
