@@ -55,11 +55,13 @@ const fn plain(file: &'static str, start: &'static [&'static str]) -> Sample {
     Sample { file, start, text: "[Service]\nExecStart=/usr/local/bin/worker\n" }
 }
 
-/// One worker for each sample. The spans are short so that the demo is.
-pub fn config(listen: &str) -> String {
+/// One worker for each sample. The spans are short so that the demo is. On an emulated processor everybody waits for
+/// CPU all the time, which is not what is shown here.
+pub fn config(listen: &str, emulated: bool) -> String {
+    let (interval, pressure) = if emulated { ("10s", "pressure_threshold = 100\n") } else { ("2s", "") };
     let mut text = format!(
-        "[daemon]\nlisten = \"{listen}\"\nhealth_check_interval = \"2s\"\n\n[defaults]\nbackoff = \"1s\"\n\
-         verify_dead_for = \"2s\"\nverify_for = \"2s\"\n"
+        "[daemon]\nlisten = \"{listen}\"\nhealth_check_interval = \"{interval}\"\n\n[defaults]\nbackoff = \"1s\"\n\
+         verify_dead_for = \"2s\"\nverify_for = \"2s\"\n{pressure}"
     );
     for sample in SAMPLES {
         let name = sample.file.trim_end_matches(".service").trim_end_matches('@');
