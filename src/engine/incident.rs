@@ -116,7 +116,8 @@ impl Engine {
         incident.reopened += 1;
         // Attempts of one incident keep their distance, also when one of them had helped for a while.
         if let (Some(last), Some(settings)) = (incident.last_attempt(), self.settings.workers.get(&worker)) {
-            let next = last.intended_at + policy::backoff(incident.attempts_used, Some(leading), settings, &mut self.dice);
+            let next =
+                last.intended_at + policy::backoff(incident.attempts_used, Some(leading), settings, &mut self.dice);
             incident.not_before = incident.not_before.max(Some(next));
         }
         let used = incident.attempts_used;

@@ -60,7 +60,8 @@ impl Stage {
         for line in self.sim.transcript.lines() {
             let (time, rest) = line.trim_start().split_once(' ').unwrap_or((line, ""));
             let boring = ["<-", "== life", "-> record", "   systemd", "-> look", "instance_appeared", "resynced"];
-            let noise = ["health_changed", "started", "verification_started", "attempt_acted", "condition_", "availability"];
+            let noise =
+                ["health_changed", "started", "verification_started", "attempt_acted", "condition_", "availability"];
             let skip = boring.iter().any(|b| rest.trim_start().starts_with(b.trim_start()))
                 || noise.iter().any(|n| rest.contains(n))
                 || rest.contains("resynced")
