@@ -108,7 +108,7 @@ pub(super) fn failed_result(view: &UnitView) -> bool {
 pub(super) fn is_failing(instance: &Instance) -> bool {
     let view = &instance.view;
     match instance.standing {
-        Standing::ShouldRun if instance.taken_down => false,
+        Standing::ShouldRun if instance.taken_down || instance.being_restarted => false,
         Standing::ShouldRun => match view.active {
             ActiveState::Failed | ActiveState::Inactive => instance.job.is_none_or(|job| job.is_start()),
             ActiveState::Deactivating => instance.job.is_none() && !instance.view.main_alive(),
@@ -211,8 +211,7 @@ fn oom_killed(instance: &Instance) -> Option<Evidence> {
 }
 
 fn crash_loop(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Option<Evidence> {
-    let limit_hit = instance.view.active == ActiveState::Failed && instance.view.result == ServiceResult::StartLimitHit;
-    if limit_hit {
+    if instance.start_limit_hit() {
         return Some(Evidence::text("systemd gave up: start limit hit (StartLimitBurst=)"));
     }
     let window = settings.crash_loop_window;

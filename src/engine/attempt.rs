@@ -6,7 +6,7 @@ use crate::model::action::{Answer, Intent, Refused};
 use crate::model::fact::{Gate, Refusal, RestartCause};
 use crate::model::incident::{ATTEMPTS_KEPT, Origin, Stage};
 use crate::model::input::Durability;
-use crate::model::unit::{JobKind, ServiceResult};
+use crate::model::unit::{JobKind, JobResult};
 use crate::model::{
     Action, Attempt, AttemptId, Command, Condition, IncidentId, Mono, Order, Outcome, Resolution, UnitName, Verb, What,
 };
@@ -135,7 +135,7 @@ impl Engine {
         let (instance, settings) = self.with_settings(unit);
         let view = &instance.view;
         match action {
-            _ if view.active.is_down() => Verb::Start { reset_failed: view.result == ServiceResult::StartLimitHit },
+            _ if view.active.is_down() => Verb::Start { reset_failed: instance.start_limit_hit() },
             Action::GracefulRestart if view.main_pid != 0 => {
                 Verb::Drain { signal: settings.drain_signal, invocation: view.invocation }
             }
@@ -149,7 +149,11 @@ impl Engine {
         let running = incident.attempts.last_mut().expect("running");
         running.stage = Stage::Acting;
         let unit = incident.unit.clone();
-        self.instances.get_mut(&unit).expect("known").taken_down |= matches!(verb, Verb::Drain { .. });
+        let instance = self.instances.get_mut(&unit).expect("known");
+        instance.taken_down |= matches!(verb, Verb::Drain { .. });
+        instance.being_restarted = verb == Verb::TryRestart;
+        // From here on the last job is ours.
+        instance.last_job = None;
         self.desk.touched.insert(attempt.incident);
         self.desk.command(Command::Act(Order { attempt, unit, verb }));
     }
@@ -287,7 +291,8 @@ impl Engine {
         let (number, action, until) = (running.number, running.action, running.drain_until.expect("draining"));
         let attempt = AttemptId { incident: id, number };
         let activated = running.activated;
-        let view = &self.instances[&incident.unit].view;
+        let instance = &self.instances[&incident.unit];
+        let view = &instance.view;
         if activated || view.in_auto_restart() {
             // Restart= brings it back after the drain; nothing is left for us but to watch. Its call is over:
             // there is no place to give back.
@@ -302,7 +307,8 @@ impl Engine {
         }
         if view.active.is_down() {
             self.starts_in_flight += 1;
-            return self.order(attempt, Verb::Start { reset_failed: view.result == ServiceResult::StartLimitHit });
+            let reset_failed = instance.start_limit_hit();
+            return self.order(attempt, Verb::Start { reset_failed });
         }
         if until <= now {
             self.starts_in_flight += 1;
@@ -373,6 +379,12 @@ impl Engine {
             let because = instance.because();
             return self.fail(id, format!("it failed again: {because}"));
         }
+        let refused = instance.last_job.and_then(|job| job.result).filter(|result| *result != JobResult::Done);
+        if let Some(result) = refused.filter(|_| !running.activated && instance.job.is_none())
+            && assess::is_failing(instance)
+        {
+            return self.fail(id, format!("systemd did not start it: its job ended as {result}"));
+        }
         let limit = match running.in_doubt {
             true => self.verify_for(incident),
             false => self.settings.workers[&incident.worker].start_timeout + VERIFY_SLACK,
@@ -433,6 +445,7 @@ impl Engine {
         self.place_freed = true;
         if let Some(instance) = self.instances.get_mut(&unit) {
             instance.taken_down = false;
+            instance.being_restarted = false;
         }
         let reason = reason.to_string();
         let what = What::AttemptEnded { attempt, action, condition, outcome, reason, time_to_recover: taken };

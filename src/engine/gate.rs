@@ -18,6 +18,9 @@ use super::timers::TimerKey;
 
 /// A gate that names no time is asked again after this, should nothing have changed before.
 const RECHECK: Duration = Duration::from_secs(5);
+/// Whether systemd restarts a unit by itself it decides at once, and tells in the next signal. A busy machine may take
+/// this long to deliver it.
+const AUTO_RESTART_TELLS: Duration = Duration::from_millis(100);
 
 /// Gates before the second act of a graceful restart. What we have drained is started again even if a pause
 /// has begun meanwhile; a process that still works is not interrupted then.
@@ -89,7 +92,7 @@ impl Engine {
             Gate::DryRun => self.gate_dry_run(),
             Gate::Stopped => gate_stopped(asking),
             Gate::JobInFlight => gate_job(asking),
-            Gate::AutoRestart => gate_auto_restart(asking),
+            Gate::AutoRestart => self.gate_auto_restart(asking),
             Gate::Cooldown => self.gate_cooldown(asking),
             Gate::Attempts => gate_attempts(asking),
             Gate::Persistence => self.gate_persistence(asking),
@@ -136,6 +139,20 @@ impl Engine {
         daemon
             .dry_run
             .then(|| set_by(no(Gate::DryRun, "dry run: it is only told what would be done".into()), "daemon.dry_run"))
+    }
+
+    /// On its way to auto-restart a unit is failed or inactive for a moment, and systemd tells of both.
+    fn gate_auto_restart(&self, asking: &Asking<'_>) -> Option<Refusal> {
+        if asking.instance.systemd_restarts_it() {
+            return Some(no(Gate::AutoRestart, "systemd is restarting it already (Restart=)".into()));
+        }
+        let view = &asking.instance.view;
+        let gave_up = asking.instance.start_limit_hit();
+        let until = view.inactive_enter? + AUTO_RESTART_TELLS;
+        (view.restarts_itself && view.active.is_down() && !gave_up && until > self.now()).then(|| {
+            let text = "systemd may be about to restart it (Restart=)".into();
+            Refusal { until: Some(until), ..no(Gate::AutoRestart, text) }
+        })
     }
 
     fn gate_cooldown(&self, asking: &Asking<'_>) -> Option<Refusal> {
@@ -326,11 +343,6 @@ fn gate_job(asking: &Asking<'_>) -> Option<Refusal> {
     let kind = job.kind.map_or(String::new(), |kind| format!(" {kind}"));
     (!stuck_start && !own_restart)
         .then(|| no(Gate::JobInFlight, format!("systemd has a{kind} job in flight for it (job {})", job.id)))
-}
-
-fn gate_auto_restart(asking: &Asking<'_>) -> Option<Refusal> {
-    let theirs = asking.instance.systemd_restarts_it();
-    theirs.then(|| no(Gate::AutoRestart, "systemd is restarting it already (Restart=)".into()))
 }
 
 fn gate_attempts(asking: &Asking<'_>) -> Option<Refusal> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::fact::RestartCause;
-use crate::model::unit::{FileState, InvocationId, JobKind, JobResult};
+use crate::model::unit::{FileState, InvocationId, JobKind, JobResult, ServiceResult};
 use crate::model::{
     ActiveState, Condition, Evidence, Health, IncidentId, LoadState, Mono, UnitName, UnitView, WorkerName,
 };
@@ -89,6 +89,8 @@ pub struct Instance {
     pub incident: Option<IncidentId>,
     /// We took it down ourselves (drain): being down is not a failure until its next activation.
     pub taken_down: bool,
+    /// Our restart of a running unit is under way: being down is a part of it until its job is over.
+    pub being_restarted: bool,
     /// Start of the present stretch of health.
     pub well_since: Option<Mono>,
     pub restarts: BTreeMap<RestartCause, u32>,
@@ -120,6 +122,7 @@ impl Instance {
             readings: Readings::default(),
             incident: None,
             taken_down: false,
+            being_restarted: false,
             well_since: None,
             restarts: BTreeMap::new(),
         }
@@ -157,6 +160,16 @@ impl Instance {
             || (self.view.active == ActiveState::Deactivating && self.view.restarts_itself && self.job.is_none())
     }
 
+    /// systemd refuses to start it. Where the limit was hit in an automatic restart, Result= still tells of the last
+    /// process: then only the job says so, which failed without an activation.
+    pub fn start_limit_hit(&self) -> bool {
+        let refused = self.last_job.is_some_and(|job| {
+            let meant_to_start = job.kind != Some(JobKind::Stop);
+            job.result == Some(JobResult::Failed) && meant_to_start && job.invocation == self.view.invocation
+        });
+        self.view.active == ActiveState::Failed && (self.view.result == ServiceResult::StartLimitHit || refused)
+    }
+
     /// In its own state as it should be: up, or at rest with a good result where rest is normal.
     pub fn at_work(&self) -> bool {
         match self.standing {
@@ -178,6 +191,7 @@ impl Instance {
         self.readings = Readings::default();
         self.last_job = None;
         self.taken_down = false;
+        self.being_restarted = false;
     }
 
     /// The standing in a sentence.

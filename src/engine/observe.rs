@@ -24,6 +24,7 @@ impl Engine {
             let instance = self.instances.get_mut(&unit).expect("listed");
             instance.seen = false;
             instance.job = None;
+            instance.being_restarted = false;
             instance.well_since = None;
             instance.inquiring = false;
             self.set_health(&unit, Health::Unknown);
@@ -165,7 +166,11 @@ impl Engine {
     fn systemd_restarted(&mut self, unit: &UnitName, times: u32, announced: bool) {
         let now = self.now();
         let instance = self.instances.get_mut(unit).expect("known");
-        // The failure that led to the last restart has been counted when auto-restart was seen.
+        // The failure that led to the last restart has been counted when auto-restart was seen. From there it comes to
+        // rest once more, before it is started.
+        if announced && instance.counted.is_some() {
+            instance.counted = Some(None);
+        }
         let uncounted = times.min(FAILURES_PER_SIGNAL) - u32::from(announced);
         (0..uncounted).for_each(|_| instance.count_failure(now));
         *instance.restarts.entry(RestartCause::Systemd).or_default() += times;
@@ -249,12 +254,13 @@ impl Engine {
     /// A unit that is down when we first see it, or see it again after an outage.
     fn first_look_at_down(&mut self, unit: &UnitName) {
         let (instance, settings) = self.with_settings(unit);
-        let known = match &instance.standing {
-            Standing::Stopped(why) => Some(Wanted::Stopped { why: why.clone(), at: self.desk.now.wall }),
-            Standing::ShouldRun => Some(Wanted::Run),
-            _ => self.wanted.get(unit).cloned(),
-        };
         let view = &instance.view;
+        let known = match (self.wanted.get(unit), &instance.standing) {
+            // Somebody has started it since, which takes the stop back; why it is down again is to be found out.
+            (Some(Wanted::Stopped { seen, .. }), _) if view.inactive_exit.is_some_and(|at| at > *seen) => Some(Wanted::Run),
+            (None, Standing::ShouldRun) => Some(Wanted::Run),
+            (known, _) => known.cloned(),
+        };
         let ran = view.active_enter.is_some() || view.inactive_enter.is_some();
         let enabled = matches!(view.file_state, FileState::Enabled | FileState::EnabledRuntime);
         let filled = settings.min_instances.is_some() && matches!(settings.unit, Selector::Template(_));
@@ -372,7 +378,7 @@ impl Engine {
         let worker = instance.worker.clone();
         let wanted = match &instance.standing {
             Standing::ShouldRun => Some(Wanted::Run),
-            Standing::Stopped(why) => Some(Wanted::Stopped { why: why.clone(), at: now.wall }),
+            Standing::Stopped(why) => Some(Wanted::Stopped { why: why.clone(), at: now.wall, seen: now.mono }),
             _ => None,
         };
         if let Standing::Stopped(why) = instance.standing.clone() {
@@ -445,6 +451,7 @@ impl Engine {
             // A job that leaves the unit up was no stop, and must not pass for one when it goes down later.
             let left_up = instance.seen && instance.view.active.is_up();
             instance.last_job = (!left_up).then_some(Job { result: Some(result), ..job });
+            instance.being_restarted = false;
         }
         if instance.view.job == Some(id) {
             instance.view.job = None;
