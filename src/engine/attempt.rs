@@ -72,22 +72,7 @@ impl Engine {
         if incident.attempts.len() >= ATTEMPTS_KEPT {
             incident.attempts.remove(0);
         }
-        incident.attempts.push(Attempt {
-            number,
-            action,
-            stage: Stage::Recording,
-            intended_at: now.mono,
-            intended_wall: now.wall,
-            acted_at: None,
-            well_at: None,
-            ended_at: None,
-            outcome: None,
-            reason: reason.clone(),
-            flagged: false,
-            in_doubt: false,
-            activated: false,
-            drain_until: None,
-        });
+        incident.attempts.push(Attempt::intended(number, action, reason.clone(), now));
         incident.attempts_used += 1;
         incident.waiting = None;
         incident.action_was_allowed = true;

@@ -257,7 +257,9 @@ impl Engine {
         let view = &instance.view;
         let known = match (self.wanted.get(unit), &instance.standing) {
             // Somebody has started it since, which takes the stop back; why it is down again is to be found out.
-            (Some(Wanted::Stopped { seen, .. }), _) if view.inactive_exit.is_some_and(|at| at > *seen) => Some(Wanted::Run),
+            (Some(Wanted::Stopped { seen, .. }), _) if view.inactive_exit.is_some_and(|at| at > *seen) => {
+                Some(Wanted::Run)
+            }
             (None, Standing::ShouldRun) => Some(Wanted::Run),
             (known, _) => known.cloned(),
         };
