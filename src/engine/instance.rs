@@ -216,6 +216,9 @@ impl Instance {
 
     /// Why its health is what it is.
     pub fn because(&self) -> String {
+        if !self.seen && self.standing != Standing::NotFound {
+            return "systemd is out of sight, or the unit has not been looked at yet".into();
+        }
         if let Some((_, held)) = self.leading_condition() {
             return held.evidence.text.clone();
         }
