@@ -204,7 +204,11 @@ impl Engine {
         let under_repair = self.under_repair(asking);
         let left = worker.serving().saturating_sub(1 + under_repair);
         (left < needed).then(|| {
-            let text = format!("{left} of at least {needed} serving instances would be left");
+            let repaired = match under_repair {
+                0 => String::new(),
+                n => format!(", since {n} more {} under repair", if n == 1 { "is" } else { "are" }),
+            };
+            let text = format!("only {left} serving would be left{repaired}, and {needed} are needed");
             set_by(no(Gate::MinInstances, text), &asking.key("min_instances"))
         })
     }
