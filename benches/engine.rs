@@ -90,7 +90,7 @@ fn changes() -> (u64, Duration) {
             drain(&mut engine);
         }
         let n = us / 500 * 7 % INSTANCES;
-        if us / 500 % 4 == 0 {
+        if (us / 500).is_multiple_of(4) {
             inputs += failure(&mut engine, n, us);
         } else {
             let change = UnitChange { main_pid: Some(us as u32 | 1), ..UnitChange::default() };
@@ -146,7 +146,7 @@ fn samples() -> (u64, Duration) {
 }
 
 fn sample(n: u64, round: u64, at: u64) -> Usage {
-    let busy = n % 10 == 0;
+    let busy = n.is_multiple_of(10);
     let mut usage = Usage::gap(unit(n), Mono(at));
     usage.cpu_usec = Some(round * if busy { 9_500_000 } else { 1_000_000 });
     usage.memory_bytes = Some(if busy { 950 << 20 } else { 200 << 20 });
