@@ -14,8 +14,6 @@ use super::{Engine, INSTANCES_PER_WORKER};
 /// Most failures that one signal can report at once (a jump of NRestarts).
 const FAILURES_PER_SIGNAL: u32 = 16;
 
-/// A start this much after a stop that we knew of is another one.
-const STOP_SETTLES: Duration = Duration::from_secs(1);
 /// After a job was canceled, the job that replaces it is about to be told.
 const CANCELED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -206,18 +204,10 @@ impl Engine {
 
     /// It began a new life while we could not see it: what was being proven of the old one proves nothing.
     fn unseen_activation(&mut self, unit: &UnitName) {
-        let now = self.desk.now;
         let instance = self.instances.get_mut(unit).expect("known");
         instance.begin_activation();
-        let started_since = match (&instance.standing, self.wanted.get(unit)) {
-            (Standing::Stopped(_), _) => true,
-            // Wall time may have jumped: this only leads to an inquiry.
-            (_, Some(Wanted::Stopped { at, .. })) => instance
-                .view
-                .inactive_exit
-                .is_some_and(|exit| now.wall_of(exit).0 > at.0 + STOP_SETTLES.as_micros() as i64),
-            _ => false,
-        };
+        // Only within one life: what a former life knew bears wall time alone, and that may have jumped.
+        let started_since = matches!(instance.standing, Standing::Stopped(_));
         let incident = instance.incident;
         if started_since {
             instance.standing = Standing::Undecided;

@@ -1,6 +1,7 @@
 //! What people do to the host and ask of us.
 
 use unitmedic::model::fact::ResyncReason;
+use unitmedic::model::input::Wanted;
 use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::{Action, Input, Settings, UnitName, Wall};
 
@@ -151,7 +152,11 @@ pub fn start(sim: &mut Sim, name: &UnitName) {
     sim.host.start(name);
     let unit = sim.host.unit(name);
     // Refused by the mask or by the start limit: nobody can tell from outside that it was wanted.
-    let tried = !unit.masked && unit.phase != Phase::Failed && !unit.spec.oneshot;
+    // Started while we were away, of one that we remember as stopped: it is left to people if it fails again.
+    let remembered =
+        |(name, wanted): &(UnitName, Wanted)| *name == unit.name && matches!(wanted, Wanted::Stopped { .. });
+    let unseen = sim.engine.is_none() && sim.store.safety.wanted.iter().any(remembered);
+    let tried = !unseen && !unit.masked && unit.phase != Phase::Failed && !unit.spec.oneshot;
     unit.want = if tried { Want::Run } else { Want::Open };
     unit.want_since = sim.now;
     settle(sim);
