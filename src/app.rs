@@ -31,6 +31,7 @@ use crate::adapters::http::PortError;
 use crate::adapters::notify::Notifier;
 use crate::adapters::store::Store;
 use crate::adapters::systemd::{BusAddress, BusStats};
+use crate::helper::Helper;
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
 use crate::model::{Fact, Settings};
@@ -76,6 +77,7 @@ pub(crate) struct Shared {
     board: std::sync::Mutex<Board>,
     own: Own,
     bus: Arc<BusStats>,
+    helper: Arc<Helper>,
 }
 
 /// A question to the event loop, which alone knows the engine.

@@ -40,6 +40,13 @@ impl Helper {
         Self { bus, settings, hold, calls: Arc::default(), caller: Mutex::new(None) }
     }
 
+    /// Connects ahead of the first order, which would otherwise pay for it. A failure is left to the first order.
+    pub async fn prepare(&self) {
+        if let Err(error) = self.caller().await {
+            tracing::debug!(error = %error_text(&error), "no connection for acting yet");
+        }
+    }
+
     /// Calls sent to systemd so far.
     pub fn calls(&self) -> u64 {
         self.calls.load(std::sync::atomic::Ordering::Relaxed)

@@ -16,8 +16,8 @@ mod session;
 mod signals;
 mod table;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch as cell};
@@ -55,6 +55,7 @@ pub struct BusStats {
     resyncs: [AtomicU64; ResyncReason::ALL.len()],
     connected: AtomicBool,
     last_resync: AtomicI64,
+    version: Mutex<String>,
 }
 
 impl BusStats {
@@ -86,6 +87,11 @@ impl BusStats {
     /// When the last snapshot was sent; `None`: never.
     pub fn last_resync(&self) -> Option<Wall> {
         Some(self.last_resync.load(Ordering::Relaxed)).filter(|at| *at != 0).map(Wall)
+    }
+
+    /// Version of systemd as it names itself; empty before the first connection.
+    pub fn version(&self) -> String {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn resynced(&self, reason: ResyncReason) {

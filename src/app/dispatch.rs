@@ -10,6 +10,7 @@ use tracing::warn;
 
 use crate::adapters::cgroup::SamplerHandle;
 use crate::adapters::store::Store;
+use crate::adapters::store::recorder::Recorder;
 use crate::adapters::systemd::Question;
 use crate::engine::Engine;
 use crate::helper::Helper;
@@ -17,6 +18,8 @@ use crate::model::action::Order;
 use crate::model::fact::{Fact, What};
 use crate::model::request::Reply;
 use crate::model::{Command, Input, Now, Settings, UnitName, WorkerName};
+
+use crate::views::metrics::Queue;
 
 use super::Shared;
 use super::log_desk::LogDesk;
@@ -199,7 +202,16 @@ impl Dispatch {
         }
     }
 
-    pub fn keep_house(&mut self) {
+    /// Brings the counters of those who count for themselves up to date, and now and then the ratios.
+    pub fn keep_house(&mut self, recorder: &Recorder) {
+        let own = &self.shared.own;
+        own.dropped_total(Queue::Signals, self.shared.bus.dropped());
+        own.dropped_total(Queue::Record, recorder.stats().dropped);
+        own.dropped_total(Queue::Facts, self.store.stats().lost);
+        if let Some(sampler) = &self.sampler {
+            own.dropped_total(Queue::Usage, sampler.stats().dropped_rounds);
+        }
+        self.board().systemd_version(&self.shared.bus.version());
         if self.ratios_read.is_none_or(|at| at.elapsed() >= RATIOS_EVERY) {
             self.ratios_read = Some(Instant::now());
             let (shared, store, workers) = (self.shared.clone(), self.store.clone(), self.workers.clone());

@@ -167,7 +167,7 @@ impl EventLoop {
         }
         let line = self.status_line();
         self.notify(|notifier| notifier.status(Instant::now(), &line));
-        self.dispatch.keep_house();
+        self.dispatch.keep_house(&self.recorder);
     }
 
     /// systemd that cannot be told is a matter for the log, not for the workers.

@@ -41,7 +41,7 @@ impl Port for Shared {
         let now = clock::now();
         let store = self.store.stats();
         self.own.store_totals(store.errors, store.last_write_wall);
-        self.own.dbus_totals(self.bus.calls(), self.bus.signals());
+        self.own.dbus_totals(self.bus.calls() + self.helper.calls(), self.bus.signals());
         let process = Process::read();
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         board.render(now, &process).into()

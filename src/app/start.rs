@@ -1,8 +1,10 @@
 //! Brings everything to life in an order in which nothing is bound before it is known to be right.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
@@ -36,6 +38,8 @@ pub enum StartError {
     Locked(LockError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error("cannot create {}: {source}; check its rights, or set runtime_dir", path.display())]
+    RuntimeDir { path: PathBuf, source: std::io::Error },
     #[error("cannot read the boot id from /proc: {0}; is /proc mounted?")]
     BootId(std::io::Error),
 }
@@ -58,6 +62,9 @@ impl Remains {
 
 pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon, StartError> {
     let boot = clock::boot_id().map_err(StartError::BootId)?;
+    let runtime_dir = &settings.daemon.runtime_dir;
+    std::fs::create_dir_all(runtime_dir)
+        .map_err(|source| StartError::RuntimeDir { path: runtime_dir.clone(), source })?;
     let lock = lock(&settings)?;
     make_runtime_directory(&settings);
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
@@ -77,10 +84,12 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let (queries_in, queries) = mpsc::channel(QUERIES);
     let (selectors_in, selectors_out) = watch::channel(selectors(&settings));
     let (readiness, ready) = watch::channel(Err("starting".to_string()));
+    let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
+    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
+    let bus = Arc::new(BusStats::default());
     let own = Own::new();
     let mut board = Board::new(build(), own.clone(), &settings);
     board.restore(&memory.incidents);
-    let bus = Arc::new(BusStats::default());
     let shared = Arc::new(Shared {
         queries: queries_in,
         facts: broadcast::channel(FACTS_BEHIND).0,
@@ -89,14 +98,15 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         board: Mutex::new(board),
         own,
         bus: bus.clone(),
+        helper: helper.clone(),
     });
 
     let now = clock::now();
     let header = Header::new(&boot, now, settings.clone(), serde_json::to_value(&memory).unwrap_or_default());
     let recorder = Recorder::open(&settings.daemon, header);
     let hold_file = settings.daemon.runtime_dir.join(HOLD_FILE);
-    let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
-    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
+    let early = helper.clone();
+    tokio::spawn(async move { early.prepare().await });
     let sampler = sampler(&settings, inputs_in.clone());
     let watcher = tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus));
     let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
@@ -116,16 +126,27 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         requests: 0,
     };
     let event_loop = tokio::spawn(event_loop.run());
-    let mut tasks: Vec<JoinHandle<()>> = vec![tokio::spawn(http::serve_unix(control, shared.clone(), stopped.clone()))];
+    let tasks = serve(control, tcp, &shared, stopped, watcher);
+    Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+/// The servers, and what ends the watcher with them.
+fn serve(
+    control: UnixListener,
+    tcp: Option<TcpListener>,
+    shared: &Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+    watcher: JoinHandle<()>,
+) -> Vec<JoinHandle<()>> {
+    let mut tasks = vec![tokio::spawn(http::serve_unix(control, shared.clone(), stopped.clone()))];
     if let Some(tcp) = tcp {
         tasks.push(tokio::spawn(http::serve_tcp(tcp, shared.clone(), stopped.clone())));
     }
-    let mut ended = stopped;
     tasks.push(tokio::spawn(async move {
-        let _ = ended.wait_for(|stop| *stop).await;
+        let _ = stopped.wait_for(|stop| *stop).await;
         watcher.abort();
     }));
-    Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+    tasks
 }
 
 /// systemd makes it for a service (RuntimeDirectory=); by hand and under `--user` nobody else does. Where it cannot be

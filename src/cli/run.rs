@@ -1,6 +1,6 @@
 //! `unitmedic run`: the daemon itself, with the live story when a person is watching.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -119,11 +119,12 @@ async fn tell(mut story: Story, mut facts: Receiver<Arc<Fact>>) {
         match facts.recv().await {
             Ok(fact) => {
                 story.set_width(terminal::stdout_look(false).width);
+                // Nobody is watching any more when this cannot be written; the daemon goes on.
                 if let Some(lines) = story.tell(&fact) {
-                    println!("{lines}");
+                    let _ = writeln!(std::io::stdout(), "{lines}");
                 }
             }
-            Err(RecvError::Lagged(missed)) => println!("… {missed} more events"),
+            Err(RecvError::Lagged(missed)) => drop(writeln!(std::io::stdout(), "… {missed} more events")),
             Err(RecvError::Closed) => return,
         }
     }

@@ -121,6 +121,10 @@ pub(super) fn is_failing(instance: &Instance) -> bool {
 
 /// Counts a failure once.
 fn note_failure(instance: &mut Instance, settings: &WorkerSettings, now: Mono) {
+    // Also while it is failing: the timer that forgets the oldest would else be due for ever.
+    while instance.failures.front().is_some_and(|at| now.since(*at) > settings.crash_loop_window) {
+        instance.failures.pop_front();
+    }
     if !is_failing(instance) {
         // With our start job in the queue what has died is still on its way down; that failure comes to rest yet.
         if instance.view.active != ActiveState::Deactivating {
@@ -128,10 +132,6 @@ fn note_failure(instance: &mut Instance, settings: &WorkerSettings, now: Mono) {
         }
         if instance.at_work() {
             instance.failed_at = None;
-        }
-        let window = settings.crash_loop_window;
-        while instance.failures.front().is_some_and(|at| now.since(*at) > window) {
-            instance.failures.pop_front();
         }
         return;
     }

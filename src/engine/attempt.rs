@@ -6,14 +6,14 @@ use crate::model::action::{Answer, Intent, Refused};
 use crate::model::fact::{Gate, Refusal, RestartCause};
 use crate::model::incident::{ATTEMPTS_KEPT, Origin, Stage};
 use crate::model::input::Durability;
-use crate::model::unit::JobResult;
+use crate::model::unit::{JobKind, JobResult};
 use crate::model::{
     Action, Attempt, AttemptId, Command, Condition, IncidentId, Mono, Order, Outcome, Resolution, UnitName, Verb, What,
 };
 
 use super::instance::Standing;
 use super::timers::TimerKey;
-use super::{Engine, assess};
+use super::{Engine, assess, gate};
 
 /// Beyond the time that a start may take, this much more until an attempt that shows no health has failed.
 const VERIFY_SLACK: Duration = Duration::from_secs(10);
@@ -35,8 +35,21 @@ impl Engine {
             Some(refusal) if refusal.gate == Gate::AutoRestart && self.loops_under_systemd(id) => {
                 self.escalate(id, "systemd restarts it again and again, and it does not last");
             }
+            Some(refusal) if refusal.gate == Gate::JobInFlight && self.hangs_in_a_restart(id) => {
+                self.escalate(id, "its start hangs in a restart job, which no other restart can replace");
+            }
             Some(refusal) => self.wait_for(id, action, refusal),
         }
+    }
+
+    /// systemd merges a further restart into one that runs: an attempt would change nothing.
+    fn hangs_in_a_restart(&self, id: IncidentId) -> bool {
+        let incident = &self.incidents[&id];
+        let instance = &self.instances[&incident.unit];
+        let restarts = instance.job.is_some_and(|job| matches!(job.kind, Some(JobKind::Restart | JobKind::TryRestart)));
+        restarts
+            && instance.conditions.contains_key(&Condition::StartStuck)
+            && incident.not_before.is_none_or(|at| at <= self.now())
     }
 
     /// A plan of escalation alone.
@@ -72,22 +85,7 @@ impl Engine {
         if incident.attempts.len() >= ATTEMPTS_KEPT {
             incident.attempts.remove(0);
         }
-        incident.attempts.push(Attempt {
-            number,
-            action,
-            stage: Stage::Recording,
-            intended_at: now.mono,
-            intended_wall: now.wall,
-            acted_at: None,
-            well_at: None,
-            ended_at: None,
-            outcome: None,
-            reason: reason.clone(),
-            flagged: false,
-            in_doubt: false,
-            activated: false,
-            drain_until: None,
-        });
+        incident.attempts.push(Attempt::intended(number, action, reason.clone(), now));
         incident.attempts_used += 1;
         incident.waiting = None;
         incident.action_was_allowed = true;
@@ -172,13 +170,33 @@ impl Engine {
     pub(super) fn acted(&mut self, attempt: AttemptId, answer: Answer) {
         let now = self.now();
         let Some(action) = self.running(attempt, Stage::Acting).map(|running| running.action) else { return };
+        let unit = self.incidents[&attempt.incident].unit.clone();
+        if let Answer::Accepted { job: Some(job) } = &answer {
+            let instance = self.instances.get_mut(&unit).expect("known");
+            let started = instance.view.active.is_down();
+            let kind = if started { JobKind::Start } else { JobKind::TryRestart };
+            instance.own_job = Some((*job, kind));
+            instance.name_own_job();
+        }
+        let refused = matches!(answer, Answer::Refused { .. });
         match answer {
             Answer::Accepted { .. } if self.is_draining(attempt) => self.begin_drain(attempt),
             Answer::Accepted { .. } => self.begin_verification(attempt, None),
             Answer::Failed { text } => self.begin_verification(attempt, Some(text)),
             Answer::Refused { why, text } => self.refused(attempt, action, why, text, now),
         }
+        if !refused {
+            // What was not judged while the order was out.
+            self.judge_standing(&unit, false);
+        }
+        self.reassess(&unit);
         self.proceed(attempt.incident);
+    }
+
+    /// An order for the unit is with the root side, without an answer yet.
+    pub(super) fn order_is_out(&self, unit: &UnitName) -> bool {
+        let incident = self.instances.get(unit).and_then(|i| i.incident).and_then(|id| self.incidents.get(&id));
+        incident.and_then(|incident| incident.last_attempt()).is_some_and(|attempt| attempt.stage == Stage::Acting)
     }
 
     /// The order under way is the drain signal: the first of a graceful restart's two acts.
@@ -233,8 +251,13 @@ impl Engine {
         self.withdraw(attempt, &text);
         match why {
             Refused::Hold => self.held = true,
-            Refused::NoSuchUnit => return self.stand_not_found(&unit, &text),
-            Refused::JobInFlight | Refused::Superseded => self.desk.command(Command::Look { unit: unit.clone() }),
+            Refused::NoSuchUnit if self.instances[&unit].view.active.is_down() => {
+                return self.stand_not_found(&unit, &text);
+            }
+            // NoSuchUnit of one that runs: it has been masked or its file is gone.
+            Refused::NoSuchUnit | Refused::JobInFlight | Refused::Superseded => {
+                self.desk.command(Command::Look { unit: unit.clone() });
+            }
             Refused::NotAllowed => {}
         }
         let refusal = Refusal { gate, text, until: Some(now + REFUSED_PAUSE), setting: None };
@@ -263,14 +286,22 @@ impl Engine {
         let now = self.now();
         let incident = &self.incidents[&id];
         let running = incident.last_attempt().expect("running");
-        let (number, until) = (running.number, running.drain_until.expect("draining"));
+        let (number, action, until) = (running.number, running.action, running.drain_until.expect("draining"));
         let attempt = AttemptId { incident: id, number };
         let activated = running.activated;
         let instance = &self.instances[&incident.unit];
         let view = &instance.view;
         if activated || view.in_auto_restart() {
-            // Restart= brings it back after the drain; nothing is left for us but to watch.
+            // Restart= brings it back after the drain; nothing is left for us but to watch. Its call is over:
+            // there is no place to give back.
+            self.starts_in_flight += 1;
             return self.begin_verification(attempt, None);
+        }
+        let second = if view.active.is_down() { gate::TO_FINISH } else { gate::TO_INTERRUPT };
+        if (view.active.is_down() || until <= now)
+            && let Some(refusal) = self.refusal_of(second, &self.asking(incident, action, true))
+        {
+            return self.wait_for(id, action, refusal);
         }
         if view.active.is_down() {
             self.starts_in_flight += 1;
@@ -309,6 +340,16 @@ impl Engine {
                 self.fail(id, format!("it was well for only {lasted}: {because}"));
             }
             (None, None) => self.await_health(id, acted_at),
+        }
+    }
+
+    /// The stretch of health that was being watched has been broken unseen.
+    pub(super) fn begin_proof_anew(&mut self, id: IncidentId) {
+        let Some(incident) = self.incidents.get_mut(&id) else { return };
+        let verifying = |attempt: &&mut Attempt| attempt.stage == Stage::Verifying;
+        if let Some(running) = incident.attempts.last_mut().filter(verifying) {
+            running.well_at = None;
+            self.desk.touched.insert(id);
         }
     }
 

@@ -22,6 +22,12 @@ const RECHECK: Duration = Duration::from_secs(5);
 /// this long to deliver it.
 const AUTO_RESTART_TELLS: Duration = Duration::from_millis(100);
 
+/// Gates before the second act of a graceful restart. What we have drained is started again even if a pause
+/// has begun meanwhile; a process that still works is not interrupted then.
+pub const TO_FINISH: &[Gate] = &[Gate::SystemState, Gate::Hold, Gate::Stopped, Gate::JobInFlight];
+pub const TO_INTERRUPT: &[Gate] =
+    &[Gate::SystemState, Gate::Hold, Gate::Maintenance, Gate::Stopped, Gate::JobInFlight, Gate::AutoRestart];
+
 /// What wants to pass the gates.
 pub struct Asking<'a> {
     pub incident: Option<&'a Incident>,
@@ -66,6 +72,11 @@ impl Engine {
     /// The first gate that says no.
     pub(super) fn refusal(&self, asking: &Asking<'_>) -> Option<Refusal> {
         Gate::ALL.iter().find_map(|gate| self.ask_gate(*gate, asking))
+    }
+
+    /// The first of some gates that says no.
+    pub(super) fn refusal_of(&self, gates: &[Gate], asking: &Asking<'_>) -> Option<Refusal> {
+        gates.iter().find_map(|gate| self.ask_gate(*gate, asking))
     }
 
     pub(super) fn ask_gate(&self, gate: Gate, asking: &Asking<'_>) -> Option<Refusal> {
@@ -147,12 +158,11 @@ impl Engine {
     fn gate_cooldown(&self, asking: &Asking<'_>) -> Option<Refusal> {
         let incident = asking.incident?;
         let until = incident.not_before.filter(|at| *at > self.now())?;
-        let left = human(until.since(self.now()));
         let (text, key) = match incident.escalations {
-            0 => (format!("pause between attempts, {left} left"), "backoff"),
-            _ => (format!("after giving up it is tried again at a low rate, {left} left"), "restart_cooldown"),
+            0 => ("pause between attempts", "backoff"),
+            _ => ("after giving up it is tried again at a low rate", "restart_cooldown"),
         };
-        let mut refusal = set_by(no(Gate::Cooldown, text), &asking.key(key));
+        let mut refusal = set_by(no(Gate::Cooldown, text.into()), &asking.key(key));
         refusal.until = Some(until);
         Some(refusal)
     }
@@ -172,7 +182,7 @@ impl Engine {
     }
 
     fn gate_downtime(&self, asking: &Asking<'_>) -> Option<Refusal> {
-        let only_one = self.workers.get(&asking.settings.name).is_some_and(|worker| worker.instances == 1);
+        let only_one = self.workers.get(&asking.settings.name).is_some_and(|worker| worker.instances() == 1);
         let refused = only_one
             && asking.action.is_disruptive()
             && asking.instance.health.serves()
@@ -187,7 +197,7 @@ impl Engine {
     fn gate_min_instances(&self, asking: &Asking<'_>) -> Option<Refusal> {
         let worker = self.workers.get(&asking.settings.name)?;
         let needed = asking.settings.needed() as usize;
-        let single = worker.instances == 1;
+        let single = worker.instances() == 1;
         if !asking.action.is_disruptive() || !asking.instance.health.serves() || single {
             return None;
         }
@@ -319,6 +329,7 @@ fn gate_stopped(asking: &Asking<'_>) -> Option<Refusal> {
     match &asking.instance.standing {
         Standing::Stopped(why) => Some(no(Gate::Stopped, format!("it was stopped on purpose: {why}"))),
         Standing::NotFound => Some(no(Gate::Stopped, "systemd does not know this unit".into())),
+        _ if asking.instance.is_masked() => Some(no(Gate::Stopped, "the unit is masked".into())),
         _ => None,
     }
 }
@@ -327,8 +338,11 @@ fn gate_stopped(asking: &Asking<'_>) -> Option<Refusal> {
 fn gate_job(asking: &Asking<'_>) -> Option<Refusal> {
     let job = asking.instance.job?;
     let stuck_start = job.is_start() && asking.instance.conditions.contains_key(&crate::model::Condition::StartStuck);
-    let kind = job.kind.map(|kind| format!("{kind} ")).unwrap_or_default();
-    (!stuck_start).then(|| no(Gate::JobInFlight, format!("systemd has a {kind}job in flight for it (job {})", job.id)))
+    // The job by which systemd itself brings it back is told by the next gate, so that the two do not alternate.
+    let own_restart = asking.instance.view.in_auto_restart();
+    let kind = job.kind.map_or(String::new(), |kind| format!(" {kind}"));
+    (!stuck_start && !own_restart)
+        .then(|| no(Gate::JobInFlight, format!("systemd has a{kind} job in flight for it (job {})", job.id)))
 }
 
 fn gate_attempts(asking: &Asking<'_>) -> Option<Refusal> {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::fact::RestartCause;
-use crate::model::unit::{InvocationId, JobKind, JobResult, ServiceResult};
-use crate::model::{ActiveState, Condition, Evidence, Health, IncidentId, Mono, UnitName, UnitView, WorkerName};
+use crate::model::unit::{FileState, InvocationId, JobKind, JobResult, ServiceResult};
+use crate::model::{
+    ActiveState, Condition, Evidence, Health, IncidentId, LoadState, Mono, UnitName, UnitView, WorkerName,
+};
 
 use super::readings::Readings;
 
@@ -46,8 +48,9 @@ impl Job {
         match (self.kind, self.result) {
             (Some(kind), _) => kind == JobKind::Stop,
             // Too quick for us to read its kind. A start or restart that is done leaves the unit up, or in a
-            // new activation; a stop is done also when the processes had to be killed.
-            (None, Some(result)) => result == JobResult::Done && now_in == self.invocation,
+            // new activation; a stop is done also when the processes had to be killed, and one of a unit that
+            // was not loaded leaves it without any activation.
+            (None, Some(result)) => result == JobResult::Done && (now_in == self.invocation || now_in.is_none()),
             (None, None) => self.found_up,
         }
     }
@@ -72,6 +75,8 @@ pub struct Instance {
     pub job: Option<Job>,
     /// The last job that ended since the unit was last up.
     pub last_job: Option<Job>,
+    /// The job that our last order made, as systemd named it; its kind needs no reading.
+    pub own_job: Option<(u32, JobKind)>,
     pub health: Health,
     pub conditions: BTreeMap<Condition, Held>,
     pub failures: VecDeque<Mono>,
@@ -108,6 +113,7 @@ impl Instance {
             inquiring: false,
             job: None,
             last_job: None,
+            own_job: None,
             health: Health::Unknown,
             conditions: BTreeMap::new(),
             failures: VecDeque::new(),
@@ -122,6 +128,16 @@ impl Instance {
         }
     }
 
+    /// A job of ours is known by its id, whichever of reply and signal comes first.
+    pub fn name_own_job(&mut self) {
+        let Some((id, kind)) = self.own_job else { return };
+        for job in [&mut self.job, &mut self.last_job].into_iter().flatten() {
+            if job.id == id {
+                job.kind = Some(kind);
+            }
+        }
+    }
+
     pub fn count_failure(&mut self, at: Mono) {
         self.failures.push_back(at);
         if self.failures.len() > FAILURES_KEPT {
@@ -131,6 +147,11 @@ impl Instance {
 
     pub fn should_run(&self) -> bool {
         matches!(self.standing, Standing::ShouldRun | Standing::NowAndThen)
+    }
+
+    pub fn is_masked(&self) -> bool {
+        self.view.load == LoadState::Masked
+            || matches!(self.view.file_state, FileState::Masked | FileState::MaskedRuntime)
     }
 
     /// systemd is bringing it back by itself, or will once it has cleaned up.

@@ -1,5 +1,7 @@
 //! From signals to what they mean for an instance: it came up, it failed, it was stopped on purpose.
 
+use std::time::Duration;
+
 use crate::model::fact::{RestartCause, ResyncReason};
 use crate::model::input::{Finding, Snapshot, Wanted};
 use crate::model::unit::{FileState, JobKind, JobResult, LoadState, ManagerState, UnitChange};
@@ -11,6 +13,11 @@ use super::{Engine, INSTANCES_PER_WORKER};
 
 /// Most failures that one signal can report at once (a jump of NRestarts).
 const FAILURES_PER_SIGNAL: u32 = 16;
+
+/// A start this much after a stop that we knew of is another one.
+const STOP_SETTLES: Duration = Duration::from_secs(1);
+/// After a job was canceled, the job that replaces it is about to be told.
+const CANCELED_PAUSE: Duration = Duration::from_millis(100);
 
 impl Engine {
     pub(super) fn bus_lost(&mut self, why: String) {
@@ -50,6 +57,7 @@ impl Engine {
                 self.missing_from_snapshot(&unit);
             }
         }
+        self.look_at_remembered();
         for name in self.settings.workers.keys().cloned().collect::<Vec<_>>() {
             self.expect_configured(&name);
         }
@@ -65,6 +73,22 @@ impl Engine {
             self.vanish(unit);
         } else if !matches!(instance.standing, Standing::Stopped(_)) {
             self.desk.command(Command::Look { unit: unit.clone() });
+        }
+    }
+
+    /// What we knew of in a former life and systemd has unloaded since: a clean end leaves no trace in its lists.
+    fn look_at_remembered(&mut self) {
+        let remembered: std::collections::BTreeSet<UnitName> =
+            self.wanted.keys().chain(self.incidents.values().map(|incident| &incident.unit)).cloned().collect();
+        for unit in remembered {
+            if self.instances.contains_key(&unit) {
+                continue;
+            }
+            let Some(worker) = self.settings.worker_of(unit.as_str()).map(|worker| worker.name.clone()) else {
+                continue;
+            };
+            self.add_instance(&unit, &worker);
+            self.desk.command(Command::Look { unit });
         }
     }
 
@@ -89,7 +113,9 @@ impl Engine {
         if instance.job.is_none()
             && let Some(id) = instance.view.job
         {
-            instance.job = Some(Job::new(id, was_active.is_up() && !first_look, was_invocation));
+            // At a first look the former activation is unknown: a stop under way must not look like a new one.
+            let invocation = if first_look { instance.view.invocation } else { was_invocation };
+            instance.job = Some(Job::new(id, was_active.is_up() && !first_look, invocation));
         }
         let restarted_by_systemd = instance.view.n_restarts.saturating_sub(was_restarts);
         if restarted_by_systemd > 0 && !first_look {
@@ -97,8 +123,10 @@ impl Engine {
         }
         let instance = self.instances.get_mut(unit).expect("ensured");
         let new_activation = instance.view.invocation != was_invocation && !instance.view.invocation.is_none();
-        if new_activation && !first_look {
-            self.new_activation(unit, was_auto || restarted_by_systemd > 0);
+        match (new_activation, first_look) {
+            (true, false) => self.new_activation(unit, was_auto || restarted_by_systemd > 0),
+            (true, true) => self.unseen_activation(unit),
+            (false, _) => {}
         }
         self.judge_standing(unit, first_look);
         self.reassess(unit);
@@ -115,7 +143,7 @@ impl Engine {
         let known = change.load.is_some() || change.active.is_some();
         let plain = matches!(self.settings.workers[&worker].unit, Selector::Unit(_));
         let absent = change.load == Some(LoadState::NotFound) && !plain;
-        let full = self.workers.get(&worker).is_some_and(|w| w.instances >= INSTANCES_PER_WORKER);
+        let full = self.workers.get(&worker).is_some_and(|w| w.instances() >= INSTANCES_PER_WORKER);
         if !known || absent || full || crate::model::never::never_touch(unit.as_str()).is_some() {
             return false;
         }
@@ -127,16 +155,14 @@ impl Engine {
         let mut instance = Instance::new(unit.clone(), worker.clone());
         instance.incident = self.incidents.values().find(|incident| incident.unit == *unit).map(|incident| incident.id);
         self.instances.insert(unit.clone(), instance);
-        self.workers.entry(worker.clone()).or_default().add(Health::Unknown);
+        self.recount(worker, None, Some(Health::Unknown));
         self.desk.tell_unit(worker, unit, None, What::InstanceAppeared { health: Health::Unknown });
     }
 
     pub(super) fn vanish(&mut self, unit: &UnitName) {
         let Some(instance) = self.instances.remove(unit) else { return };
         self.timers.set(TimerKey::Assess(unit.clone()), None);
-        if let Some(worker) = self.workers.get_mut(&instance.worker) {
-            worker.remove(instance.health);
-        }
+        self.recount(&instance.worker, Some(instance.health), None);
         if let Some(id) = instance.incident {
             self.close_as_superseded(id, "the unit is not watched any more");
         }
@@ -178,9 +204,33 @@ impl Engine {
         self.note_helper(unit, RestartCause::Operator);
     }
 
-    /// Decides whether the unit should run, from what is seen now and what is known.
-    fn judge_standing(&mut self, unit: &UnitName, first_look: bool) {
+    /// It began a new life while we could not see it: what was being proven of the old one proves nothing.
+    fn unseen_activation(&mut self, unit: &UnitName) {
+        let now = self.desk.now;
         let instance = self.instances.get_mut(unit).expect("known");
+        instance.begin_activation();
+        let started_since = match (&instance.standing, self.wanted.get(unit)) {
+            (Standing::Stopped(_), _) => true,
+            // Wall time may have jumped: this only leads to an inquiry.
+            (_, Some(Wanted::Stopped { at, .. })) => instance
+                .view
+                .inactive_exit
+                .is_some_and(|exit| now.wall_of(exit).0 > at.0 + STOP_SETTLES.as_micros() as i64),
+            _ => false,
+        };
+        let incident = instance.incident;
+        if started_since {
+            instance.standing = Standing::Undecided;
+            self.want(unit, Some(Wanted::Run));
+        }
+        if let Some(id) = incident {
+            self.begin_proof_anew(id);
+        }
+    }
+
+    /// Decides whether the unit should run, from what is seen now and what is known.
+    pub(super) fn judge_standing(&mut self, unit: &UnitName, first_look: bool) {
+        let Some(instance) = self.instances.get_mut(unit).filter(|instance| instance.seen) else { return };
         let view = &instance.view;
         if matches!(view.load, LoadState::NotFound) && view.active == ActiveState::Inactive {
             return self.stand(unit, Standing::NotFound);
@@ -190,7 +240,7 @@ impl Engine {
             let standing = if view.runs_now_and_then() { Standing::NowAndThen } else { Standing::ShouldRun };
             return self.stand(unit, standing);
         }
-        if view.load == LoadState::Masked || matches!(view.file_state, FileState::Masked | FileState::MaskedRuntime) {
+        if instance.is_masked() {
             return self.stand(unit, Standing::Stopped("the unit is masked".into()));
         }
         if view.active.is_down() {
@@ -212,8 +262,12 @@ impl Engine {
             }
             return;
         }
-        if instance.last_job.is_some_and(|job| job.was_stop(instance.view.invocation)) {
-            return self.stopped_by_job(unit);
+        if let Some(job) = instance.last_job.filter(|job| job.was_stop(instance.view.invocation)) {
+            // While an order of ours is out, a job of unknown kind may be ours: the answer will tell.
+            if job.kind.is_some() || !self.order_is_out(unit) {
+                self.stopped_by_job(unit);
+            }
+            return;
         }
         if instance.view.file_state == FileState::Transient && instance.view.active == ActiveState::Inactive {
             self.stand(unit, Standing::Stopped("a transient unit that has ended".into()));
@@ -223,12 +277,15 @@ impl Engine {
     /// A unit that is down when we first see it, or see it again after an outage.
     fn first_look_at_down(&mut self, unit: &UnitName) {
         let (instance, settings) = self.with_settings(unit);
-        let known = match &instance.standing {
-            Standing::Stopped(why) => Some(Wanted::Stopped { why: why.clone(), at: self.desk.now.wall }),
-            Standing::ShouldRun => Some(Wanted::Run),
-            _ => self.wanted.get(unit).cloned(),
-        };
         let view = &instance.view;
+        let known = match (self.wanted.get(unit), &instance.standing) {
+            // Somebody has started it since, which takes the stop back; why it is down again is to be found out.
+            (Some(Wanted::Stopped { seen, .. }), _) if view.inactive_exit.is_some_and(|at| at > *seen) => {
+                Some(Wanted::Run)
+            }
+            (None, Standing::ShouldRun) => Some(Wanted::Run),
+            (known, _) => known.cloned(),
+        };
         let ran = view.active_enter.is_some() || view.inactive_enter.is_some();
         let enabled = matches!(view.file_state, FileState::Enabled | FileState::EnabledRuntime);
         let filled = settings.min_instances.is_some() && matches!(settings.unit, Selector::Template(_));
@@ -346,7 +403,7 @@ impl Engine {
         let worker = instance.worker.clone();
         let wanted = match &instance.standing {
             Standing::ShouldRun => Some(Wanted::Run),
-            Standing::Stopped(why) => Some(Wanted::Stopped { why: why.clone(), at: now.wall }),
+            Standing::Stopped(why) => Some(Wanted::Stopped { why: why.clone(), at: now.wall, seen: now.mono }),
             _ => None,
         };
         if let Standing::Stopped(why) = instance.standing.clone() {
@@ -398,6 +455,7 @@ impl Engine {
         if instance.job.is_none_or(|job| job.id != id) {
             let found_up = !instance.view.active.is_down() && instance.view.active != ActiveState::Activating;
             instance.job = Some(Job::new(id, found_up, instance.view.invocation));
+            instance.name_own_job();
         }
     }
 
@@ -415,10 +473,12 @@ impl Engine {
     pub(super) fn job_removed(&mut self, unit: &UnitName, id: u32, result: JobResult) {
         let Some(instance) = self.instances.get_mut(unit) else { return };
         if let Some(job) = instance.job.take_if(|job| job.id == id) {
-            // Of unknown kind, but the unit is up: whatever it was, it was no stop. So it is with the start of a unit
-            // that we hear of only when it has come up.
-            let kind = job.kind.or(instance.view.active.is_up().then_some(JobKind::Start));
-            instance.last_job = Some(Job { kind, result: Some(result), ..job });
+            // A job that leaves the unit up was no stop, and must not pass for one when it goes down later.
+            let left_up = instance.seen && instance.view.active.is_up();
+            let now_in = instance.view.invocation;
+            // Nor does one that found it stopped wipe out the stop.
+            let stopped = instance.last_job.filter(|last| !left_up && last.was_stop(now_in));
+            instance.last_job = stopped.or((!left_up).then_some(Job { result: Some(result), ..job }));
             instance.being_restarted = false;
             instance.taken_down &= !instance.view.active.is_down();
         }
@@ -428,12 +488,21 @@ impl Engine {
         if !instance.seen {
             return;
         }
+        if result == JobResult::Canceled {
+            // Somebody's other job takes its place: to act in between would be to act against it.
+            let next = self.now() + CANCELED_PAUSE;
+            return self.timers.set_by(TimerKey::Assess(unit.clone()), next);
+        }
         self.judge_standing(unit, false);
         self.reassess(unit);
     }
 
     pub(super) fn manager_changed(&mut self, state: ManagerState) {
         self.manager = state;
+        if self.startup_finished.is_none() && matches!(state, ManagerState::Running | ManagerState::Degraded) {
+            self.startup_finished = Some(self.now());
+            self.set_grace_timer();
+        }
         self.reassess_open();
     }
 

@@ -73,7 +73,7 @@ impl Engine {
 
     fn pauses_changed(&mut self) {
         self.desk.safety_changed = true;
-        self.workers.values_mut().for_each(|worker| worker.changed = true);
+        self.changed.extend(self.workers.keys().cloned());
         self.set_pause_timer();
         self.reassess_open();
     }
@@ -129,7 +129,9 @@ impl Engine {
         match self.begin_requested(&first) {
             Ok(id) => {
                 let waiting = rolling.iter().map(|next| next.unit.clone()).collect();
-                self.workers.entry(worker).or_default().rolling = rolling.into();
+                let sum = self.workers.entry(worker).or_default();
+                sum.rolling = rolling.into();
+                sum.rolled = Some(id);
                 Reply::Accepted { incidents: vec![id], waiting }
             }
             Err(reply) => reply,
@@ -191,15 +193,33 @@ impl Engine {
         Ok(id)
     }
 
-    /// Goes on with the next unit of a worker-wide request.
-    pub(super) fn roll_on(&mut self, worker: &WorkerName) {
-        let Some(sum) = self.workers.get_mut(worker) else { return };
-        let Some(next) = sum.rolling.pop_front() else { return };
-        let last = self.closed.values().filter(|i| i.worker == *worker).max_by_key(|i| i.closed_at);
-        let helped = last.is_none_or(|incident| incident.resolution != Some(Resolution::Operator));
-        if !helped || self.begin_requested(&next).is_err() {
-            // One that did not come back well, or a gate: the rest is left as it is.
-            self.workers.entry(worker.clone()).or_default().rolling.clear();
+    /// Goes on with the next unit of a worker-wide request when the incident that carries it has ended.
+    pub(super) fn roll_on(&mut self, worker: &WorkerName, ended: IncidentId, resolution: Resolution) {
+        let Some(sum) = self.workers.get_mut(worker).filter(|sum| sum.rolled == Some(ended)) else { return };
+        sum.rolled = None;
+        let mut rest = std::mem::take(&mut sum.rolling);
+        if matches!(resolution, Resolution::Operator | Resolution::FalseAlarm) {
+            // It did not come back well, or somebody else took it in hand: the rest is left as it is.
+            return;
+        }
+        while let Some(next) = rest.pop_front() {
+            if !self.instances.get(&next.unit).is_some_and(|instance| instance.should_run()) {
+                // Stopped since the request was made.
+                continue;
+            }
+            match self.begin_requested(&next) {
+                Ok(id) => {
+                    let sum = self.workers.entry(worker.clone()).or_default();
+                    sum.rolling = rest;
+                    sum.rolled = Some(id);
+                }
+                Err(Reply::Refused { unit, refusal }) => {
+                    let what = What::ActionSuppressed { action: next.action, refusal };
+                    self.desk.tell_unit(worker, &unit, None, what);
+                }
+                Err(_) => {}
+            }
+            return;
         }
     }
 
@@ -236,13 +256,10 @@ impl Engine {
         for name in gone {
             self.workers.remove(&name);
         }
-        self.workers.values_mut().for_each(|worker| worker.changed = true);
+        self.changed.extend(self.workers.keys().cloned());
         self.desk.tell(What::SettingsChanged { workers });
-        if self.sighted {
-            for name in self.settings.workers.keys().cloned().collect::<Vec<_>>() {
-                self.expect_configured(&name);
-            }
-            self.reassess_all();
-        }
+        // What the new settings expect is judged by the snapshot that follows a change of settings: before it,
+        // a unit that nobody watched yet would pass for one that does not run.
+        self.reassess_all();
     }
 }

@@ -6,7 +6,7 @@ use crate::model::action::Intent;
 use crate::model::incident::{Origin, Stage};
 use crate::model::input::{Memory, Safety};
 use crate::model::unit::ManagerState;
-use crate::model::{Attempt, Cause, Health, Incident, IncidentId, Now, Outcome, Plan, Resolution, Settings, What};
+use crate::model::{Attempt, Cause, Incident, IncidentId, Now, Outcome, Resolution, Settings, UnitName, What};
 
 use super::Engine;
 use super::desk::Desk;
@@ -41,6 +41,8 @@ impl Engine {
             queue: Default::default(),
             starts_in_flight: 0,
             place_freed: false,
+            counts: Default::default(),
+            changed: Default::default(),
             dice: Dice::new(seed),
             timers: Timers::default(),
             desk,
@@ -64,12 +66,14 @@ impl Engine {
             self.next_incident = self.next_incident.max(intent.incident.0 + 1);
             self.adopt(intent);
         }
+        self.keep_one_for_each_unit();
         let ids: Vec<IncidentId> = self.incidents.keys().copied().collect();
         for id in ids {
             self.doubt(id);
         }
         for name in self.settings.workers.keys() {
-            self.workers.entry(name.clone()).or_default().changed = true;
+            self.workers.entry(name.clone()).or_default();
+            self.changed.insert(name.clone());
         }
         self.set_pause_timer();
         self.desk.safety_changed = true;
@@ -98,57 +102,58 @@ impl Engine {
         }
     }
 
+    /// The store may have lost that an incident was closed, while an intent of the next one survived.
+    fn keep_one_for_each_unit(&mut self) {
+        let mut last: BTreeMap<UnitName, IncidentId> = BTreeMap::new();
+        let mut older = Vec::new();
+        for incident in self.incidents.values() {
+            older.extend(last.insert(incident.unit.clone(), incident.id));
+        }
+        for id in older {
+            self.end_attempt(id, Outcome::InDoubt, "a later incident of the unit was found", None);
+            self.close(id, Resolution::Operator, None);
+            self.closed.retain(|_, incident| incident.id != id);
+        }
+    }
+
     /// An intent that no incident knows of: we crashed right after writing it down.
     fn adopt(&mut self, intent: Intent) {
         let Some(settings) = self.settings.worker_of(intent.unit.as_str()) else { return };
         let worker = settings.name.clone();
         let now = self.desk.now;
-        let incident = self.incidents.entry(intent.incident).or_insert_with(|| Incident {
-            id: intent.incident,
-            worker,
-            unit: intent.unit.clone(),
-            origin: Origin::Operator { who: "restored".into(), action: intent.action, force: false },
-            conditions: BTreeMap::new(),
-            worst: Health::Unknown,
-            boot: self.boot.clone(),
-            failed_at: now.mono,
-            failed_wall: intent.at,
-            opened_at: now.mono,
-            opened_wall: intent.at,
-            closed_at: None,
-            closed_wall: None,
-            resolution: None,
-            time_to_recover: None,
-            plan: Plan::default(),
-            attempts: Vec::new(),
-            attempts_used: 0,
-            escalations: 0,
-            not_before: None,
-            reopened: 0,
-            waiting: None,
-            action_was_allowed: true,
-            helped_by: None,
+        if let Some(mut known) = self.closed.remove(&intent.unit) {
+            if known.id == intent.incident {
+                // It had been reopened, and the store lost that.
+                known.closed_at = None;
+                known.closed_wall = None;
+                known.resolution = None;
+                known.time_to_recover = None;
+                self.incidents.insert(known.id, known);
+            } else {
+                self.closed.insert(intent.unit.clone(), known);
+            }
+        }
+        let then = Now { mono: now.mono, wall: intent.at };
+        let incident = self.incidents.entry(intent.incident).or_insert_with(|| {
+            let origin = Origin::Operator { who: "restored".into(), action: intent.action, force: false };
+            let incident = Incident::new(intent.incident, worker, intent.unit.clone(), origin, &self.boot, then);
+            Incident { action_was_allowed: true, ..incident }
         });
-        if incident.attempts.iter().any(|attempt| attempt.number >= intent.attempt.number) {
+        let last = incident.last_attempt().map_or(0, |attempt| attempt.number);
+        if last >= intent.attempt.number {
             return;
         }
-        incident.attempts_used += 1;
-        incident.attempts.push(Attempt {
-            number: intent.attempt.number,
-            action: intent.action,
-            stage: Stage::Acting,
-            intended_at: now.mono,
-            intended_wall: intent.at,
-            acted_at: None,
-            well_at: None,
-            ended_at: None,
-            outcome: None,
-            reason: "found as an intent without an outcome".into(),
-            flagged: true,
-            in_doubt: true,
-            activated: false,
-            drain_until: None,
-        });
+        if let Some(before) = incident.attempts.last_mut().filter(|attempt| attempt.is_running()) {
+            // A later one is known, so this one had ended.
+            before.stage = Stage::Ended;
+            before.outcome = Some(Outcome::InDoubt);
+            before.ended_at = Some(now.mono);
+        }
+        // Those between, whose intents were lost, count as well.
+        incident.attempts_used += intent.attempt.number - last;
+        let reason = "found as an intent without an outcome".to_string();
+        let attempt = Attempt::intended(intent.attempt.number, intent.action, reason, then);
+        incident.attempts.push(Attempt { stage: Stage::Acting, flagged: true, in_doubt: true, ..attempt });
     }
 
     /// An attempt without an outcome is verified, never repeated. What had been acted on and only waited for

@@ -52,6 +52,10 @@ impl Timers {
         }
     }
 
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     pub fn next(&self) -> Option<(Mono, &TimerKey)> {
         self.by_time.first().map(|(at, key)| (*at, key))
     }

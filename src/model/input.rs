@@ -165,7 +165,12 @@ pub struct Pause {
 #[serde(tag = "wanted", rename_all = "snake_case")]
 pub enum Wanted {
     Run,
-    Stopped { why: String, at: Wall },
+    /// `seen` is the monotonic time at which we saw it; an activation after it takes the stop back.
+    Stopped {
+        why: String,
+        at: Wall,
+        seen: Mono,
+    },
 }
 
 /// Which timer woke the engine.

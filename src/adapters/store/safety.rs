@@ -240,7 +240,7 @@ fn write_safety(path: &Path, safety: &Safety) -> std::io::Result<()> {
 mod tests {
     use super::*;
     use crate::model::input::{Pause, Wanted};
-    use crate::model::{UnitName, WorkerName};
+    use crate::model::{Mono, UnitName, WorkerName};
 
     fn sample() -> Safety {
         Safety {
@@ -254,7 +254,10 @@ mod tests {
             }],
             wanted: vec![
                 (UnitName::new("a.service").unwrap(), Wanted::Run),
-                (UnitName::new("b.service").unwrap(), Wanted::Stopped { why: "operator".into(), at: Wall(2) }),
+                (
+                    UnitName::new("b.service").unwrap(),
+                    Wanted::Stopped { why: "operator".into(), at: Wall(2), seen: Mono(2) },
+                ),
             ],
         }
     }

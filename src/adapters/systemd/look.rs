@@ -97,6 +97,15 @@ pub async fn manager_state(caller: &Caller) -> Result<ManagerState, zbus::Error>
     })
 }
 
+/// systemd's own version, such as `252.38-1~deb12u1`.
+pub async fn version(caller: &Caller) -> Result<String, zbus::Error> {
+    let value = caller.get(Haste::Quick, MANAGER_PATH, MANAGER, "Version").await?;
+    Ok(match &*value {
+        Variant::Str(version) => version.as_str().to_owned(),
+        _ => String::new(),
+    })
+}
+
 /// One property of a unit that holds unit names.
 pub async fn read(
     caller: &Caller,

@@ -122,6 +122,8 @@ impl<'s> Session<'s> {
             on_the_bus(&signals, "AddMatch", rule).await?;
         }
         subscribe(&caller).await?;
+        let version = super::look::version(&caller).await?;
+        *stats.version.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = version;
         let systemd = on_the_bus(&signals, "GetNameOwner", SYSTEMD).await?.body().deserialize::<String>()?;
         Ok(Self {
             bus,

@@ -93,8 +93,9 @@ impl Own {
         self.loop_turn.observe(took.as_secs_f64());
     }
 
-    pub fn dropped(&self, queue: Queue, inputs: u64) {
-        self.inputs_dropped.with_label_values(&[queue.as_str()]).inc_by(inputs);
+    /// Total since the start of the daemon, as the owner of the queue counts it.
+    pub fn dropped_total(&self, queue: Queue, inputs: u64) {
+        raise(&self.inputs_dropped.with_label_values(&[queue.as_str()]), inputs);
     }
 
     /// Totals since the start of the daemon, as the store counts them.

@@ -1,0 +1,102 @@
+//! The simulator: the engine in virtual time against a model of a host, its people and its troubles.
+//!
+//! `SIM_SEEDS=n` runs n seeds; `SIM_SEED=n` runs one and prints its whole time line.
+
+mod checkers;
+mod driver;
+mod faults;
+mod host;
+mod operator;
+mod rng;
+mod scenarios;
+mod scene;
+mod transcript;
+
+use driver::{Event, Sim};
+use faults::{Step, Swarm};
+use host::SEC;
+use rng::Rng;
+
+/// Seeds of a plain test run.
+const SEEDS: u64 = 400;
+const TROUBLE: u64 = 3600 * SEC;
+/// After this all must be well: the longest pause between two attempts is an hour.
+const PEACE: u64 = 7800 * SEC;
+const SHUTDOWN: u64 = 120 * SEC;
+const LINES_SHOWN: usize = 60;
+
+fn run(seed: u64, keep: usize) -> Sim {
+    let mut rng = Rng::new(seed);
+    let swarm = Swarm::of_seed(&mut rng);
+    let (settings, host) = scene::of_seed(&mut rng);
+    let mut sim = Sim::new(seed, settings, swarm, host, keep);
+    for name in sim.unit_names() {
+        if sim.host.units[&name].spec.oneshot {
+            sim.after(50 * SEC, Event::Step(Step::Tick(name)));
+        }
+    }
+    sim.ship_signals();
+    sim.start_engine();
+    sim.after(5 * SEC, Event::Sample);
+    sim.after(SEC, Event::Step(Step::NextFault));
+    sim.after(2 * SEC, Event::Step(Step::NextDoing));
+    let end = sim.now + TROUBLE;
+    sim.run_until(end);
+    if sim.failure.is_none() {
+        faults::mend(&mut sim);
+        let end = sim.now + PEACE;
+        sim.run_until(end);
+        sim.finish();
+        faults::shut_down(&mut sim);
+        let end = sim.now + SHUTDOWN;
+        sim.run_until(end);
+    }
+    sim
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = number("SIM_SEED") {
+        let sim = run(seed, usize::MAX);
+        sim.transcript.lines().for_each(|line| println!("{line}"));
+        if let Some(failure) = sim.failure {
+            panic!("seed {seed}: {}: {}", failure.checker, failure.text);
+        }
+        return;
+    }
+    let from = number("SIM_FROM").unwrap_or(1);
+    let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
+    let most = number("SIM_FAILURES").unwrap_or(1);
+    let mut failed = 0;
+    let mut lines = 0;
+    for seed in from..from + seeds {
+        let sim = run(seed, LINES_SHOWN);
+        lines += sim.transcript.count;
+        let Some(failure) = &sim.failure else { continue };
+        failed += 1;
+        println!("seed {seed}: {}: {}", failure.checker, failure.text);
+        if most == 1 {
+            sim.transcript.lines().for_each(|line| println!("{line}"));
+            println!("seed {seed}: {}: {}", failure.checker, failure.text);
+            println!("replay: SIM_SEED={seed} cargo test --test sim seeds -- --nocapture");
+        }
+        if failed >= most {
+            break;
+        }
+    }
+    println!("{seeds} seeds, {lines} lines");
+    assert_eq!(failed, 0, "the simulator found broken promises");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in [3, 11, 42] {
+        let (first, second) = (run(seed, 1), run(seed, 1));
+        assert_eq!(first.transcript.hash, second.transcript.hash, "seed {seed}");
+        assert!(first.transcript.count > 100, "seed {seed} does nothing");
+    }
+}

@@ -1,0 +1,187 @@
+//! What people do to the host and ask of us.
+
+use unitmedic::model::fact::ResyncReason;
+use unitmedic::model::request::{Ask, Target};
+use unitmedic::model::{Action, Input, Settings, UnitName, Wall};
+
+use crate::driver::{Event, Sim};
+use crate::faults::Step;
+use crate::host::{Phase, SEC, Want};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Doing {
+    Start,
+    Stop,
+    Restart,
+    Deploy,
+    ResetFailed,
+    Scale,
+    Pause,
+    PauseAll,
+    Resume,
+    Recover,
+    RecoverWorker,
+    MarkFalse,
+    Reload,
+    Reexec,
+    Hold,
+    Mask,
+    Reconfigure,
+}
+
+pub const ALL: [Doing; 17] = [
+    Doing::Start,
+    Doing::Stop,
+    Doing::Restart,
+    Doing::Deploy,
+    Doing::ResetFailed,
+    Doing::Scale,
+    Doing::Pause,
+    Doing::PauseAll,
+    Doing::Resume,
+    Doing::Recover,
+    Doing::RecoverWorker,
+    Doing::MarkFalse,
+    Doing::Reload,
+    Doing::Reexec,
+    Doing::Hold,
+    Doing::Mask,
+    Doing::Reconfigure,
+];
+
+pub fn act(sim: &mut Sim, doing: Doing) {
+    let units = sim.unit_names();
+    let unit = sim.rng.pick(&units).clone();
+    sim.transcript.note(sim.now, || format!("== operator: {doing:?} {unit}"));
+    match doing {
+        Doing::Start => start(sim, &unit),
+        Doing::Stop => stop(sim, &unit),
+        Doing::Restart => restart(sim, &unit),
+        Doing::Deploy => {
+            stop(sim, &unit);
+            let wait = sim.rng.range(0, 20 * SEC);
+            sim.after(wait, Event::Step(Step::Start(unit)));
+        }
+        Doing::ResetFailed => {
+            // It makes a failed unit inactive; whether it should run remains what it was.
+            sim.host.reset_failed(&unit);
+        }
+        Doing::Scale => {
+            for unit in units.iter().filter(|unit| unit.as_str().starts_with("mail@")) {
+                if sim.rng.chance(50) {
+                    start(sim, unit);
+                } else {
+                    stop(sim, unit);
+                }
+            }
+        }
+        Doing::Pause | Doing::PauseAll => {
+            let now = sim.clock().wall;
+            let span = sim.rng.range(SEC, 600 * SEC);
+            let until = sim.rng.chance(70).then_some(Wall(now.0 + span as i64));
+            let worker = (doing == Doing::Pause)
+                .then(|| sim.settings.worker_of(unit.as_str()).map(|w| w.name.clone()))
+                .flatten();
+            sim.ask(Ask::Pause { worker, until, reason: "deploy".into() });
+        }
+        Doing::Resume => {
+            let worker = sim.settings.worker_of(unit.as_str()).map(|w| w.name.clone());
+            let worker = worker.filter(|_| sim.rng.chance(50));
+            sim.ask(Ask::Resume { worker });
+        }
+        Doing::Recover | Doing::RecoverWorker => {
+            let action = *sim.rng.pick(&[Action::Restart, Action::GracefulRestart]);
+            let force = sim.rng.chance(25);
+            let worker = sim.settings.worker_of(unit.as_str()).map(|w| w.name.clone());
+            let target = match worker.filter(|_| doing == Doing::RecoverWorker) {
+                Some(worker) => Target::Worker(worker),
+                None => Target::Unit(unit.clone()),
+            };
+            if force && doing == Doing::Recover {
+                sim.host.unit(&unit).want = Want::Open;
+            }
+            sim.ask(Ask::Recover { target, action, force });
+        }
+        Doing::MarkFalse => {
+            let now = sim.clock();
+            let open = sim.engine.as_ref().and_then(|engine| engine.instance(&unit, now)).and_then(|(_, i)| i.incident);
+            if let Some(incident) = open {
+                sim.ask(Ask::MarkFalse { incident });
+            }
+        }
+        Doing::Reload => sim.resync(ResyncReason::ManagerReloaded),
+        Doing::Reexec => sim.resync(ResyncReason::ManagerReexecuted),
+        Doing::Hold => {
+            sim.set_hold(true);
+            let wait = sim.rng.range(SEC, 300 * SEC);
+            sim.after(wait, Event::Step(Step::Unhold));
+        }
+        Doing::Reconfigure => {
+            let Some(worker) = sim.settings.worker_of(unit.as_str()).cloned() else { return };
+            for other in sim.host.units.values_mut().filter(|other| worker.unit.matches(other.name.as_str())) {
+                // Nobody looks at it for a while, and what was known of it is forgotten.
+                if other.want == Want::Stopped || other.is_down() {
+                    other.want = Want::Open;
+                }
+            }
+            let mut settings = sim.settings.clone();
+            settings.workers.remove(&worker.name);
+            configure(sim, settings);
+            let wait = sim.rng.range(SEC, 120 * SEC);
+            sim.after(wait, Event::Step(Step::Configure(Box::new(worker))));
+        }
+        Doing::Mask => {
+            sim.host.unit(&unit).want = Want::Open;
+            sim.host.mask(&unit, true);
+            sim.resync(ResyncReason::UnitFilesChanged);
+            let wait = sim.rng.range(10 * SEC, 300 * SEC);
+            sim.after(wait, Event::Step(Step::Unmask(unit)));
+        }
+    }
+}
+
+/// New settings are in force, and all units are looked at anew.
+pub fn configure(sim: &mut Sim, settings: Settings) {
+    sim.settings = settings.clone();
+    sim.deliver(Input::Reload { settings: Box::new(settings) });
+    sim.resync(ResyncReason::SettingsChanged);
+}
+
+pub fn start(sim: &mut Sim, name: &UnitName) {
+    sim.host.start(name);
+    let unit = sim.host.unit(name);
+    // Refused by the mask or by the start limit: nobody can tell from outside that it was wanted.
+    let tried = !unit.masked && unit.phase != Phase::Failed && !unit.spec.oneshot;
+    unit.want = if tried { Want::Run } else { Want::Open };
+    unit.want_since = sim.now;
+    settle(sim);
+}
+
+pub fn restart(sim: &mut Sim, name: &UnitName) {
+    let masked = sim.host.units[name].masked;
+    sim.host.restart(name);
+    let unit = sim.host.unit(name);
+    unit.want = if masked || unit.phase == Phase::Failed || unit.spec.oneshot { Want::Open } else { Want::Run };
+    unit.want_since = sim.now;
+    settle(sim);
+}
+
+pub fn stop(sim: &mut Sim, name: &UnitName) {
+    let watched = sim.settings.worker_of(name.as_str()).is_some();
+    let seen = watched && sim.engine.is_some() && sim.bus_up && sim.known.sighted;
+    // A unit that we never got to know and that systemd unloads leaves nothing to inquire into.
+    let unknown = !sim.store.safety.wanted.iter().any(|(unit, _)| unit == name);
+    let unit = sim.host.unit(name);
+    let down = unit.is_down() || !seen && unknown && unit.spec.collected;
+    let oneshot = unit.spec.oneshot;
+    sim.host.stop(name);
+    let unit = sim.host.unit(name);
+    // A stop of what is down leaves no trace but a short job.
+    unit.want = if oneshot || down && !seen { Want::Open } else { Want::Stopped };
+    unit.want_since = sim.now;
+    settle(sim);
+}
+
+fn settle(sim: &mut Sim) {
+    sim.ship_signals();
+}
