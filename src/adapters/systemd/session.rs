@@ -61,14 +61,29 @@ pub enum End {
 
 /// What a call has brought.
 enum Done {
-    Looked { unit: UnitName, depth: Depth, seen: Result<UnitChange, zbus::Error> },
-    ControlGroup { unit: UnitName, invocation: InvocationId, path: String },
+    Looked {
+        unit: UnitName,
+        depth: Depth,
+        seen: Result<UnitChange, zbus::Error>,
+    },
+    ControlGroup {
+        unit: UnitName,
+        invocation: InvocationId,
+        path: String,
+    },
     /// What a timer, socket or path unit starts.
     Triggers(Vec<String>),
-    Kind { unit: String, job: u32, kind: Option<JobKind> },
+    Kind {
+        unit: String,
+        job: u32,
+        kind: Option<JobKind>,
+    },
     Listed(Result<Listing, zbus::Error>),
     Manager(Option<ManagerState>),
-    Found { asked: Vec<UnitName>, findings: Result<Vec<(UnitName, Finding)>, zbus::Error> },
+    Found {
+        asked: Vec<UnitName>,
+        findings: Result<Vec<(UnitName, Finding)>, zbus::Error>,
+    },
     Subscribed,
 }
 
