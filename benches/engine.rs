@@ -38,12 +38,8 @@ fn engine() -> Engine {
     }
     let mut engine = Engine::new(now(1_000_000), settings, Memory { boot: "b".into(), ..Memory::default() }, 7);
     let units = (0..INSTANCES).map(|n| (unit(n), up(n, 1, 1_000_000))).collect();
-    let snapshot = Snapshot {
-        reason: ResyncReason::Connected,
-        manager: ManagerState::Running,
-        startup_finished: Mono(1),
-        units,
-    };
+    let snapshot =
+        Snapshot { reason: ResyncReason::Connected, manager: ManagerState::Running, startup_finished: Mono(1), units };
     engine.handle(now(1_000_000), Input::Snapshot(snapshot));
     drain(&mut engine);
     engine
@@ -172,5 +168,8 @@ fn main() {
     let (rate, each) = median(samples);
     println!("usage samples:               {rate:>10.0} samples/s  {each:?} each");
     let per_input = each * INSTANCES as u32;
-    println!("usage inputs of {INSTANCES}:        {:>10.1} inputs/s   {per_input:?} each", 1.0 / per_input.as_secs_f64());
+    println!(
+        "usage inputs of {INSTANCES}:        {:>10.1} inputs/s   {per_input:?} each",
+        1.0 / per_input.as_secs_f64()
+    );
 }

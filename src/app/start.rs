@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
@@ -65,6 +66,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     std::fs::create_dir_all(runtime_dir)
         .map_err(|source| StartError::RuntimeDir { path: runtime_dir.clone(), source })?;
     let lock = lock(&settings)?;
+    make_runtime_directory(&settings);
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
     let tcp = match settings.daemon.listen {
         Some(address) => Some(http::bind_tcp(address).await?),
@@ -82,12 +84,12 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let (queries_in, queries) = mpsc::channel(QUERIES);
     let (selectors_in, selectors_out) = watch::channel(selectors(&settings));
     let (readiness, ready) = watch::channel(Err("starting".to_string()));
+    let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
+    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
+    let bus = Arc::new(BusStats::default());
     let own = Own::new();
     let mut board = Board::new(build(), own.clone(), &settings);
     board.restore(&memory.incidents);
-    let bus = Arc::new(BusStats::default());
-    let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
-    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
     let shared = Arc::new(Shared {
         queries: queries_in,
         facts: broadcast::channel(FACTS_BEHIND).0,
@@ -124,16 +126,33 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         requests: 0,
     };
     let event_loop = tokio::spawn(event_loop.run());
-    let mut tasks: Vec<JoinHandle<()>> = vec![tokio::spawn(http::serve_unix(control, shared.clone(), stopped.clone()))];
+    let tasks = serve(control, tcp, &shared, stopped, watcher);
+    Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+/// The servers, and what ends the watcher with them.
+fn serve(
+    control: UnixListener,
+    tcp: Option<TcpListener>,
+    shared: &Arc<Shared>,
+    mut stopped: watch::Receiver<bool>,
+    watcher: JoinHandle<()>,
+) -> Vec<JoinHandle<()>> {
+    let mut tasks = vec![tokio::spawn(http::serve_unix(control, shared.clone(), stopped.clone()))];
     if let Some(tcp) = tcp {
         tasks.push(tokio::spawn(http::serve_tcp(tcp, shared.clone(), stopped.clone())));
     }
-    let mut ended = stopped;
     tasks.push(tokio::spawn(async move {
-        let _ = ended.wait_for(|stop| *stop).await;
+        let _ = stopped.wait_for(|stop| *stop).await;
         watcher.abort();
     }));
-    Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+    tasks
+}
+
+/// systemd makes it for a service (RuntimeDirectory=); by hand and under `--user` nobody else does. Where it cannot be
+/// made, binding the control socket says so.
+fn make_runtime_directory(settings: &Settings) {
+    let _ = std::fs::create_dir_all(&settings.daemon.runtime_dir);
 }
 
 /// A second daemon is refused. A lock that cannot be tried, on a full or read-only disk, must not keep

@@ -182,7 +182,7 @@ impl Engine {
     }
 
     fn gate_downtime(&self, asking: &Asking<'_>) -> Option<Refusal> {
-        let only_one = self.workers.get(&asking.settings.name).is_some_and(|worker| worker.instances == 1);
+        let only_one = self.workers.get(&asking.settings.name).is_some_and(|worker| worker.instances() == 1);
         let refused = only_one
             && asking.action.is_disruptive()
             && asking.instance.health.serves()
@@ -197,7 +197,7 @@ impl Engine {
     fn gate_min_instances(&self, asking: &Asking<'_>) -> Option<Refusal> {
         let worker = self.workers.get(&asking.settings.name)?;
         let needed = asking.settings.needed() as usize;
-        let single = worker.instances == 1;
+        let single = worker.instances() == 1;
         if !asking.action.is_disruptive() || !asking.instance.health.serves() || single {
             return None;
         }

@@ -61,30 +61,12 @@ impl Engine {
         let plan = condition.map(|condition| plan::plan(condition, settings)).unwrap_or_default();
         let failed_at = instance.failed_at.filter(|_| condition.is_some()).unwrap_or(now.mono).min(now.mono);
         let incident = Incident {
-            id,
-            worker: instance.worker.clone(),
-            unit: unit.clone(),
-            origin,
             conditions: condition.map(|condition| (condition, evidence.clone())).into_iter().collect(),
             worst: condition.map_or(instance.health, Condition::health),
-            boot: self.boot.clone(),
             failed_at,
             failed_wall: now.wall_of(failed_at),
-            opened_at: now.mono,
-            opened_wall: now.wall,
-            closed_at: None,
-            closed_wall: None,
-            resolution: None,
-            time_to_recover: None,
             plan: plan.clone(),
-            attempts: Vec::new(),
-            attempts_used: 0,
-            escalations: 0,
-            not_before: None,
-            reopened: 0,
-            waiting: None,
-            action_was_allowed: false,
-            helped_by: None,
+            ..Incident::new(id, instance.worker.clone(), unit.clone(), origin, &self.boot, now)
         };
         let worker = incident.worker.clone();
         self.incidents.insert(id, incident);
@@ -116,7 +98,8 @@ impl Engine {
         incident.reopened += 1;
         // Attempts of one incident keep their distance, also when one of them had helped for a while.
         if let (Some(last), Some(settings)) = (incident.last_attempt(), self.settings.workers.get(&worker)) {
-            let next = last.intended_at + policy::backoff(incident.attempts_used, Some(leading), settings, &mut self.dice);
+            let next =
+                last.intended_at + policy::backoff(incident.attempts_used, Some(leading), settings, &mut self.dice);
             incident.not_before = incident.not_before.max(Some(next));
         }
         let used = incident.attempts_used;

@@ -190,6 +190,14 @@ impl Instance {
     pub fn begin_activation(&mut self) {
         self.readings = Readings::default();
         self.last_job = None;
+        // The new invocation can be told before the new state: until then being down is still our doing.
+        if !self.view.active.is_down() {
+            self.come_up();
+        }
+    }
+
+    /// It has left the state into which we had taken it.
+    pub fn come_up(&mut self) {
         self.taken_down = false;
         self.being_restarted = false;
     }

@@ -6,9 +6,7 @@ use crate::model::action::Intent;
 use crate::model::incident::{Origin, Stage};
 use crate::model::input::{Memory, Safety};
 use crate::model::unit::ManagerState;
-use crate::model::{
-    Attempt, Cause, Health, Incident, IncidentId, Now, Outcome, Plan, Resolution, Settings, UnitName, What,
-};
+use crate::model::{Attempt, Cause, Incident, IncidentId, Now, Outcome, Resolution, Settings, UnitName, What};
 
 use super::Engine;
 use super::desk::Desk;
@@ -43,6 +41,8 @@ impl Engine {
             queue: Default::default(),
             starts_in_flight: 0,
             place_freed: false,
+            counts: Default::default(),
+            changed: Default::default(),
             dice: Dice::new(seed),
             timers: Timers::default(),
             desk,
@@ -72,7 +72,8 @@ impl Engine {
             self.doubt(id);
         }
         for name in self.settings.workers.keys() {
-            self.workers.entry(name.clone()).or_default().changed = true;
+            self.workers.entry(name.clone()).or_default();
+            self.changed.insert(name.clone());
         }
         self.set_pause_timer();
         self.desk.safety_changed = true;
@@ -132,31 +133,11 @@ impl Engine {
                 self.closed.insert(intent.unit.clone(), known);
             }
         }
-        let incident = self.incidents.entry(intent.incident).or_insert_with(|| Incident {
-            id: intent.incident,
-            worker,
-            unit: intent.unit.clone(),
-            origin: Origin::Operator { who: "restored".into(), action: intent.action, force: false },
-            conditions: BTreeMap::new(),
-            worst: Health::Unknown,
-            boot: self.boot.clone(),
-            failed_at: now.mono,
-            failed_wall: intent.at,
-            opened_at: now.mono,
-            opened_wall: intent.at,
-            closed_at: None,
-            closed_wall: None,
-            resolution: None,
-            time_to_recover: None,
-            plan: Plan::default(),
-            attempts: Vec::new(),
-            attempts_used: 0,
-            escalations: 0,
-            not_before: None,
-            reopened: 0,
-            waiting: None,
-            action_was_allowed: true,
-            helped_by: None,
+        let then = Now { mono: now.mono, wall: intent.at };
+        let incident = self.incidents.entry(intent.incident).or_insert_with(|| {
+            let origin = Origin::Operator { who: "restored".into(), action: intent.action, force: false };
+            let incident = Incident::new(intent.incident, worker, intent.unit.clone(), origin, &self.boot, then);
+            Incident { action_was_allowed: true, ..incident }
         });
         let last = incident.last_attempt().map_or(0, |attempt| attempt.number);
         if last >= intent.attempt.number {
@@ -170,22 +151,9 @@ impl Engine {
         }
         // Those between, whose intents were lost, count as well.
         incident.attempts_used += intent.attempt.number - last;
-        incident.attempts.push(Attempt {
-            number: intent.attempt.number,
-            action: intent.action,
-            stage: Stage::Acting,
-            intended_at: now.mono,
-            intended_wall: intent.at,
-            acted_at: None,
-            well_at: None,
-            ended_at: None,
-            outcome: None,
-            reason: "found as an intent without an outcome".into(),
-            flagged: true,
-            in_doubt: true,
-            activated: false,
-            drain_until: None,
-        });
+        let reason = "found as an intent without an outcome".to_string();
+        let attempt = Attempt::intended(intent.attempt.number, intent.action, reason, then);
+        incident.attempts.push(Attempt { stage: Stage::Acting, flagged: true, in_doubt: true, ..attempt });
     }
 
     /// An attempt without an outcome is verified, never repeated. What had been acted on and only waited for

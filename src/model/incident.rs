@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::action::{Action, Plan};
 use super::condition::{Condition, Evidence, Health, closed_set};
 use super::name::{UnitName, WorkerName};
-use super::time::{Mono, Wall};
+use super::time::{Mono, Now, Wall};
 
 /// Grows by one for each incident of this host; shown as `#42`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -126,6 +126,36 @@ pub struct Incident {
 }
 
 impl Incident {
+    /// One that has just been seen: no condition, no plan and no attempt yet.
+    pub fn new(id: IncidentId, worker: WorkerName, unit: UnitName, origin: Origin, boot: &str, now: Now) -> Self {
+        Self {
+            id,
+            worker,
+            unit,
+            origin,
+            conditions: BTreeMap::new(),
+            worst: Health::Unknown,
+            boot: boot.into(),
+            failed_at: now.mono,
+            failed_wall: now.wall,
+            opened_at: now.mono,
+            opened_wall: now.wall,
+            closed_at: None,
+            closed_wall: None,
+            resolution: None,
+            time_to_recover: None,
+            plan: Plan::default(),
+            attempts: Vec::new(),
+            attempts_used: 0,
+            escalations: 0,
+            not_before: None,
+            reopened: 0,
+            waiting: None,
+            action_was_allowed: false,
+            helped_by: None,
+        }
+    }
+
     pub fn is_open(&self) -> bool {
         self.closed_at.is_none()
     }
@@ -186,6 +216,26 @@ closed_set!(
 );
 
 impl Attempt {
+    /// One whose intent is on its way to the store.
+    pub fn intended(number: u32, action: Action, reason: String, now: Now) -> Self {
+        Self {
+            number,
+            action,
+            stage: Stage::Recording,
+            intended_at: now.mono,
+            intended_wall: now.wall,
+            acted_at: None,
+            well_at: None,
+            ended_at: None,
+            outcome: None,
+            reason,
+            flagged: false,
+            in_doubt: false,
+            activated: false,
+            drain_until: None,
+        }
+    }
+
     pub fn is_running(&self) -> bool {
         self.stage != Stage::Ended
     }

@@ -166,7 +166,11 @@ pub struct Pause {
 pub enum Wanted {
     Run,
     /// `seen` is the monotonic time at which we saw it; an activation after it takes the stop back.
-    Stopped { why: String, at: Wall, seen: Mono },
+    Stopped {
+        why: String,
+        at: Wall,
+        seen: Mono,
+    },
 }
 
 /// Which timer woke the engine.

@@ -205,9 +205,10 @@ fn oneshots_and_timers_are_left_to_their_own_time() -> Result<(), Failure> {
     let host = Setup::new("now-and-then")
         .idle_worker("job", "job.service", oneshot, "max_restart_attempts = 1")
         .idle_worker("nightly", "nightly.service", "[Service]\nExecStart=true\n", "")
-        .unit("nightly.timer", "[Timer]\nOnActiveSec=1s\nOnUnitInactiveSec=1h\nAccuracySec=1ms\n")
+        .unit("nightly.timer", "[Timer]\nOnActiveSec=3s\nOnUnitInactiveSec=1h\nAccuracySec=1ms\n")
+        .starting("nightly.timer")
         .start()?;
-    host.ctl(&["start", "job.service", "nightly.timer"])?;
+    host.ctl(&["start", "job.service"])?;
     until("the timer has fired", LIMIT, || {
         match host.property("nightly.service", "InactiveEnterTimestampMonotonic")? {
             never if never == "0" => Err(Failure::from("never")),

@@ -43,7 +43,9 @@ fn without_time(log: &str) -> String {
 
 #[test]
 fn help() {
-    check("--help", expect![[r#"
+    check(
+        "--help",
+        expect![[r#"
         exit code 0
         Keeps the workers of a systemd host alive and well
 
@@ -80,7 +82,8 @@ fn help() {
           77  no permission
           78  the configuration is wrong
         --
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -98,7 +101,9 @@ fn without_arguments_it_shows_help_and_fails() {
 
 #[test]
 fn an_unknown_command() {
-    check("statsu", expect![[r#"
+    check(
+        "statsu",
+        expect![[r#"
         exit code 64
         --
         error: unrecognized subcommand 'statsu'
@@ -108,12 +113,15 @@ fn an_unknown_command() {
         Usage: unitmedic [OPTIONS] <COMMAND>
 
         For more information, try '--help'.
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_unknown_option() {
-    check("status --wacth", expect![[r#"
+    check(
+        "status --wacth",
+        expect![[r#"
         exit code 64
         --
         error: unexpected argument '--wacth' found
@@ -123,64 +131,82 @@ fn an_unknown_option() {
         Usage: unitmedic status --watch [WORKER|UNIT]...
 
         For more information, try '--help'.
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_value_that_cannot_be() {
-    check("recover mail --action reboot", expect![[r#"
+    check(
+        "recover mail --action reboot",
+        expect![[r#"
         exit code 64
         --
         error: invalid value 'reboot' for '--action <ACTION>'
           [possible values: restart, graceful_restart]
 
         For more information, try '--help'.
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_time_that_is_none() {
-    check("history --since yesterdy", expect![[r#"
+    check(
+        "history --since yesterdy",
+        expect![[r#"
         exit code 64
         --
         unitmedic: "yesterdy" is neither a span (2h, 7d) nor a date (2026-11-23, 2026-11-23 18:30, an RFC 3339 time)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn an_option_without_a_meaning() {
-    check("--socket DIR/x.sock run", expect![[r#"
+    check(
+        "--socket DIR/x.sock run",
+        expect![[r#"
         exit code 64
         --
         unitmedic: --socket has no meaning for run: set control_socket in the configuration
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_good_configuration() {
-    check("check-config --config DIR/good.toml", expect![[r#"
+    check(
+        "check-config --config DIR/good.toml",
+        expect![[r#"
         exit code 0
         ok: 1 worker
 
         WORKER  UNIT           INSTANCES  CRITICAL
         mail    mail@.service  2–         no
         --
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_bad_configuration() {
-    check("check-config --config DIR/bad.toml", expect![[r#"
+    check(
+        "check-config --config DIR/bad.toml",
+        expect![[r#"
         exit code 78
         --
         DIR/bad.toml:2: listen in [daemon] takes an address with its port, such as "127.0.0.1:10119", or "none"; found the string "somewhere"
         DIR/bad.toml:6: unknown key "cpu_treshold" in [worker.mail]; did you mean "cpu_threshold"?
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_bad_configuration_as_json() {
-    check("check-config --json --config DIR/bad.toml", expect![[r#"
+    check(
+        "check-config --json --config DIR/bad.toml",
+        expect![[r#"
         exit code 78
         {
           "ok": false,
@@ -198,26 +224,33 @@ fn a_bad_configuration_as_json() {
           ]
         }
         --
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn no_configuration() {
-    check("check-config --config DIR/none.toml", expect![[r#"
+    check(
+        "check-config --config DIR/none.toml",
+        expect![[r#"
         exit code 78
         --
         DIR/none.toml: does not exist; `unitmedic discover` proposes what to write in it, or start with: [worker.NAME] and unit = "NAME.service"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn run_ends_before_anything_is_bound() {
-    check("run --config DIR/bad.toml", expect![[r#"
+    check(
+        "run --config DIR/bad.toml",
+        expect![[r#"
         exit code 78
         --
         TIME ERROR DIR/bad.toml:2: listen in [daemon] takes an address with its port, such as "127.0.0.1:10119", or "none"; found the string "somewhere"
         TIME ERROR DIR/bad.toml:6: unknown key "cpu_treshold" in [worker.mail]; did you mean "cpu_threshold"?
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

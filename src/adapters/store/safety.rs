@@ -254,7 +254,10 @@ mod tests {
             }],
             wanted: vec![
                 (UnitName::new("a.service").unwrap(), Wanted::Run),
-                (UnitName::new("b.service").unwrap(), Wanted::Stopped { why: "operator".into(), at: Wall(2), seen: Mono(2) }),
+                (
+                    UnitName::new("b.service").unwrap(),
+                    Wanted::Stopped { why: "operator".into(), at: Wall(2), seen: Mono(2) },
+                ),
             ],
         }
     }
