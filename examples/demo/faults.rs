@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use unitmedic::model::{Fact, Outcome, What};
+use unitmedic::views::look::wrap;
 
 use crate::host::Host;
 use crate::interrupt::{linger, until};
@@ -14,6 +15,9 @@ use crate::watch::Watch;
 const LIMIT: Duration = Duration::from_secs(60);
 /// A breath between two faults, so that a reader can follow.
 const BREATH: Duration = Duration::from_millis(700);
+
+/// Where the text of a fault begins, below its number.
+const INDENT: usize = 7;
 
 pub struct Fault {
     pub title: &'static str,
@@ -153,17 +157,26 @@ impl Fault {
 
     fn announce(&self, number: usize, screen: &Screen) {
         let look = &screen.look;
-        let number = format!("{number:>2}/{}", FAULTS.len());
-        screen.lines(&[
-            String::new(),
-            format!("{}  {}  {}", look.dim(&number), look.bold(self.title), look.dim(self.remark)),
-            prompt(self.command, screen),
-        ]);
+        let number = look.dim(&format!("{number:>2}/{}", FAULTS.len()));
+        let room = look.width.map_or(usize::MAX, |width| width.saturating_sub(INDENT + 2));
+        let mut lines = vec![String::new()];
+        if self.title.len() + 2 + self.remark.len() <= room {
+            lines.push(format!("{number}  {}  {}", look.bold(self.title), look.dim(self.remark)));
+        } else {
+            lines.push(format!("{number}  {}", look.bold(self.title)));
+            lines.extend(wrap(self.remark, room).iter().map(|line| format!("{:INDENT$}{}", "", look.dim(line))));
+        }
+        lines.push(prompt(self.command, screen));
+        screen.lines(&lines);
     }
 }
 
+/// The command as it was run, over as many lines as it needs.
 fn prompt(command: &str, screen: &Screen) -> String {
-    format!("       {} {command}", screen.look.dim("#"))
+    let look = &screen.look;
+    let room = look.width.map_or(usize::MAX, |width| width.saturating_sub(INDENT + 4));
+    let lines = wrap(command, room).join(&format!(" \\\n{:INDENT$}    ", ""));
+    format!("{:INDENT$}{} {lines}", "", look.dim("#"))
 }
 
 fn is_failed_try(fact: &Fact) -> bool {

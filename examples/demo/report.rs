@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use unitmedic::model::incident::Origin;
 use unitmedic::model::{Action, Incident, Resolution};
 use unitmedic::views::look::{Look, Tone};
 use unitmedic::views::story::fine;
@@ -49,7 +50,7 @@ fn row(fault: &Fault, host: &Host<'_>, left_alone: &str) -> Result<Row, Failure>
     Ok(Row {
         fault: fault.title,
         workers: workers(fault),
-        seen_after: incidents.iter().filter(|i| !i.conditions.is_empty()).map(seen_after).max(),
+        seen_after: incidents.iter().filter_map(seen_after).max(),
         action: action(&incidents),
         well_after: incidents.iter().filter_map(|incident| incident.time_to_recover).max(),
         complaint,
@@ -74,8 +75,10 @@ fn workers(fault: &Fault) -> String {
     }
 }
 
-fn seen_after(incident: &Incident) -> Duration {
-    incident.opened_at.since(incident.failed_at)
+/// What somebody asked for was not seen.
+fn seen_after(incident: &Incident) -> Option<Duration> {
+    let was_seen = matches!(incident.origin, Origin::Condition { .. });
+    was_seen.then(|| incident.opened_at.since(incident.failed_at))
 }
 
 fn is_recovered(incident: &Incident) -> bool {

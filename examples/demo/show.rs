@@ -24,11 +24,13 @@ pub fn show(host: &Host<'_>, screen: &Arc<Screen>) -> Result<(bool, Watch), Fail
     let watch = Watch::start(host.client(), screen.clone())?;
     until("unitmedic listens", READY_LIMIT * host.patience, || watch.is_listening().then_some(()))?;
     let (workers, instances) = (crate::workers::SAMPLES.len(), units().count());
-    screen.line(&format!(
-        "{} unitmedic watches {workers} workers, {instances} instances. Here 2 s of health count as proof, not the \
-         usual 10 s.",
-        look.paint(Tone::Good, look.sign(Tone::Good))
-    ));
+    screen.lines(&[
+        format!(
+            "{} unitmedic watches {workers} workers, {instances} instances.",
+            look.paint(Tone::Good, look.sign(Tone::Good))
+        ),
+        look.dim("  Here 2 s of health count as proof of a recovery, not the usual 10 s."),
+    ]);
     let mut left_alone = String::new();
     for (index, fault) in FAULTS.iter().enumerate() {
         fault.happen(index + 1, host, &watch, screen)?;
@@ -48,7 +50,7 @@ pub fn show(host: &Host<'_>, screen: &Arc<Screen>) -> Result<(bool, Watch), Fail
         false => (Tone::Bad, "NOT all is as it should be"),
     };
     screen.line(&look.paint(tone, &format!("{} {text}. {took} s.", look.sign(tone))));
-    screen.line(&look.dim("The spans are those of `unitmedic incidents --json`; of several instances, the slowest."));
+    screen.line(&look.dim("Spans as in `unitmedic incidents --json`; of several instances, the slowest."));
     Ok((well, watch))
 }
 

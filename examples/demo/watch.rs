@@ -12,7 +12,7 @@ use unitmedic::adapters::clock::now;
 use unitmedic::adapters::http::client::{Client, ClientError};
 use unitmedic::model::history::Filter;
 use unitmedic::model::status::Status;
-use unitmedic::model::{Fact, Mono};
+use unitmedic::model::{Fact, IncidentId, Mono, What};
 use unitmedic::views::look::{Look, Tone, columns};
 use unitmedic::views::story::Story;
 
@@ -45,7 +45,13 @@ impl Watch {
             listening: AtomicBool::new(false),
             end: AtomicBool::new(false),
         });
-        let teller = Teller { client, shared: shared.clone(), seen: BTreeSet::new(), since: Mono::default() };
+        let teller = Teller {
+            client,
+            shared: shared.clone(),
+            seen: BTreeSet::new(),
+            held_back: BTreeSet::new(),
+            since: Mono::default(),
+        };
         let thread = thread::spawn(move || runtime.block_on(teller.run()));
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -90,6 +96,7 @@ struct Teller {
     shared: Arc<Shared>,
     /// Facts told already: by number and time, since numbers begin anew with the daemon.
     seen: BTreeSet<(u64, Mono)>,
+    held_back: BTreeSet<(Option<IncidentId>, &'static str)>,
     /// Nothing older is told.
     since: Mono,
 }
@@ -144,11 +151,18 @@ impl Teller {
         if fact.at.mono < self.since || !self.seen.insert((fact.seq, fact.at.mono)) {
             return;
         }
+        let repeated = self.is_repeated(&fact);
         let screen = &self.shared.screen;
-        if let Some(lines) = Story::new(screen.look.clone()).tell(&fact) {
+        if !repeated && let Some(lines) = Story::new(screen.look.clone()).tell(&fact) {
             screen.line(&lines);
         }
         self.shared.told().push(fact);
+    }
+
+    /// While systemd loops, the same two gates take turns: each is told once for an incident.
+    fn is_repeated(&mut self, fact: &Fact) -> bool {
+        let What::ActionSuppressed { refusal, .. } = &fact.what else { return false };
+        !self.held_back.insert((fact.incident, refusal.gate.as_str()))
     }
 
     /// Of its own death a daemon cannot tell.
