@@ -42,7 +42,11 @@ impl Engine {
         self.manager = snapshot.manager;
         self.startup_finished = (snapshot.startup_finished.0 != 0).then_some(snapshot.startup_finished);
         if after_gap {
-            self.instances.values_mut().for_each(|instance| instance.seen = false);
+            // The end of a job may be among what was missed; one that still runs is in the snapshot.
+            for instance in self.instances.values_mut() {
+                instance.seen = false;
+                instance.job = None;
+            }
         }
         self.desk.tell(What::Resynced { reason: snapshot.reason, units: snapshot.units.len() });
         let mut listed = std::collections::BTreeSet::new();
