@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+mod cpu;
+mod memory;
+mod recovery;
+mod sampling;
+
 use crate::testhost::{Failure, Here, Place, wait_for};
 
 /// QEMU emulates the processor: what takes 10 ms elsewhere may take 200 ms here.
-const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 pub type Case = (&'static str, fn() -> Result<(), Failure>);
 
@@ -13,7 +18,21 @@ pub const CASES: &[Case] = &[
     ("a_unit_has_a_memory_controller", a_unit_has_a_memory_controller),
     ("a_unit_has_pressure_files", a_unit_has_pressure_files),
     ("the_program_under_test_runs", the_program_under_test_runs),
+    ("memory_over_the_threshold_ends_in_a_graceful_restart", memory::ends_in_a_graceful_restart),
+    ("page_cache_up_to_the_limit_is_no_memory_in_use", memory::page_cache_is_not_in_use),
+    ("a_warning_does_not_justify_downtime_of_the_only_instance", memory::no_downtime_for_a_warning),
+    ("the_lowest_memory_limit_on_the_path_holds", memory::the_lowest_limit_holds),
+    ("an_oom_kill_is_seen_counted_and_mended", memory::an_oom_kill_is_mended),
+    ("cpu_is_judged_by_the_quota_and_busy_is_not_sick", cpu::judged_by_the_quota),
+    ("samples_are_what_the_cgroup_says", sampling::agree_with_the_cgroup),
+    ("verification_goes_on_after_a_kill_of_unitmedic", recovery::verification_goes_on),
 ];
+
+/// What unitmedic is told of the workers of all cases.
+pub const WORKERS: &[&str] = &[memory::WORKERS, cpu::WORKERS, sampling::WORKERS, recovery::WORKERS];
+
+/// Their units: name and text.
+pub const WORKER_UNITS: &[&[(&str, &str)]] = &[memory::UNITS, cpu::UNITS, sampling::UNITS, recovery::UNITS];
 
 fn a_unit_has_a_memory_controller() -> Result<(), Failure> {
     let cgroup = start_sleeper("sleeper-memory", "MemoryMax=64M")?;

@@ -14,7 +14,7 @@ use crate::testhost::Failure;
 use crate::wire::Message;
 
 /// From power on to the last result. The machine is killed then.
-const RUN_LIMIT: Duration = Duration::from_secs(360);
+const RUN_LIMIT: Duration = Duration::from_secs(600);
 
 #[derive(Default)]
 struct Report {

@@ -276,6 +276,7 @@ impl Board {
             What::HealthChanged { to, .. } => self.units.set_health(worker, unit, *to),
             What::InstanceVanished => self.units.remove(unit),
             What::Restarted { by, count } => self.units.restarted(worker, unit, *by, *count),
+            What::ConditionRaised { condition: Condition::OomKilled, .. } => self.units.oom_killed(worker, unit),
             _ => {}
         }
     }

@@ -93,7 +93,7 @@ catalog! {
     UNIT_PRESSURE = Counter "unitmedic_unit_pressure_waiting_seconds_total" "seconds" ["worker", "unit", "resource"]
         "Time in which at least one task of the unit waited for the resource (PSI some) since its cgroup began.";
     UNIT_OOM_KILLS = Counter "unitmedic_unit_oom_kills_total" "count" ["worker", "unit"]
-        "Processes of the unit that the kernel killed for memory since its cgroup began.";
+        "Processes of the unit that were killed for memory: those that its cgroups counted, and one where systemd says that such a kill ended the unit.";
     SERIES_DROPPED = Gauge "unitmedic_series_dropped" "count" []
         "Units that have no series because there are more of them than the exposition's limit.";
 

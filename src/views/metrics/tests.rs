@@ -338,6 +338,31 @@ fn units_that_go_take_their_series_along() {
 }
 
 #[test]
+fn oom_kills_are_counted_over_all_cgroups() {
+    let mut board = board(&["mail"]);
+    let name = "mail.service";
+    board.apply(&fact(1, None, None, What::Resynced { reason: ResyncReason::Connected, units: 1 }));
+    board.apply(&fact(1, Some("mail"), Some(name), What::InstanceAppeared { health: Health::Healthy }));
+    let sample = |board: &mut Board, at, kills| {
+        board.usage(&[Usage { oom_kills: Some(kills), ..full_usage(name, at) }]);
+        value(&render(board, at), "unitmedic_unit_oom_kills_total{worker=\"mail\",unit=\"mail.service\"}")
+    };
+    let raised = || {
+        let evidence = Evidence::text("result oom-kill");
+        let what = What::ConditionRaised { condition: Condition::OomKilled, evidence, delay: None };
+        fact(1, Some("mail"), Some(name), what)
+    };
+    assert_eq!(sample(&mut board, 1, 0), Some(0.0));
+    board.apply(&raised());
+    assert_eq!(sample(&mut board, 2, 0), Some(1.0), "no sample saw the kill");
+    assert_eq!(sample(&mut board, 3, 2), Some(3.0), "children of one that lives on");
+    board.apply(&raised());
+    assert_eq!(sample(&mut board, 4, 0), Some(3.0), "a sample had seen the kill that ended it");
+    assert_eq!(sample(&mut board, 5, 1), Some(4.0));
+    assert_eq!(sample(&mut board, 6, 0), Some(4.0), "an operator's restart takes nothing away");
+}
+
+#[test]
 fn units_over_the_limit_are_counted() {
     let mut board = board(&["mail"]).with_limit(2);
     board.apply(&fact(1, None, None, What::Resynced { reason: ResyncReason::Connected, units: 4 }));

@@ -47,14 +47,54 @@ struct Unit {
     health: Option<Health>,
     instance: Option<Instance>,
     usage: Option<Usage>,
+    oom_kills: OomKills,
     /// By [`RestartCause`].
     restarts: [u64; RestartCause::ALL.len()],
+}
+
+/// Kills over all cgroups of a unit. systemd removes the cgroup with the unit that was killed, so that the kill which
+/// ends a unit is hardly ever sampled and the count would begin anew at 0; systemd's word for it (`oom_killed`) counts.
+#[derive(Debug, Clone, Copy, Default)]
+struct OomKills {
+    /// Of cgroups that are gone.
+    before: u64,
+    /// Of the present cgroup.
+    seen: u64,
+    /// The present cgroup is going.
+    ended: bool,
+}
+
+impl OomKills {
+    fn sample(&mut self, count: u64) {
+        if self.ended || count < self.seen {
+            *self = Self { before: self.before + self.seen, seen: 0, ended: false };
+        }
+        self.seen = count;
+    }
+
+    /// A kill was what ended the unit: a sample may have counted it, and none may have seen it.
+    fn killed(&mut self) {
+        self.seen = self.seen.max(1);
+        self.ended = true;
+    }
+
+    fn total(self) -> u64 {
+        self.before + self.seen
+    }
 }
 
 impl Unit {
     fn new(worker: &WorkerName, unit: &UnitName) -> Self {
         let labels = format!("{},{}", label("worker", worker.as_str()), label("unit", unit.as_str()));
-        Self { worker: worker.clone(), labels, health: None, instance: None, usage: None, restarts: Default::default() }
+        Self {
+            worker: worker.clone(),
+            labels,
+            health: None,
+            instance: None,
+            usage: None,
+            oom_kills: OomKills::default(),
+            restarts: Default::default(),
+        }
     }
 }
 
@@ -111,6 +151,12 @@ impl Units {
         }
     }
 
+    pub fn oom_killed(&mut self, worker: &WorkerName, unit: &UnitName) {
+        if let Some(entry) = self.entry(worker, unit) {
+            entry.oom_kills.killed();
+        }
+    }
+
     /// What systemd said is not known any more; it comes back when it is told anew.
     pub fn blind(&mut self) {
         self.units.values_mut().for_each(|unit| unit.instance = None);
@@ -120,6 +166,9 @@ impl Units {
     pub fn sample(&mut self, usage: &Usage) {
         let Some(entry) = self.units.get_mut(&usage.unit) else { return };
         if entry.instance.is_none_or(|instance| !instance.active.is_down()) {
+            if let Some(count) = usage.oom_kills {
+                entry.oom_kills.sample(count);
+            }
             entry.usage = Some(usage.clone());
         }
     }
@@ -162,11 +211,16 @@ impl Units {
         self.write_states(text);
         let fresh =
             |unit: &Unit| -> bool { unit.usage.as_ref().is_some_and(|usage| now.since(usage.at) <= stale_after) };
-        let sampled: Vec<(&str, &Usage)> = (self.units.values())
-            .filter(|unit| fresh(unit))
-            .filter_map(|unit| Some((unit.labels.as_str(), unit.usage.as_ref()?)))
-            .collect();
-        write_usage(text, &sampled);
+        let sampled: Vec<&Unit> = self.units.values().filter(|unit| fresh(unit)).collect();
+        let usages: Vec<(&str, &Usage)> =
+            sampled.iter().filter_map(|unit| Some((unit.labels.as_str(), unit.usage.as_ref()?))).collect();
+        write_usage(text, &usages);
+        text.family(&c::UNIT_OOM_KILLS, |series| {
+            let counted = |unit: &&&Unit| unit.usage.as_ref().is_some_and(|usage| usage.oom_kills.is_some());
+            for unit in sampled.iter().filter(counted) {
+                series.int(&unit.labels, "", unit.oom_kills.total());
+            }
+        });
     }
 
     fn write_states(&self, text: &mut Text) {
@@ -221,7 +275,6 @@ fn write_usage(text: &mut Text, sampled: &[(&str, &Usage)]) {
     ints(&c::UNIT_TASKS, |usage| usage.tasks);
     ints(&c::UNIT_IO_READ, |usage| usage.io_read_bytes);
     ints(&c::UNIT_IO_WRITTEN, |usage| usage.io_written_bytes);
-    ints(&c::UNIT_OOM_KILLS, |usage| usage.oom_kills);
     text.family(&c::UNIT_CPU, |series| {
         for (labels, usage) in sampled {
             write_usec(series, labels, "", usage.cpu_usec);
