@@ -25,5 +25,8 @@ fmt: ## Format the code
 demo: ## Watch a worker fail and heal on a throwaway host (STAY=1 keeps the host up)
 	cargo run --release --locked --example demo
 
-bench: ## Run the benchmarks
-	cargo bench --locked
+bench: ## Run the benchmarks, side by side with the peers (as root: it boots a host)
+	@rm -f target/bench-rows
+	UNITMEDIC_BENCH_ROWS=$(CURDIR)/target/bench-rows cargo bench --locked \
+		--bench engine --bench exposition --bench store --bench host
+	@cargo bench --quiet --locked --bench host -- table target/bench-rows
