@@ -22,8 +22,9 @@ lint: ## Check format, clippy and dependencies only
 fmt: ## Format the code
 	cargo fmt
 
-demo: ## Watch a worker fail and heal on a throwaway host (STAY=1 keeps the host up)
-	cargo run --release --locked --example demo
+demo: setup ## Watch workers fail and heal on a throwaway host (STAY=1 keeps the host up)
+	cargo build --release --locked --bin unitmedic --example demo
+	@STAY=$(STAY) cargo run --quiet --release --locked --example demo
 
 bench: ## Run the benchmarks, side by side with the peers (as root: it boots a host)
 	@rm -f target/bench-rows

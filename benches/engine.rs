@@ -95,7 +95,7 @@ fn changes() -> (u64, Duration) {
             drain(&mut engine);
         }
         let n = us / 500 * 7 % INSTANCES;
-        if us / 500 % 4 == 0 {
+        if (us / 500).is_multiple_of(4) {
             inputs += failure(&mut engine, n, us);
         } else {
             let change = UnitChange { main_pid: Some(us as u32 | 1), ..UnitChange::default() };

@@ -34,23 +34,25 @@ async fn main() -> anyhow::Result<()> {
 type Facts = tokio::sync::broadcast::Receiver<std::sync::Arc<unitmedic::model::Fact>>;
 
 async fn watch(daemon: &Daemon, mut facts: Facts, unit: Option<UnitName>) -> anyhow::Result<()> {
-    let mut asked: Option<IncidentId> = None;
+    // All units have been looked at once a fact says so, maybe before we listened.
+    while !daemon.status().await?.ready {
+        let fact = facts.recv().await?;
+        println!("{}", sentence(&fact));
+    }
+    show(daemon).await?;
+    let asked = match &unit {
+        Some(unit) => Some(restart(daemon, unit).await?),
+        None => None,
+    };
     loop {
         let fact = facts.recv().await?;
         println!("{}", sentence(&fact));
-        match &fact.what {
-            // All units have been looked at.
-            What::Resynced { .. } if asked.is_none() => {
-                show(daemon).await?;
-                if let Some(unit) = &unit {
-                    asked = Some(restart(daemon, unit).await?);
-                }
-            }
-            What::IncidentClosed { resolution, .. } if asked.is_some() && fact.incident == asked => {
-                println!("ended as {resolution}");
-                return Ok(());
-            }
-            _ => {}
+        if let What::IncidentClosed { resolution, .. } = &fact.what
+            && asked.is_some()
+            && fact.incident == asked
+        {
+            println!("ended as {resolution}");
+            return Ok(());
         }
     }
 }

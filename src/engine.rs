@@ -31,7 +31,7 @@ use desk::Desk;
 use instance::Instance;
 use policy::{Dice, Rank};
 use timers::{TimerKey, Timers};
-use worker::Worker;
+use worker::{Counts, Worker};
 
 /// Instances that one worker may have; a glob that matches more is cut, and the cut is told.
 pub const INSTANCES_PER_WORKER: usize = 4096;
@@ -64,6 +64,10 @@ pub struct Engine {
     starts_in_flight: u32,
     /// Someone who waits in the queue may find a place now.
     place_freed: bool,
+    /// All instances by health.
+    counts: Counts,
+    /// Workers whose sum must be judged anew at the end of the turn.
+    changed: BTreeSet<WorkerName>,
     dice: Dice,
     timers: Timers,
     desk: Desk,

@@ -14,6 +14,7 @@ use crate::adapters::store::recorder::{Header, Recorder};
 use crate::engine::Engine;
 use crate::model::request::Request;
 use crate::model::{Health, Input, Mono, Selector, Settings, UnitName};
+use crate::views::story::count;
 
 use super::Query;
 use super::dispatch::Dispatch;
@@ -182,16 +183,16 @@ impl EventLoop {
         let sum = self.engine.sum();
         let mut line = match self.engine.ready() {
             Err(why) => return format!("not ready: {why}"),
-            Ok(()) => format!("{} workers, {} instances", sum.workers, sum.instances()),
+            Ok(()) => format!("{}, {}", count(sum.workers, "worker"), count(sum.instances(), "instance")),
         };
         for health in [Health::Dead, Health::Critical, Health::Warning, Health::Unknown, Health::Stopped] {
-            let count = sum.count(health);
-            if count > 0 {
-                line.push_str(&format!(", {count} {health}"));
+            let so = sum.count(health);
+            if so > 0 {
+                line.push_str(&format!(", {so} {health}"));
             }
         }
         if sum.open_incidents > 0 {
-            line.push_str(&format!("; {} incidents open", sum.open_incidents));
+            line.push_str(&format!("; {} open", count(sum.open_incidents, "incident")));
         }
         line
     }

@@ -139,7 +139,10 @@ fn note_failure(instance: &mut Instance, settings: &WorkerSettings, now: Mono) {
         instance.failures.pop_front();
     }
     if !is_failing(instance) {
-        instance.counted = None;
+        // With our start job in the queue what has died is still on its way down; that failure comes to rest yet.
+        if instance.view.active != ActiveState::Deactivating {
+            instance.counted = None;
+        }
         if instance.at_work() {
             instance.failed_at = None;
         }

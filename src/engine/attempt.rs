@@ -11,7 +11,7 @@ use crate::model::{
     Action, Attempt, AttemptId, Command, Condition, IncidentId, Mono, Order, Outcome, Resolution, UnitName, Verb, What,
 };
 
-use super::instance::Standing;
+use super::instance::{Instance, Standing};
 use super::timers::TimerKey;
 use super::{Engine, assess, gate};
 
@@ -35,8 +35,21 @@ impl Engine {
             Some(refusal) if refusal.gate == Gate::AutoRestart && self.loops_under_systemd(id) => {
                 self.escalate(id, "systemd restarts it again and again, and it does not last");
             }
+            Some(refusal) if refusal.gate == Gate::JobInFlight && self.hangs_in_a_restart(id) => {
+                self.escalate(id, "its start hangs in a restart job, which no other restart can replace");
+            }
             Some(refusal) => self.wait_for(id, action, refusal),
         }
+    }
+
+    /// systemd merges a further restart into one that runs: an attempt would change nothing.
+    fn hangs_in_a_restart(&self, id: IncidentId) -> bool {
+        let incident = &self.incidents[&id];
+        let instance = &self.instances[&incident.unit];
+        let restarts = instance.job.is_some_and(|job| matches!(job.kind, Some(JobKind::Restart | JobKind::TryRestart)));
+        restarts
+            && instance.conditions.contains_key(&Condition::StartStuck)
+            && incident.not_before.is_none_or(|at| at <= self.now())
     }
 
     /// A plan of escalation alone.
@@ -358,8 +371,7 @@ impl Engine {
         let incident = &self.incidents[&id];
         let instance = &self.instances[&incident.unit];
         let running = incident.last_attempt().expect("running");
-        let failure = instance.view.inactive_enter.or(instance.view.state_changed);
-        let failed_anew = assess::is_failing(instance) && failure.is_some_and(|at| at > running.intended_at);
+        let failed_anew = assess::is_failing(instance) && has_failed_since(instance, running);
         if failed_anew {
             let because = instance.because();
             return self.fail(id, format!("it failed again: {because}"));
@@ -464,4 +476,20 @@ impl Engine {
         let running = incident.attempts.last_mut()?;
         (running.number == attempt.number && running.stage == stage).then_some(running)
     }
+}
+
+/// Whether the failure is one of the activation that the attempt brought. The one that we act on may still be coming to
+/// rest, since it is seen when the process ends; and a look that was under way meanwhile mixes both activations.
+fn has_failed_since(instance: &Instance, attempt: &Attempt) -> bool {
+    let view = &instance.view;
+    if attempt.in_doubt {
+        return view.inactive_enter.or(view.state_changed).is_some_and(|at| at > attempt.intended_at);
+    }
+    if !attempt.activated {
+        // systemd refused to bring one about; each failure is counted once.
+        return instance.failures.back().is_some_and(|at| *at > attempt.intended_at);
+    }
+    let began = view.inactive_exit.filter(|at| *at > attempt.intended_at);
+    let came_to_rest = !view.active.is_down() || view.inactive_enter >= began;
+    began.is_some() && came_to_rest
 }

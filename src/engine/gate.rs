@@ -182,7 +182,7 @@ impl Engine {
     }
 
     fn gate_downtime(&self, asking: &Asking<'_>) -> Option<Refusal> {
-        let only_one = self.workers.get(&asking.settings.name).is_some_and(|worker| worker.instances == 1);
+        let only_one = self.workers.get(&asking.settings.name).is_some_and(|worker| worker.instances() == 1);
         let refused = only_one
             && asking.action.is_disruptive()
             && asking.instance.health.serves()
@@ -197,14 +197,18 @@ impl Engine {
     fn gate_min_instances(&self, asking: &Asking<'_>) -> Option<Refusal> {
         let worker = self.workers.get(&asking.settings.name)?;
         let needed = asking.settings.needed() as usize;
-        let single = worker.instances == 1;
+        let single = worker.instances() == 1;
         if !asking.action.is_disruptive() || !asking.instance.health.serves() || single {
             return None;
         }
         let under_repair = self.under_repair(asking);
         let left = worker.serving().saturating_sub(1 + under_repair);
         (left < needed).then(|| {
-            let text = format!("{left} of at least {needed} serving instances would be left");
+            let repaired = match under_repair {
+                0 => String::new(),
+                n => format!(", since {n} more {} under repair", if n == 1 { "is" } else { "are" }),
+            };
+            let text = format!("only {left} serving would be left{repaired}, and {needed} are needed");
             set_by(no(Gate::MinInstances, text), &asking.key("min_instances"))
         })
     }

@@ -190,6 +190,14 @@ impl Instance {
     pub fn begin_activation(&mut self) {
         self.readings = Readings::default();
         self.last_job = None;
+        // The new invocation can be told before the new state: until then being down is still our doing.
+        if !self.view.active.is_down() {
+            self.come_up();
+        }
+    }
+
+    /// It has left the state into which we had taken it.
+    pub fn come_up(&mut self) {
         self.taken_down = false;
         self.being_restarted = false;
     }
@@ -208,6 +216,9 @@ impl Instance {
 
     /// Why its health is what it is.
     pub fn because(&self) -> String {
+        if !self.seen && self.standing != Standing::NotFound {
+            return "systemd is out of sight, or the unit has not been looked at yet".into();
+        }
         if let Some((_, held)) = self.leading_condition() {
             return held.evidence.text.clone();
         }

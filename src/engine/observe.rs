@@ -1,5 +1,7 @@
 //! From signals to what they mean for an instance: it came up, it failed, it was stopped on purpose.
 
+use std::time::Duration;
+
 use crate::model::fact::{RestartCause, ResyncReason};
 use crate::model::input::{Finding, Snapshot, Wanted};
 use crate::model::unit::{FileState, JobKind, JobResult, LoadState, ManagerState, UnitChange};
@@ -11,6 +13,9 @@ use super::{Engine, INSTANCES_PER_WORKER};
 
 /// Most failures that one signal can report at once (a jump of NRestarts).
 const FAILURES_PER_SIGNAL: u32 = 16;
+
+/// After a job was canceled, the job that replaces it is about to be told.
+const CANCELED_PAUSE: Duration = Duration::from_millis(100);
 
 impl Engine {
     pub(super) fn bus_lost(&mut self, why: String) {
@@ -37,7 +42,11 @@ impl Engine {
         self.manager = snapshot.manager;
         self.startup_finished = (snapshot.startup_finished.0 != 0).then_some(snapshot.startup_finished);
         if after_gap {
-            self.instances.values_mut().for_each(|instance| instance.seen = false);
+            // The end of a job may be among what was missed; one that still runs is in the snapshot.
+            for instance in self.instances.values_mut() {
+                instance.seen = false;
+                instance.job = None;
+            }
         }
         self.desk.tell(What::Resynced { reason: snapshot.reason, units: snapshot.units.len() });
         let mut listed = std::collections::BTreeSet::new();
@@ -99,6 +108,9 @@ impl Engine {
             (instance.view.active, instance.view.invocation, instance.view.n_restarts);
         let was_auto = instance.view.in_auto_restart();
         instance.view.apply(change);
+        if was_active.is_down() && !instance.view.active.is_down() {
+            instance.come_up();
+        }
         let first_look = !std::mem::replace(&mut instance.seen, true);
         if instance.job.is_none()
             && let Some(id) = instance.view.job
@@ -133,7 +145,7 @@ impl Engine {
         let known = change.load.is_some() || change.active.is_some();
         let plain = matches!(self.settings.workers[&worker].unit, Selector::Unit(_));
         let absent = change.load == Some(LoadState::NotFound) && !plain;
-        let full = self.workers.get(&worker).is_some_and(|w| w.instances >= INSTANCES_PER_WORKER);
+        let full = self.workers.get(&worker).is_some_and(|w| w.instances() >= INSTANCES_PER_WORKER);
         if !known || absent || full || crate::model::never::never_touch(unit.as_str()).is_some() {
             return false;
         }
@@ -145,16 +157,14 @@ impl Engine {
         let mut instance = Instance::new(unit.clone(), worker.clone());
         instance.incident = self.incidents.values().find(|incident| incident.unit == *unit).map(|incident| incident.id);
         self.instances.insert(unit.clone(), instance);
-        self.workers.entry(worker.clone()).or_default().add(Health::Unknown);
+        self.recount(worker, None, Some(Health::Unknown));
         self.desk.tell_unit(worker, unit, None, What::InstanceAppeared { health: Health::Unknown });
     }
 
     pub(super) fn vanish(&mut self, unit: &UnitName) {
         let Some(instance) = self.instances.remove(unit) else { return };
         self.timers.set(TimerKey::Assess(unit.clone()), None);
-        if let Some(worker) = self.workers.get_mut(&instance.worker) {
-            worker.remove(instance.health);
-        }
+        self.recount(&instance.worker, Some(instance.health), None);
         if let Some(id) = instance.incident {
             self.close_as_superseded(id, "the unit is not watched any more");
         }
@@ -200,7 +210,14 @@ impl Engine {
     fn unseen_activation(&mut self, unit: &UnitName) {
         let instance = self.instances.get_mut(unit).expect("known");
         instance.begin_activation();
-        if let Some(id) = instance.incident {
+        // Only within one life: what a former life knew bears wall time alone, and that may have jumped.
+        let started_since = matches!(instance.standing, Standing::Stopped(_));
+        let incident = instance.incident;
+        if started_since {
+            instance.standing = Standing::Undecided;
+            self.want(unit, Some(Wanted::Run));
+        }
+        if let Some(id) = incident {
             self.begin_proof_anew(id);
         }
     }
@@ -452,14 +469,23 @@ impl Engine {
         if let Some(job) = instance.job.take_if(|job| job.id == id) {
             // A job that leaves the unit up was no stop, and must not pass for one when it goes down later.
             let left_up = instance.seen && instance.view.active.is_up();
-            instance.last_job = (!left_up).then_some(Job { result: Some(result), ..job });
+            let now_in = instance.view.invocation;
+            // Nor does one that found it stopped wipe out the stop.
+            let stopped = instance.last_job.filter(|last| !left_up && last.was_stop(now_in));
+            instance.last_job = stopped.or((!left_up).then_some(Job { result: Some(result), ..job }));
             instance.being_restarted = false;
+            instance.taken_down &= !instance.view.active.is_down();
         }
         if instance.view.job == Some(id) {
             instance.view.job = None;
         }
         if !instance.seen {
             return;
+        }
+        if result == JobResult::Canceled {
+            // Somebody's other job takes its place: to act in between would be to act against it.
+            let next = self.now() + CANCELED_PAUSE;
+            return self.timers.set_by(TimerKey::Assess(unit.clone()), next);
         }
         self.judge_standing(unit, false);
         self.reassess(unit);

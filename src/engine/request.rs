@@ -73,7 +73,7 @@ impl Engine {
 
     fn pauses_changed(&mut self) {
         self.desk.safety_changed = true;
-        self.workers.values_mut().for_each(|worker| worker.changed = true);
+        self.changed.extend(self.workers.keys().cloned());
         self.set_pause_timer();
         self.reassess_open();
     }
@@ -256,13 +256,10 @@ impl Engine {
         for name in gone {
             self.workers.remove(&name);
         }
-        self.workers.values_mut().for_each(|worker| worker.changed = true);
+        self.changed.extend(self.workers.keys().cloned());
         self.desk.tell(What::SettingsChanged { workers });
-        if self.sighted {
-            for name in self.settings.workers.keys().cloned().collect::<Vec<_>>() {
-                self.expect_configured(&name);
-            }
-            self.reassess_all();
-        }
+        // What the new settings expect is judged by the snapshot that follows a change of settings: before it,
+        // a unit that nobody watched yet would pass for one that does not run.
+        self.reassess_all();
     }
 }

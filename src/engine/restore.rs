@@ -41,6 +41,8 @@ impl Engine {
             queue: Default::default(),
             starts_in_flight: 0,
             place_freed: false,
+            counts: Default::default(),
+            changed: Default::default(),
             dice: Dice::new(seed),
             timers: Timers::default(),
             desk,
@@ -70,7 +72,8 @@ impl Engine {
             self.doubt(id);
         }
         for name in self.settings.workers.keys() {
-            self.workers.entry(name.clone()).or_default().changed = true;
+            self.workers.entry(name.clone()).or_default();
+            self.changed.insert(name.clone());
         }
         self.set_pause_timer();
         self.desk.safety_changed = true;

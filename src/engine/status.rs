@@ -77,7 +77,7 @@ impl Engine {
     }
 
     fn worker_because(&self, name: &WorkerName, serving: usize, needed: usize) -> String {
-        let count = self.workers.get(name).map_or(0, |sum| sum.instances);
+        let count = self.workers.get(name).map_or(0, |sum| sum.instances());
         match count {
             0 => "no instance is there".into(),
             1 if needed <= 1 => self.of_worker(name).next().map(Instance::because).unwrap_or_default(),

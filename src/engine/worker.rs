@@ -13,15 +13,45 @@ const STORM_CLOSES_AT: f64 = 0.5;
 
 #[derive(Default)]
 pub struct Worker {
-    pub instances: usize,
-    counts: [usize; Health::ALL.len()],
+    pub counts: Counts,
     pub health: Option<Health>,
     pub availability: Option<Availability>,
-    pub changed: bool,
     /// An operator's request for the whole worker: the units that are still to come.
     pub rolling: VecDeque<Rolling>,
     /// The incident that carries the request now; its end lets the next unit go.
     pub rolled: Option<IncidentId>,
+}
+
+/// Instances by health, kept as they change so that no turn has to count.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts([usize; Health::ALL.len()]);
+
+impl Counts {
+    fn shift(&mut self, from: Option<Health>, to: Option<Health>) {
+        if let Some(from) = from {
+            self.0[from as usize] -= 1;
+        }
+        if let Some(to) = to {
+            self.0[to as usize] += 1;
+        }
+    }
+
+    pub fn of(&self, health: Health) -> usize {
+        self.0[health as usize]
+    }
+
+    pub fn all(&self) -> usize {
+        self.0.iter().sum()
+    }
+
+    /// Healthy and warning.
+    pub fn serving(&self) -> usize {
+        self.of(Health::Healthy) + self.of(Health::Warning)
+    }
+
+    pub fn sick(&self) -> usize {
+        self.of(Health::Critical) + self.of(Health::Dead)
+    }
 }
 
 /// One unit that waits its turn in an operator's request.
@@ -34,43 +64,28 @@ pub struct Rolling {
 }
 
 impl Worker {
-    pub fn add(&mut self, health: Health) {
-        self.instances += 1;
-        self.counts[health as usize] += 1;
-        self.changed = true;
-    }
-
-    pub fn remove(&mut self, health: Health) {
-        self.instances -= 1;
-        self.counts[health as usize] -= 1;
-        self.changed = true;
-    }
-
-    fn shift(&mut self, from: Health, to: Health) {
-        self.counts[from as usize] -= 1;
-        self.counts[to as usize] += 1;
-        self.changed = true;
+    pub fn instances(&self) -> usize {
+        self.counts.all()
     }
 
     pub fn count(&self, health: Health) -> usize {
-        self.counts[health as usize]
+        self.counts.of(health)
     }
 
-    /// Healthy and warning.
     pub fn serving(&self) -> usize {
-        self.count(Health::Healthy) + self.count(Health::Warning)
+        self.counts.serving()
     }
 
     pub fn sick(&self) -> usize {
-        self.count(Health::Critical) + self.count(Health::Dead)
+        self.counts.sick()
     }
 
     /// Health of the whole, given how many serving instances it needs.
     pub fn judge(&self, needed: usize) -> Health {
-        if self.instances == 0 || self.count(Health::Unknown) == self.instances {
+        if self.instances() == 0 || self.count(Health::Unknown) == self.instances() {
             return Health::Unknown;
         }
-        if self.count(Health::Stopped) + self.count(Health::Unknown) == self.instances {
+        if self.count(Health::Stopped) + self.count(Health::Unknown) == self.instances() {
             return match self.count(Health::Unknown) {
                 0 => Health::Stopped,
                 _ => Health::Unknown,
@@ -156,40 +171,41 @@ impl Engine {
         }
         let because = instance.because();
         let (worker, incident) = (instance.worker.clone(), instance.incident);
-        if let Some(sum) = self.workers.get_mut(&worker) {
-            sum.shift(from, to);
-        }
+        self.recount(&worker, Some(from), Some(to));
         self.desk.tell_unit(&worker, unit, incident, What::HealthChanged { from, to, because });
     }
 
+    /// An instance of the worker appeared, moved from one health to another, or vanished.
+    pub(super) fn recount(&mut self, worker: &WorkerName, from: Option<Health>, to: Option<Health>) {
+        self.workers.entry(worker.clone()).or_default().counts.shift(from, to);
+        self.counts.shift(from, to);
+        self.changed.insert(worker.clone());
+    }
+
     pub(super) fn refresh_workers(&mut self) {
-        if !self.workers.values().any(|worker| worker.changed) {
-            return;
-        }
-        for (name, worker) in &mut self.workers {
-            if !std::mem::take(&mut worker.changed) {
+        for name in std::mem::take(&mut self.changed) {
+            let (Some(worker), Some(settings)) = (self.workers.get_mut(&name), self.settings.workers.get(&name)) else {
                 continue;
-            }
-            let Some(settings) = self.settings.workers.get(name) else { continue };
+            };
             let needed = settings.needed() as usize;
-            let paused = self.pauses.iter().any(|pause| pause.worker.as_ref().is_none_or(|worker| worker == name));
+            let paused = self.pauses.iter().any(|pause| pause.worker.as_ref().is_none_or(|worker| *worker == name));
             let health = worker.judge(needed);
             let availability = worker.judge_availability(needed, paused);
-            let (serving, instances) = (worker.serving(), worker.instances);
+            let (serving, instances) = (worker.serving(), worker.instances());
             let from = worker.health.replace(health).unwrap_or(Health::Unknown);
             if from != health {
-                self.desk.tell_worker(name, What::WorkerHealthChanged { from, to: health, serving, instances });
+                self.desk.tell_worker(&name, What::WorkerHealthChanged { from, to: health, serving, instances });
             }
             if worker.availability.replace(availability) != Some(availability) {
-                self.desk.tell_worker(name, What::AvailabilityChanged { to: availability });
+                self.desk.tell_worker(&name, What::AvailabilityChanged { to: availability });
             }
         }
     }
 
     /// Too many sick at once point to a shared cause that restarts will not mend.
     pub(super) fn refresh_storm(&mut self) {
-        let sick: usize = self.workers.values().map(Worker::sick).sum();
-        let judged: usize = sick + self.workers.values().map(Worker::serving).sum::<usize>();
+        let sick = self.counts.sick();
+        let judged = sick + self.counts.serving();
         let guard = &self.settings.guard;
         let share = sick as f64 / judged.max(1) as f64 * 100.0;
         if !self.storm && sick >= guard.storm_min_instances as usize && share >= guard.storm_threshold {

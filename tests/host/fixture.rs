@@ -6,9 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use unitmedic::model::history::{Recovery, Story};
+use unitmedic::model::history::Recovery;
 use unitmedic::model::status::{Explanation, InstanceStatus, Status};
-use unitmedic::model::{Health, Incident, IncidentId, Resolution};
+use unitmedic::model::{Health, Incident, Resolution};
 
 use crate::testhost::{Failure, Machine, Output, Place, UserSession, wait_for};
 
@@ -88,12 +88,6 @@ impl Setup {
     /// What is started before unitmedic is.
     pub fn starting(mut self, unit: &str) -> Self {
         self.starts.push(unit.into());
-        self
-    }
-
-    pub fn edit_config(mut self, from: &str, to: &str) -> Self {
-        assert!(self.config.contains(from), "{from} is not in {}", self.config);
-        self.config = self.config.replace(from, to);
         self
     }
 
@@ -190,10 +184,6 @@ impl Host {
     /// Newest first.
     pub fn incidents(&self, unit: &str) -> Result<Vec<Incident>, Failure> {
         self.json(&["incidents", "--json", "--unit", unit])
-    }
-
-    pub fn story(&self, id: IncidentId) -> Result<Story, Failure> {
-        self.json(&["incidents", "show", "--json", &id.0.to_string()])
     }
 
     pub fn history(&self) -> Result<Vec<Recovery>, Failure> {

@@ -5,5 +5,11 @@ mod testhost;
 
 mod fixture;
 
+mod configuration;
+mod guard;
 mod liveness;
+mod many;
 mod operator;
+mod resilience;
+mod store;
+mod telling;

@@ -205,17 +205,21 @@ fn oneshots_and_timers_are_left_to_their_own_time() -> Result<(), Failure> {
     let host = Setup::new("now-and-then")
         .idle_worker("job", "job.service", oneshot, "max_restart_attempts = 1")
         .idle_worker("nightly", "nightly.service", "[Service]\nExecStart=true\n", "")
-        .unit("nightly.timer", "[Timer]\nOnActiveSec=1s\nOnUnitInactiveSec=1h\nAccuracySec=1ms\n")
+        .unit("nightly.timer", "[Timer]\nOnActiveSec=3s\nOnUnitInactiveSec=1h\nAccuracySec=1ms\n")
+        .idle_worker("weekly", "weekly.service", "[Service]\nExecStart=true\n", "")
+        .unit("weekly.timer", "[Timer]\nOnActiveSec=1s\nOnUnitInactiveSec=1h\nAccuracySec=1ms\n")
+        .starting("nightly.timer")
         .start()?;
-    host.ctl(&["start", "job.service", "nightly.timer"])?;
-    until("the timer has fired", LIMIT, || {
-        match host.property("nightly.service", "InactiveEnterTimestampMonotonic")? {
+    // One timer runs when unitmedic comes, the other is not even loaded then.
+    host.ctl(&["start", "job.service", "weekly.timer"])?;
+    for unit in ["nightly.service", "weekly.service"] {
+        until("the timer has fired", LIMIT, || match host.property(unit, "InactiveEnterTimestampMonotonic")? {
             never if never == "0" => Err(Failure::from("never")),
             _ => Ok(()),
-        }
-    })?;
+        })?;
+    }
     host.prove_awake()?;
-    for unit in ["job.service", "nightly.service"] {
+    for unit in ["job.service", "nightly.service", "weekly.service"] {
         host.wait_health(unit, Health::Healthy)?;
         host.assert_untouched(unit)?;
         ensure(host.incidents(unit)?.is_empty(), || format!("{unit} has an incident"))?;

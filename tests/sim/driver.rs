@@ -337,6 +337,7 @@ impl Sim {
 
     fn timeout(&mut self) {
         let now = self.clock();
+        self.known.pauses.retain(|p| p.until.is_none_or(|until| until > now.wall));
         self.show(Seen::Timer);
         if let Some(engine) = &mut self.engine {
             engine.handle_timeout(now);

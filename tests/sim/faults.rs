@@ -3,7 +3,7 @@
 use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::request::Ask;
 use unitmedic::model::unit::{ManagerState, ServiceResult};
-use unitmedic::model::{Input, UnitName};
+use unitmedic::model::{Input, UnitName, WorkerSettings};
 
 use crate::driver::{Event, Sim};
 use crate::host::{Broken, MS, Phase, SEC, Want};
@@ -79,6 +79,7 @@ pub enum Step {
     MendStore,
     Unmask(UnitName),
     Unhold,
+    Configure(Box<WorkerSettings>),
     Tick(UnitName),
 }
 
@@ -135,6 +136,11 @@ pub fn take(sim: &mut Sim, step: Step) {
         Step::Unmask(unit) => {
             sim.host.mask(&unit, false);
             sim.resync(ResyncReason::UnitFilesChanged);
+        }
+        Step::Configure(worker) => {
+            let mut settings = sim.settings.clone();
+            settings.workers.insert(worker.name.clone(), *worker);
+            operator::configure(sim, settings);
         }
         Step::Unhold => sim.set_hold(false),
         // The timer unit of a oneshot elapses.
@@ -203,6 +209,21 @@ fn break_it(sim: &mut Sim, unit: &UnitName, how: impl Fn(&mut Rng, &mut Broken),
     }
     let span = sim.rng.range(SEC, 900 * SEC);
     sim.after(span, Event::Step(Step::Mend(unit.clone())));
+}
+
+/// The host goes down: systemd says so, and stops one unit after the other.
+pub fn shut_down(sim: &mut Sim) {
+    sim.transcript.note(sim.now, || "== the host shuts down".into());
+    sim.tell_manager(ManagerState::Stopping);
+    for name in sim.unit_names() {
+        match sim.rng.chance(30) {
+            true => sim.host.ended(&name, 2, 9),
+            false => _ = sim.host.stop(&name),
+        }
+        sim.host.unit(&name).want = Want::Stopped;
+        sim.host.unit(&name).want_since = sim.now;
+    }
+    sim.ship_signals();
 }
 
 /// Faults stop, everything is mended, pauses end, the hold file goes.

@@ -22,6 +22,7 @@ const SEEDS: u64 = 400;
 const TROUBLE: u64 = 3600 * SEC;
 /// After this all must be well: the longest pause between two attempts is an hour.
 const PEACE: u64 = 7800 * SEC;
+const SHUTDOWN: u64 = 120 * SEC;
 const LINES_SHOWN: usize = 60;
 
 fn run(seed: u64, keep: usize) -> Sim {
@@ -46,6 +47,9 @@ fn run(seed: u64, keep: usize) -> Sim {
         let end = sim.now + PEACE;
         sim.run_until(end);
         sim.finish();
+        faults::shut_down(&mut sim);
+        let end = sim.now + SHUTDOWN;
+        sim.run_until(end);
     }
     sim
 }

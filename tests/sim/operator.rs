@@ -1,8 +1,9 @@
 //! What people do to the host and ask of us.
 
 use unitmedic::model::fact::ResyncReason;
+use unitmedic::model::input::Wanted;
 use unitmedic::model::request::{Ask, Target};
-use unitmedic::model::{Action, UnitName, Wall};
+use unitmedic::model::{Action, Input, Settings, UnitName, Wall};
 
 use crate::driver::{Event, Sim};
 use crate::faults::Step;
@@ -26,9 +27,10 @@ pub enum Doing {
     Reexec,
     Hold,
     Mask,
+    Reconfigure,
 }
 
-pub const ALL: [Doing; 16] = [
+pub const ALL: [Doing; 17] = [
     Doing::Start,
     Doing::Stop,
     Doing::Restart,
@@ -45,6 +47,7 @@ pub const ALL: [Doing; 16] = [
     Doing::Reexec,
     Doing::Hold,
     Doing::Mask,
+    Doing::Reconfigure,
 ];
 
 pub fn act(sim: &mut Sim, doing: Doing) {
@@ -114,6 +117,20 @@ pub fn act(sim: &mut Sim, doing: Doing) {
             let wait = sim.rng.range(SEC, 300 * SEC);
             sim.after(wait, Event::Step(Step::Unhold));
         }
+        Doing::Reconfigure => {
+            let Some(worker) = sim.settings.worker_of(unit.as_str()).cloned() else { return };
+            for other in sim.host.units.values_mut().filter(|other| worker.unit.matches(other.name.as_str())) {
+                // Nobody looks at it for a while, and what was known of it is forgotten.
+                if other.want == Want::Stopped || other.is_down() {
+                    other.want = Want::Open;
+                }
+            }
+            let mut settings = sim.settings.clone();
+            settings.workers.remove(&worker.name);
+            configure(sim, settings);
+            let wait = sim.rng.range(SEC, 120 * SEC);
+            sim.after(wait, Event::Step(Step::Configure(Box::new(worker))));
+        }
         Doing::Mask => {
             sim.host.unit(&unit).want = Want::Open;
             sim.host.mask(&unit, true);
@@ -124,11 +141,22 @@ pub fn act(sim: &mut Sim, doing: Doing) {
     }
 }
 
+/// New settings are in force, and all units are looked at anew.
+pub fn configure(sim: &mut Sim, settings: Settings) {
+    sim.settings = settings.clone();
+    sim.deliver(Input::Reload { settings: Box::new(settings) });
+    sim.resync(ResyncReason::SettingsChanged);
+}
+
 pub fn start(sim: &mut Sim, name: &UnitName) {
     sim.host.start(name);
     let unit = sim.host.unit(name);
     // Refused by the mask or by the start limit: nobody can tell from outside that it was wanted.
-    let tried = !unit.masked && unit.phase != Phase::Failed && !unit.spec.oneshot;
+    // Started while we were away, of one that we remember as stopped: it is left to people if it fails again.
+    let remembered =
+        |(name, wanted): &(UnitName, Wanted)| *name == unit.name && matches!(wanted, Wanted::Stopped { .. });
+    let unseen = sim.engine.is_none() && sim.store.safety.wanted.iter().any(remembered);
+    let tried = !unseen && !unit.masked && unit.phase != Phase::Failed && !unit.spec.oneshot;
     unit.want = if tried { Want::Run } else { Want::Open };
     unit.want_since = sim.now;
     settle(sim);
@@ -144,9 +172,12 @@ pub fn restart(sim: &mut Sim, name: &UnitName) {
 }
 
 pub fn stop(sim: &mut Sim, name: &UnitName) {
-    let seen = sim.engine.is_some() && sim.bus_up && sim.known.sighted;
+    let watched = sim.settings.worker_of(name.as_str()).is_some();
+    let seen = watched && sim.engine.is_some() && sim.bus_up && sim.known.sighted;
+    // A unit that we never got to know and that systemd unloads leaves nothing to inquire into.
+    let unknown = !sim.store.safety.wanted.iter().any(|(unit, _)| unit == name);
     let unit = sim.host.unit(name);
-    let down = unit.is_down();
+    let down = unit.is_down() || !seen && unknown && unit.spec.collected;
     let oneshot = unit.spec.oneshot;
     sim.host.stop(name);
     let unit = sim.host.unit(name);

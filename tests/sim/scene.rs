@@ -31,7 +31,8 @@ pub fn of_seed(rng: &mut Rng) -> (Settings, Host) {
     let mut workers = Vec::new();
     host.startup_finished = BEGIN - if rng.chance(80) { 900 * SEC } else { 60 * SEC };
     for kind in 0..5 {
-        if !(rng.chance(60) || kind == 4 && workers.is_empty()) {
+        let last_resort = kind == 4 && workers.is_empty();
+        if !rng.chance(60) && !last_resort {
             continue;
         }
         let (name, selector, units): (&str, Selector, Vec<String>) = match kind {

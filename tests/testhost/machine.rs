@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::Write as _;
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -140,7 +141,9 @@ impl Builder {
             .args(self.private_network.then_some("--private-network"))
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
-            .stderr(log);
+            .stderr(log)
+            // Ctrl-C is for the test alone: the host ends in order when the guard's input closes.
+            .process_group(0);
         command.spawn().map_err(|error| Failure::new(format!("cannot start `unshare`: {error}")))
     }
 }

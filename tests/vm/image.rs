@@ -16,9 +16,10 @@ const BUILD: &str = include_str!("build-base.sh");
 const BUILD_LIMIT: Duration = Duration::from_secs(600);
 const PACK_LIMIT: Duration = Duration::from_secs(60);
 
-/// The directory with `base.img`, `vmlinuz` and `initrd`; built when this recipe has not been built before.
-pub fn base() -> Result<PathBuf, Failure> {
-    let directory = cache().join(format!("base-{:016x}", recipe_hash()));
+/// The directory with `base.img`, `vmlinuz` and `initrd` below `cache`; built when this recipe has not been built
+/// before.
+pub fn base(cache: &Path) -> Result<PathBuf, Failure> {
+    let directory = cache.join(format!("base-{:016x}", recipe_hash()));
     if directory.join("initrd").exists() {
         return Ok(directory);
     }
@@ -43,13 +44,13 @@ pub fn base() -> Result<PathBuf, Failure> {
         }
     }
     println!("built in {:.1} s", started.elapsed().as_secs_f64());
-    remove_older(&directory);
+    remove_older(cache, &directory);
     Ok(directory)
 }
 
 /// Each base takes a quarter of a gigabyte, and an older recipe's is of no more use.
-fn remove_older(current: &Path) {
-    for entry in fs::read_dir(cache()).into_iter().flatten().flatten() {
+fn remove_older(cache: &Path, current: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         if name.starts_with("base-") && !name.contains(".new-") && entry.path() != current {
             let _ = fs::remove_dir_all(entry.path());
@@ -57,16 +58,16 @@ fn remove_older(current: &Path) {
     }
 }
 
-/// A tar archive with the program under test and this program, to be read as a drive.
-pub fn programs() -> Result<PathBuf, Failure> {
+/// A tar archive with `unitmedic`, the program under test, and this program, to be read as a drive.
+pub fn programs(cache: &Path, unitmedic: &Path) -> Result<PathBuf, Failure> {
     check_tools(&["tar"])?;
-    for name in leftovers(&cache()) {
-        let _ = fs::remove_dir_all(cache().join(name));
+    for name in leftovers(cache) {
+        let _ = fs::remove_dir_all(cache.join(name));
     }
-    let directory = cache().join(new_name());
+    let directory = cache.join(new_name());
     fs::create_dir_all(directory.join("usr/bin"))?;
     fs::create_dir_all(directory.join("opt"))?;
-    copy(Path::new(env!("CARGO_BIN_EXE_unitmedic")), &directory.join("usr/bin/unitmedic"))?;
+    copy(unitmedic, &directory.join("usr/bin/unitmedic"))?;
     copy(&env::current_exe()?, &directory.join("opt/unitmedic-cases"))?;
     let mut command = Command::new("tar");
     // Only the files: an entry for `usr/bin` would replace the mode of the directory there.
@@ -94,11 +95,6 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
         fs::copy(from, to).map_err(|error| Failure::new(format!("{}: {error}", from.display())))?;
     }
     Ok(())
-}
-
-fn cache() -> PathBuf {
-    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    temporary.parent().unwrap_or(temporary).join("vm")
 }
 
 fn recipe_hash() -> u64 {

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -42,8 +43,9 @@ pub fn run() -> ExitCode {
 }
 
 fn boot_and_listen(filter: &str, report: &mut Report) -> Result<(), Failure> {
-    let base = image::base()?;
-    let run = image::programs()?;
+    let cache = cache();
+    let base = image::base(&cache)?;
+    let run = image::programs(&cache, Path::new(env!("CARGO_BIN_EXE_unitmedic")))?;
     let qemu = Qemu::boot(&base, &run, &format!("{FILTER}{filter}"))?;
     let outcome = listen(&qemu, report).map_err(|why| {
         let running = report.running.as_deref().unwrap_or("no case");
@@ -52,6 +54,12 @@ fn boot_and_listen(filter: &str, report: &mut Report) -> Result<(), Failure> {
     drop(qemu);
     let _ = fs::remove_dir_all(run);
     outcome
+}
+
+/// Beside the other products of the build, and shared with the demo.
+fn cache() -> PathBuf {
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    temporary.parent().unwrap_or(temporary).join("vm")
 }
 
 fn listen(qemu: &Qemu, report: &mut Report) -> Result<(), &'static str> {

@@ -52,7 +52,14 @@ pub struct JobEntries {
 pub async fn job_entries(bus: BusAddress, units: &[&str]) -> Result<JobEntries, JournalError> {
     let units = &units[..units.len().min(UNITS_MAX)];
     let lines = (units.len() * LINES_PER_UNIT).max(LINES_PER_UNIT * 2);
-    let text = tokio::time::timeout(TIME_MAX, run(bus, units, lines)).await.map_err(|_| JournalError::Timeout)??;
+    let entries = async {
+        let boot = match bus {
+            BusAddress::System => newest_boot().await?,
+            BusAddress::User => None,
+        };
+        run(bus, boot, units, lines).await
+    };
+    let text = tokio::time::timeout(TIME_MAX, entries).await.map_err(|_| JournalError::Timeout)??;
     let mut entries = JobEntries { cut: text.lines().count() >= lines, ..Default::default() };
     for (unit, entry) in text.lines().filter_map(parse) {
         entries.by_unit.entry(unit).or_default().push(entry);
@@ -60,9 +67,19 @@ pub async fn job_entries(bus: BusAddress, units: &[&str]) -> Result<JobEntries, 
     Ok(entries)
 }
 
-async fn run(bus: BusAddress, units: &[&str], lines: usize) -> Result<String, JournalError> {
+/// The boot of the latest entry of PID 1, which is this one, as journald knows it. `--boot` asks the kernel instead, and
+/// in a container a service with ProtectSystem= and the like is told the boot of the machine around it.
+async fn newest_boot() -> Result<Option<String>, JournalError> {
     let mut command = Command::new("journalctl");
-    command.args(["--boot", "--quiet", "--reverse", "--no-pager", "--output=json"]);
+    command.args(["--quiet", "--no-pager", "--output=json", "--output-fields=_BOOT_ID", "--lines=1", "_PID=1"]);
+    let text = output(command).await?;
+    Ok(serde_json::from_str::<Boot>(text.trim()).ok().map(|entry| entry.boot))
+}
+
+async fn run(bus: BusAddress, boot: Option<String>, units: &[&str], lines: usize) -> Result<String, JournalError> {
+    let mut command = Command::new("journalctl");
+    command.args(["--quiet", "--reverse", "--no-pager", "--output=json"]);
+    command.arg(boot.map_or_else(|| "--boot".to_owned(), |boot| format!("_BOOT_ID={boot}")));
     command.args(["--output-fields=UNIT,USER_UNIT,JOB_TYPE", "--lines", &lines.to_string()]);
     // Different fields must all match, values of one field are alternatives. Anybody can write UNIT= into the
     // journal; the underscored fields are journald's own word for who did.
@@ -79,6 +96,10 @@ async fn run(bus: BusAddress, units: &[&str], lines: usize) -> Result<String, Jo
     };
     command.args(["JOB_TYPE=start", "JOB_TYPE=stop", "JOB_TYPE=restart"]);
     command.args(units.iter().map(|unit| format!("{field}={unit}")));
+    output(command).await
+}
+
+async fn output(mut command: Command) -> Result<String, JournalError> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn()?;
     let mut bytes = Vec::new();
@@ -93,6 +114,12 @@ async fn run(bus: BusAddress, units: &[&str], lines: usize) -> Result<String, Jo
         return Err(JournalError::Status(status));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[derive(Deserialize)]
+struct Boot {
+    #[serde(rename = "_BOOT_ID")]
+    boot: String,
 }
 
 /// journald's JSON: every value is a string, except for binary and repeated fields, which none of ours is.

@@ -16,13 +16,13 @@ use tokio::sync::{mpsc, watch as cell};
 use zbus::{Message, MessageStream, Variant};
 
 use self::resync::Resync;
-use super::bus::{BusAddress, Caller, Haste, JOB, SERVICE, SYSTEMD, error_name, error_text};
+use super::bus::{BusAddress, Caller, Haste, JOB, SERVICE, SYSTEMD, UNIT, error_name, error_text};
 use super::debounce::Resyncs;
 use super::inquire::inquire;
 use super::jobs::RecentJobs;
 use super::look::{Listing, look, manager_state};
 use super::path::{job_path, unit_path};
-use super::properties::Depth;
+use super::properties::{Depth, names};
 use super::signals::{OWNER_RULE, SYSTEMD_RULE, Signal, read};
 use super::table::{Effect, Table};
 use super::{BusStats, Question, journal};
@@ -50,6 +50,8 @@ const MANAGER_PAUSE: Duration = Duration::from_secs(1);
 const SHUTDOWN_TARGETS: &[&str] =
     &["shutdown.target", "reboot.target", "poweroff.target", "halt.target", "kexec.target", "exit.target"];
 const SLOW_TARGETS: &[&str] = &["rescue.target", "emergency.target", "default.target", "multi-user.target"];
+/// Endings of units that start others.
+const TRIGGERS: &[&str] = &[".timer", ".socket", ".path"];
 
 /// Why a session is over.
 pub enum End {
@@ -59,12 +61,29 @@ pub enum End {
 
 /// What a call has brought.
 enum Done {
-    Looked { unit: UnitName, depth: Depth, seen: Result<UnitChange, zbus::Error> },
-    ControlGroup { unit: UnitName, invocation: InvocationId, path: String },
-    Kind { unit: String, job: u32, kind: Option<JobKind> },
+    Looked {
+        unit: UnitName,
+        depth: Depth,
+        seen: Result<UnitChange, zbus::Error>,
+    },
+    ControlGroup {
+        unit: UnitName,
+        invocation: InvocationId,
+        path: String,
+    },
+    /// What a timer, socket or path unit starts.
+    Triggers(Vec<String>),
+    Kind {
+        unit: String,
+        job: u32,
+        kind: Option<JobKind>,
+    },
     Listed(Result<Listing, zbus::Error>),
     Manager(Option<ManagerState>),
-    Found { asked: Vec<UnitName>, findings: Result<Vec<(UnitName, Finding)>, zbus::Error> },
+    Found {
+        asked: Vec<UnitName>,
+        findings: Result<Vec<(UnitName, Finding)>, zbus::Error>,
+    },
     Subscribed,
 }
 
@@ -319,6 +338,9 @@ impl<'s> Session<'s> {
             self.tell_job(&unit, |unit| Input::JobKind { unit, job, kind });
         }
         self.jobs.removed(job, result);
+        if result == JobResult::Done && TRIGGERS.iter().any(|kind| unit.ends_with(kind)) {
+            self.read_triggers(&unit);
+        }
         self.tell_job(&unit, |unit| Input::JobRemoved { unit, job, result });
     }
 
@@ -412,6 +434,22 @@ impl<'s> Session<'s> {
         });
     }
 
+    /// A service is triggered by units that are loaded, and no signal tells when that changes. Asked when a job of such
+    /// a unit is done, not when it is loaded: reading loads it, too.
+    fn read_triggers(&mut self, trigger: &str) {
+        let (caller, path) = (self.caller.clone(), unit_path(trigger));
+        self.start(async move {
+            let value = caller.get(Haste::Quick, &path, UNIT, "Triggers").await;
+            Done::Triggers(value.ok().as_deref().and_then(names).unwrap_or_default())
+        });
+    }
+
+    fn look_at_triggered(&mut self, units: Vec<String>) {
+        for unit in units.iter().filter_map(|unit| self.table.name(unit)).collect::<Vec<_>>() {
+            self.look(unit, Depth::Standing, Haste::Quick);
+        }
+    }
+
     fn ask_kind(&mut self, unit: String, job: u32) {
         self.kinds_asked += 1;
         let caller = self.caller.clone();
@@ -473,6 +511,7 @@ impl<'s> Session<'s> {
                 let effect = self.table.control_group(&unit, invocation, path);
                 self.carry_out(effect.into_iter().collect());
             }
+            Done::Triggers(units) => self.look_at_triggered(units),
             Done::Kind { unit, job, kind } => {
                 self.kinds_asked -= 1;
                 if let Some(kind) = kind.filter(|_| self.jobs.kind_of(job).is_none()) {

@@ -47,7 +47,7 @@ catalog! {
     UP = Gauge "unitmedic_up" "bool" []
         "Whether unitmedic sees its units: 0 while the bus is lost, and then no unit or health has a series.";
     READY = Gauge "unitmedic_ready" "bool" []
-        "Whether unitmedic sees, decides and acts; /-/ready says why not.";
+        "Whether unitmedic sees its units and decides; /-/ready says why not.";
     BUILD_INFO = Gauge "unitmedic_build_info" "count" ["version", "revision", "systemd"]
         "Always 1; the labels name the versions of unitmedic and systemd.";
     DRY_RUN = Gauge "unitmedic_dry_run" "bool" []

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use unitmedic::model::fact::What;
-use unitmedic::model::{AttemptId, Cause, Command, Fact, IncidentId};
+use unitmedic::model::{AttemptId, Cause, Command, Fact, IncidentId, UnitName};
 
 use super::{Checker, Seen, World, require};
 
@@ -40,7 +40,8 @@ impl Checker for Facts {
                         self.running.insert(AttemptId { incident: incident.id, number: last.number });
                     }
                 }
-                for intent in &memory.orphans {
+                let ours = |unit: &UnitName| world.settings.worker_of(unit.as_str()).is_some();
+                for intent in memory.orphans.iter().filter(|intent| ours(&intent.unit)) {
                     self.open.insert(intent.incident);
                     self.closed.remove(&intent.incident);
                     // Only the last of an incident can be without an outcome.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use unitmedic::model::fact::What;
-use unitmedic::model::{Command, Fact, IncidentId, Outcome};
+use unitmedic::model::{Attempt, Command, Fact, Incident, IncidentId, Outcome};
 
 use super::{Checker, Seen, World, require};
 use crate::driver::micros;
@@ -33,11 +33,11 @@ impl Checker for Spacing {
         match seen {
             // What was not stored in time is forgotten, and may rightly be counted anew.
             Seen::Life(memory) => {
-                let of = |incident: &unitmedic::model::Incident| Count {
+                let of = |incident: &Incident| Count {
                     requested: incident.conditions.is_empty(),
                     used: if incident.escalations > 0 { 0 } else { incident.attempts_used },
                     escalations: incident.escalations,
-                    intended_at: incident.attempts.last().map_or(0, |last| last.intended_at.0),
+                    intended_at: carried_out(incident),
                     counted_at: 0,
                     escalated_at: 0,
                 };
@@ -95,6 +95,12 @@ impl Spacing {
         }
         Ok(())
     }
+}
+
+/// When the last attempt that was not withdrawn was intended.
+fn carried_out(incident: &Incident) -> u64 {
+    let counts = |attempt: &&Attempt| attempt.outcome != Some(Outcome::Superseded);
+    incident.attempts.iter().rev().find(counts).map_or(0, |last| last.intended_at.0)
 }
 
 /// The least pause before the next attempt, jitter allowed for.
