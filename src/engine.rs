@@ -131,7 +131,7 @@ impl Engine {
 
     /// Brings all that depends on what just changed up to date: workers, storm breaker, queue, records.
     fn settle(&mut self) {
-        if self.workers.values().any(|worker| worker.changed) {
+        if !self.changed.is_empty() {
             self.refresh_workers();
             self.refresh_storm();
         }
