@@ -8,7 +8,8 @@ use crate::model::incident::{ATTEMPTS_KEPT, Origin, Stage};
 use crate::model::input::Durability;
 use crate::model::unit::{JobKind, JobResult};
 use crate::model::{
-    Action, Attempt, AttemptId, Command, Condition, IncidentId, Mono, Order, Outcome, Resolution, UnitName, Verb, What,
+    Action, Attempt, AttemptId, Command, Condition, IncidentId, Mono, Order, Outcome, Resolution, UnitName, UnitView,
+    Verb, What,
 };
 
 use super::instance::Standing;
@@ -371,12 +372,7 @@ impl Engine {
         let incident = &self.incidents[&id];
         let instance = &self.instances[&incident.unit];
         let running = incident.last_attempt().expect("running");
-        // The failure that we act on may come to rest only now: that is not a new one, unless it ran in between.
-        let failure = match running.activated {
-            true => instance.view.inactive_enter.or(instance.view.state_changed),
-            false => instance.failures.back().copied(),
-        };
-        let failed_anew = assess::is_failing(instance) && failure.is_some_and(|at| at > running.intended_at);
+        let failed_anew = assess::is_failing(instance) && has_failed_since(&instance.view, running);
         if failed_anew {
             let because = instance.because();
             return self.fail(id, format!("it failed again: {because}"));
@@ -481,4 +477,15 @@ impl Engine {
         let running = incident.attempts.last_mut()?;
         (running.number == attempt.number && running.stage == stage).then_some(running)
     }
+}
+
+/// Whether the failure is one of the activation that the attempt brought. The one that we act on may still be coming to
+/// rest, since it is seen when the process ends; and a look that was under way meanwhile mixes both activations.
+fn has_failed_since(view: &UnitView, attempt: &Attempt) -> bool {
+    if attempt.in_doubt {
+        return view.inactive_enter.or(view.state_changed).is_some_and(|at| at > attempt.intended_at);
+    }
+    let began = view.inactive_exit.filter(|at| *at > attempt.intended_at);
+    let came_to_rest = !view.active.is_down() || view.inactive_enter >= began;
+    attempt.activated && began.is_some() && came_to_rest
 }
