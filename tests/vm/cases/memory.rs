@@ -84,8 +84,7 @@ pub fn ends_in_a_graceful_restart() -> Result<(), Failure> {
     let waited = attempt.intended_at.since(incident.opened_at);
     let facts = (attempt.action, attempt.outcome, incident.attempts.len(), incident.resolution);
     if facts != (Action::GracefulRestart, Some(Outcome::Succeeded), 1, Some(Resolution::Recovered)) {
-        let said = Here.journal(&["-u", "unitmedic", "-u", sick, "-o", "short-monotonic", "-n", "60"])?;
-        return Err(format!("{incident:?}\n{said}").into());
+        return Err(format!("{incident:?}\n{}", story(sick)?).into());
     }
     if waited < PATIENCE {
         return Err(format!("acted after {waited:?}, before warning_patience was over").into());
@@ -104,6 +103,11 @@ pub fn ends_in_a_graceful_restart() -> Result<(), Failure> {
         incident.time_to_recover
     );
     medic::stop(&[sick, other])
+}
+
+/// What unitmedic and systemd said of a unit lately, for a failure.
+fn story(unit: &str) -> Result<String, Failure> {
+    Here.journal(&["-u", "unitmedic", "-u", unit, "-o", "short-monotonic", "-n", "40"])
 }
 
 /// A sample may fall into the time in which memory grows, so the evidence is compared until it is of a later one.
@@ -212,7 +216,7 @@ pub fn an_oom_kill_is_mended() -> Result<(), Failure> {
     let attempt = incident.attempts.first().ok_or("no attempt")?;
     let facts = (attempt.action, attempt.outcome, incident.attempts.len(), incident.resolution);
     if facts != (Action::Restart, Some(Outcome::Succeeded), 1, Some(Resolution::Recovered)) {
-        return Err(format!("{incident:?}").into());
+        return Err(format!("{incident:?}\n{}", story(name)?).into());
     }
     let told = Here.journal(&["-u", name, "--grep", "oom-kill"])?;
     if !told.contains("Failed with result 'oom-kill'") || Here.property(name, "InvocationID")? == before {
