@@ -114,26 +114,26 @@ fn three_failures_escalate_and_then_it_is_tried_at_a_low_rate() {
         +0.0    #1 api.service attempt_intended #1.1 restart
         +0.0    -> act #1.1 api.service Start { reset_failed: false }
         +0.3    #1 api.service attempt_ended #1.1 failed : it was well for only 299 ms: unit failed: exit code 1
-        +0.3    #1 api.service action_suppressed restart: cooldown: pause between attempts, 1.9 s left
+        +0.3    #1 api.service action_suppressed restart: cooldown: pause between attempts
         +2.2    [Proceed] #1 api.service attempt_intended #1.2 restart
         +2.2    -> act #1.2 api.service Start { reset_failed: false }
         +2.5    #1 api.service attempt_ended #1.2 failed : it was well for only 299 ms: unit failed: exit code 1
-        +2.5    #1 api.service action_suppressed restart: cooldown: pause between attempts, 3.7 s left
+        +2.5    #1 api.service action_suppressed restart: cooldown: pause between attempts
         +6.2    [Proceed] #1 api.service attempt_intended #1.3 restart
         +6.2    -> act #1.3 api.service Start { reset_failed: false }
         +6.5    #1 api.service attempt_ended #1.3 failed : it was well for only 295 ms: unit failed: exit code 1
         +6.5    #1 api.service escalated: api.service failed after 3 restart attempts: it was well for only 295 ms: unit failed: exit code 1
-        +6.5    #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate, 5 min left
+        +6.5    #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
         +306.5  [Proceed] #1 api.service attempt_intended #1.4 restart
         +306.5  -> act #1.4 api.service Start { reset_failed: false }
         +306.8  #1 api.service attempt_ended #1.4 failed : it was well for only 298 ms: 5 failures within 10 min
         +306.8  #1 api.service escalated: api.service failed after 4 restart attempts: it was well for only 298 ms: 5 failures within 10 min
-        +306.8  #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate, 10 min left
+        +306.8  #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
         +906.8  [Proceed] #1 api.service attempt_intended #1.5 restart
         +906.8  -> act #1.5 api.service Start { reset_failed: false }
         +907.1  #1 api.service attempt_ended #1.5 failed : it was well for only 299 ms: unit failed: exit code 1
         +907.1  #1 api.service escalated: api.service failed after 5 restart attempts: it was well for only 299 ms: unit failed: exit code 1
-        +907.1  #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate, 20 min left
+        +907.1  #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
     "#]]);
 }
 
@@ -214,7 +214,7 @@ fn when_systemd_gives_up_we_reset_the_start_limit_and_go_on_slowly() {
         +0.4    #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 104)
         +0.5    #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
         +0.5    #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 105)
-        +0.5    #1 api.service action_suppressed restart: cooldown: pause between attempts, 3.7 s left
+        +0.5    #1 api.service action_suppressed restart: cooldown: pause between attempts
         +4.3    [Proceed] #1 api.service attempt_intended #1.1 restart
         +4.3    -> act #1.1 api.service Start { reset_failed: true }
         +64.3   [Proceed] #1 api.service attempt_ended #1.1 succeeded 4.3 s: healthy for 1 min
