@@ -26,6 +26,8 @@ use super::log_desk::LogDesk;
 
 /// The gauges over 30 days are read from the history this often.
 const RATIOS_EVERY: Duration = Duration::from_secs(30);
+/// And this soon after a recovery or an incident has ended.
+const RATIOS_SOONEST: Duration = Duration::from_secs(1);
 const RATIOS_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) struct Dispatch {
@@ -40,6 +42,7 @@ pub(super) struct Dispatch {
     replies: BTreeMap<u64, oneshot::Sender<Reply>>,
     workers: Vec<WorkerName>,
     ratios_read: Option<Instant>,
+    ratios_moved: bool,
     /// Units whose metrics must be brought up to date because a fact named them.
     told: BTreeSet<UnitName>,
     /// After a resync or a reload the metrics are made from the whole status.
@@ -68,6 +71,7 @@ impl Dispatch {
             replies: BTreeMap::new(),
             workers: settings.workers.keys().cloned().collect(),
             ratios_read: None,
+            ratios_moved: false,
             told: BTreeSet::new(),
             whole_truth_due: true,
             log: LogDesk::start(),
@@ -120,6 +124,7 @@ impl Dispatch {
     fn tell(&mut self, fact: Fact) {
         self.log.write(&fact);
         self.board().apply(&fact);
+        self.ratios_moved |= matches!(fact.what, What::AttemptEnded { .. } | What::IncidentClosed { .. });
         self.whole_truth_due |= matches!(fact.what, What::Resynced { .. } | What::SettingsChanged { .. });
         if let Some(unit) = &fact.unit {
             self.told.insert(unit.clone());
@@ -212,7 +217,9 @@ impl Dispatch {
             own.dropped_total(Queue::Usage, sampler.stats().dropped_rounds);
         }
         self.board().systemd_version(&self.shared.bus.version());
-        if self.ratios_read.is_none_or(|at| at.elapsed() >= RATIOS_EVERY) {
+        let pause = if self.ratios_moved { RATIOS_SOONEST } else { RATIOS_EVERY };
+        if self.ratios_read.is_none_or(|at| at.elapsed() >= pause) {
+            self.ratios_moved = false;
             self.ratios_read = Some(Instant::now());
             let (shared, store, workers) = (self.shared.clone(), self.store.clone(), self.workers.clone());
             tokio::spawn(async move {

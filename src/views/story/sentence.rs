@@ -153,18 +153,10 @@ fn restarted(it: &str, by: RestartCause, count: u32) -> String {
         RestartCause::Unitmedic => "unitmedic",
         RestartCause::Operator => "an operator",
     };
-    format!("{it} was started by {by}, for the {} time", ordinal(count))
-}
-
-fn ordinal(n: u32) -> String {
-    let ending = match (n % 10, n % 100) {
-        (_, 11..=13) => "th",
-        (1, _) => "st",
-        (2, _) => "nd",
-        (3, _) => "rd",
-        _ => "th",
-    };
-    format!("{n}{ending}")
+    match count {
+        1 => format!("{it} was started by {by}"),
+        n => format!("{it} was started by {by}, {n} times"),
+    }
 }
 
 fn incident(fact: &Fact, it: &str) -> Option<String> {
@@ -262,9 +254,9 @@ fn attempt(fact: &Fact, it: &str) -> Option<String> {
 /// A refusal in words, with what would change it.
 fn refused(refusal: &Refusal, fact: &Fact) -> String {
     let until = match refusal.until {
-        // A gate of time says itself how much is left.
-        Some(at) if !refusal.text.ends_with("left") => format!("; possible in {}", coarse(at.since(fact.at.mono))),
-        _ => String::new(),
+        Some(at) if at.since(fact.at.mono) < Duration::from_secs(1) => "; possible in a moment".into(),
+        Some(at) => format!("; possible in {}", coarse(at.since(fact.at.mono))),
+        None => String::new(),
     };
     format!("{} (gate {}){until}", refusal.text, refusal.gate)
 }

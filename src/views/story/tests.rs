@@ -224,9 +224,9 @@ fn sentences() {
             mail@2.service uses much CPU: CPU at 97 % of 1 CPU (cpu_cores) for 2 min or more, over 80 %
             mail@2.service waits for resources: waited for memory 60 % of the last 10 s, over 40 %
             mail@2.service is no longer down, after 13 ms
-            mail@2.service was started by unitmedic, for the 1st time
-            mail@2.service was started by systemd itself (Restart=), for the 12th time
-            mail@2.service was started by an operator, for the 22nd time
+            mail@2.service was started by unitmedic
+            mail@2.service was started by systemd itself (Restart=), 12 times
+            mail@2.service was started by an operator, 22 times
             mail@2.service was stopped on purpose and is left alone: the journal shows a stop job
             incident #42 opened for mail@2.service: dead (unit failed: exit code 3); plan: restart, then escalate
             incident #42 opened for mail@2.service: asked for by ada
