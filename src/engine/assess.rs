@@ -222,7 +222,10 @@ fn death_text(view: &UnitView) -> String {
 
 fn oom_killed(instance: &Instance) -> Option<Evidence> {
     let down = !instance.view.active.is_up();
-    let killed = down && instance.view.result == ServiceResult::OomKill;
+    // systemd tells the result before the main process has ended. Acted on then, that end would look like a failure
+    // of what we did.
+    let ended = is_failing(instance) || instance.conditions.contains_key(&Condition::OomKilled);
+    let killed = down && ended && instance.view.result == ServiceResult::OomKill;
     killed.then(|| Evidence::text("the kernel or systemd-oomd killed it for memory (result oom-kill)"))
 }
 
@@ -284,5 +287,24 @@ fn health(instance: &Instance) -> Health {
                 None => Health::Unknown,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{UnitName, WorkerName};
+
+    #[test]
+    fn an_oom_kill_counts_once_the_process_has_ended() {
+        let mut instance = Instance::new(UnitName::new("a.service").unwrap(), WorkerName::new("a").unwrap());
+        instance.standing = Standing::ShouldRun;
+        instance.view.active = ActiveState::Deactivating;
+        instance.view.result = ServiceResult::OomKill;
+        instance.view.main_pid = 7;
+        assert!(instance.view.main_alive() && oom_killed(&instance).is_none());
+        instance.view.main_pid = 0;
+        instance.view.active = ActiveState::Failed;
+        assert!(oom_killed(&instance).is_some());
     }
 }

@@ -10,6 +10,9 @@ const CLEAR_BELOW: f64 = 0.95;
 const MEMORY_PRESSURE: f32 = 10.0;
 
 /// The last samples of one instance and what has been made of them.
+///
+/// While a condition holds though the latest sample is not over its threshold (it clears later), its evidence stays that
+/// of the last sample that was.
 #[derive(Default)]
 pub struct Readings {
     pub last: Option<Usage>,
@@ -45,6 +48,7 @@ impl Readings {
         let holds = self.cpu.update(sample.at, share, settings.cpu_threshold, settings.cpu_sustained, raised);
         self.cpu_high = match (holds, share, self.cpu_high.take()) {
             (false, _, _) => None,
+            (true, Some(share), kept) if share <= settings.cpu_threshold && kept.is_some() => kept,
             (true, Some(share), _) => Some(Evidence::measured(
                 format!(
                     "CPU at {share:.0} % of {allowed} CPU ({whose}) for {} or more, over {:.0} %",
@@ -68,6 +72,7 @@ impl Readings {
         let holds = self.memory.update(percent, settings.memory_threshold, settings, raised);
         self.memory_high = match (holds, share, self.memory_high.take()) {
             (false, _, _) => None,
+            (true, Some(share), kept) if share.percent() <= settings.memory_threshold && kept.is_some() => kept,
             (true, Some(share), _) => {
                 let threshold = settings.memory_threshold;
                 Some(Evidence::measured(share.text(threshold), share.percent(), threshold))
@@ -86,6 +91,7 @@ impl Readings {
         let holds = self.pressure.update(worst.map(|w| w.1), settings.pressure_threshold, settings, raised);
         self.starved = match (holds, worst, self.starved.take()) {
             (false, _, _) => None,
+            (true, Some((_, percent)), kept) if percent <= settings.pressure_threshold && kept.is_some() => kept,
             (true, Some((name, percent)), _) => Some(Evidence::measured(
                 format!("waited for {name} {percent:.0} % of the last 10 s, over {:.0} %", settings.pressure_threshold),
                 percent,
@@ -229,5 +235,40 @@ impl Sustained {
         self.since = None;
         self.below = if value < threshold * CLEAR_BELOW { self.below + 1 } else { 0 };
         raised && self.below < CLEARING_SAMPLES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Selector, UnitName, WorkerName};
+
+    #[test]
+    fn evidence_is_of_a_sample_over_the_threshold() {
+        let unit = UnitName::new("a.service").unwrap();
+        let mut settings = WorkerSettings::new(WorkerName::new("a").unwrap(), Selector::Unit(unit.clone()));
+        settings.cpu_sustained = Duration::from_secs(2);
+        let mut readings = Readings::default();
+        let (mut used, mut seconds) = (0, 0);
+        let mut take = |cpus: f64, readings: &mut Readings| {
+            (used, seconds) = (used + (cpus * 1e6) as u64, seconds + 1);
+            let high = if cpus > 0.5 { 90 } else { 50 };
+            let sample = Usage {
+                cpu_usec: Some(used),
+                cpu_quota: Some(1.0),
+                memory_bytes: Some(high),
+                memory_max_bytes: Some(100),
+                cpu_pressure: Some(crate::model::usage::Pressure { avg10: high as f32, total_usec: 0 }),
+                ..Usage::gap(unit.clone(), Mono(seconds * 1_000_000))
+            };
+            settings.pressure_threshold = 80.0;
+            readings.take(sample, None, &settings);
+            [&readings.cpu_high, &readings.memory_high, &readings.starved].map(|e| e.as_ref().and_then(|e| e.value))
+        };
+        (0..4).for_each(|_| drop(take(0.9, &mut readings)));
+        let over = take(0.9, &mut readings);
+        assert!(over.iter().all(|value| value.is_some_and(|value| value > 85.0)), "{over:?}");
+        assert_eq!(take(0.2, &mut readings), over, "one sample below clears nothing and says nothing");
+        assert_eq!(take(0.2, &mut readings)[0], None, "two clear CPU");
     }
 }
