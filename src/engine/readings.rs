@@ -265,7 +265,9 @@ mod tests {
             readings.take(sample, None, &settings);
             [&readings.cpu_high, &readings.memory_high, &readings.starved].map(|e| e.as_ref().and_then(|e| e.value))
         };
-        (0..4).for_each(|_| drop(take(0.9, &mut readings)));
+        (0..4).for_each(|_| {
+            take(0.9, &mut readings);
+        });
         let over = take(0.9, &mut readings);
         assert!(over.iter().all(|value| value.is_some_and(|value| value > 85.0)), "{over:?}");
         assert_eq!(take(0.2, &mut readings), over, "one sample below clears nothing and says nothing");
