@@ -26,5 +26,8 @@ demo: setup ## Watch workers fail and heal on a throwaway host (STAY=1 keeps the
 	cargo build --release --locked --bin unitmedic --example demo
 	@STAY=$(STAY) cargo run --quiet --release --locked --example demo
 
-bench: ## Run the benchmarks
-	cargo bench --locked
+bench: ## Run the benchmarks, side by side with the peers (as root: it boots a host)
+	@rm -f target/bench-rows
+	UNITMEDIC_BENCH_ROWS=$(CURDIR)/target/bench-rows cargo bench --locked \
+		--bench engine --bench exposition --bench store --bench host
+	@cargo bench --quiet --locked --bench host -- table target/bench-rows

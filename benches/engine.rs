@@ -2,6 +2,9 @@
 //!
 //! `cargo bench --bench engine`. Plain timing, the median of several rounds, each with an engine of its own.
 
+#[path = "report/report.rs"]
+mod report;
+
 use std::time::{Duration, Instant};
 
 use unitmedic::engine::Engine;
@@ -14,6 +17,8 @@ use unitmedic::model::{
     ActiveState, Command, HostUsage, Input, LoadState, Mono, Now, Selector, Settings, UnitChange, UnitName, Usage,
     Wall, WorkerName, WorkerSettings,
 };
+
+use report::{Row, publish};
 
 const INSTANCES: u64 = 1_000;
 const WORKERS: u64 = 50;
@@ -164,6 +169,9 @@ fn median(of: fn() -> (u64, Duration)) -> (f64, Duration) {
 
 fn main() {
     let (rate, each) = median(changes);
+    let asked = 500_000.0;
+    let row = Row::new("engine, unit changes and recoveries", format!("{rate:.0} inputs/s"));
+    let row = Row { ratio: Some(rate / asked), ..row.asked("> 500,000 inputs/s", rate > asked) };
     println!("unit changes and recoveries: {rate:>10.0} inputs/s   {each:?} each");
     let (rate, each) = median(samples);
     println!("usage samples:               {rate:>10.0} samples/s  {each:?} each");
@@ -172,4 +180,6 @@ fn main() {
         "usage inputs of {INSTANCES}:        {:>10.1} inputs/s   {per_input:?} each",
         1.0 / per_input.as_secs_f64()
     );
+    let samples = Row::new("engine, samples", format!("{rate:.0} samples/s, 1,000 in {per_input:.0?}"));
+    publish(&[row, samples]);
 }

@@ -1,6 +1,9 @@
 //! Making an exposition of 200,000 series, side by side with gather and encode of the `prometheus` crate; and a whole
 //! scrape of 1,000 units over TCP.
 
+#[path = "report/report.rs"]
+mod report;
+
 use std::hint::black_box;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -24,6 +27,8 @@ use unitmedic::model::time::{Mono, Now, Wall};
 use unitmedic::model::unit::{ActiveState, LoadState};
 use unitmedic::model::usage::{Pressure, Usage};
 use unitmedic::views::metrics::{Board, Build, Instance, Own, Process};
+
+use report::{Row, publish};
 
 const SERIES: usize = 200_000;
 const ROUNDS: usize = 41;
@@ -53,6 +58,11 @@ fn main() {
         theirs.wall.as_secs_f64() / ours.wall.as_secs_f64()
     );
 
+    let (wall, peer) = (ms(ours.wall), ms(theirs.wall));
+    let row =
+        Row::new(&format!("exposition of {series} series, wall"), format!("{wall:.2} ms ({:.2} ms CPU)", ms(ours.cpu)));
+    let row = row.peer(format!("prometheus crate {peer:.0} ms"), wall / peer).asked("< 10 ms", wall < 10.0);
+
     let thousand = board(1000, now);
     let lines = count(&thousand, now);
     let render = median(ROUNDS, || thousand.lock().unwrap().render(now, &Process::read()).len());
@@ -62,6 +72,7 @@ fn main() {
         ms(render.cpu),
         ms(scrape(thousand, now))
     );
+    publish(&[row]);
 }
 
 /// Wall time, and CPU time of this thread, which a busy machine does not stretch as much. Each its own median.

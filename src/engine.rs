@@ -131,8 +131,10 @@ impl Engine {
 
     /// Brings all that depends on what just changed up to date: workers, storm breaker, queue, records.
     fn settle(&mut self) {
-        self.refresh_workers();
-        self.refresh_storm();
+        if !self.changed.is_empty() {
+            self.refresh_workers();
+            self.refresh_storm();
+        }
         self.admit_waiting();
         self.refresh_workers();
         self.flush_records();

@@ -28,7 +28,7 @@ pub fn main(arguments: &[String]) {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let answer = match words.as_slice() {
         ["kill", units @ ..] => units.iter().map(|unit| kill_one(unit)).collect(),
-        ["storm", units @ ..] => storm(units),
+        ["storm", pids, units @ ..] => storm(&pids.split(',').collect::<Vec<_>>(), units),
         ["scrape", address, rounds, pause_ms, pids @ ..] => scrape(address, number(rounds), number(pause_ms), pids),
         ["idle", seconds, pids @ ..] => idle(Duration::from_secs(number(seconds)), pids),
         ["stages", state_dir, kills @ ..] => stages(Path::new(state_dir), kills),
@@ -47,11 +47,19 @@ fn group(unit: &str) -> PathBuf {
     PathBuf::from(format!("/sys/fs/cgroup/system.slice/system-{template}.slice/{unit}/cgroup.procs"))
 }
 
-/// The process of the unit, if it has one that runs the worker's program. Between fork and exec it is still systemd.
+/// The first process of the unit.
+fn forked(procs: &Path) -> Option<i32> {
+    fs::read_to_string(procs).ok()?.lines().next()?.parse().ok()
+}
+
+/// Whether the process runs the worker's program. Between fork and exec it is still systemd.
+fn executes(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "sleep")
+}
+
+/// The process of the unit that runs the worker's program.
 fn process(procs: &Path) -> Option<i32> {
-    let pid: i32 = fs::read_to_string(procs).ok()?.lines().next()?.parse().ok()?;
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    (name.trim() == "sleep").then_some(pid)
+    forked(procs).filter(|pid| executes(*pid))
 }
 
 fn kill(pid: i32) {
@@ -65,20 +73,35 @@ fn kill_one(unit: &str) -> Value {
     let killed = clock::now().mono;
     let began = Instant::now();
     kill(before);
+    let (mut gone, mut begun) = (false, None);
     loop {
-        if process(&procs).is_some_and(|pid| pid != before) {
-            break;
+        match fs::read_to_string(&procs).map(|pids| pids.lines().next().and_then(|pid| pid.parse().ok())) {
+            Err(_) => gone = true,
+            Ok(pid) => {
+                // systemd removed the group of the dead unit, and makes it anew as the first thing of a start.
+                if gone {
+                    begun.get_or_insert_with(|| began.elapsed());
+                }
+                if pid.is_some_and(|pid: i32| pid != before && executes(pid)) {
+                    break;
+                }
+            }
         }
         assert!(began.elapsed() < AGAIN_LIMIT, "{unit} does not come back");
         std::thread::sleep(LOOK_PAUSE);
     }
     let took = began.elapsed();
     std::thread::sleep(KILL_PAUSE);
-    json!({ "unit": unit, "killed": killed.0, "took_us": took.as_micros() as u64 })
+    json!({
+        "unit": unit,
+        "killed": killed.0,
+        "begun_us": begun.map(|at| at.as_micros() as u64),
+        "took_us": took.as_micros() as u64,
+    })
 }
 
-/// Kills all of them at once and waits until all run again.
-fn storm(units: &[&str]) -> Value {
+/// Kills all of them at once and waits until all run again; and the CPU time that the processes spent meanwhile.
+fn storm(pids: &[&str], units: &[&str]) -> Value {
     let before: Vec<(PathBuf, i32)> = units
         .iter()
         .map(|unit| {
@@ -87,6 +110,7 @@ fn storm(units: &[&str]) -> Value {
             (procs, pid)
         })
         .collect();
+    let spent = cpu_of_all(pids);
     let began = Instant::now();
     before.iter().for_each(|(_, pid)| kill(*pid));
     let mut missing: Vec<&(PathBuf, i32)> = before.iter().collect();
@@ -101,7 +125,7 @@ fn storm(units: &[&str]) -> Value {
     }
     let took = began.elapsed();
     let half = half.unwrap_or(took);
-    json!({ "took_us": took.as_micros() as u64, "half_us": half.as_micros() as u64 })
+    json!({ "took_us": took.as_micros() as u64, "half_us": half.as_micros() as u64, "cpu_us": cpu_since(&spent) })
 }
 
 /// From connect to the last byte, so many times; and the CPU time that the processes spent meanwhile.

@@ -159,8 +159,8 @@ impl Host {
     }
 
     /// Runs a measurement on units.
-    fn on_units(&self, what: &str, units: &[String]) -> Result<Value, Failure> {
-        let words: Vec<&str> = [what].into_iter().chain(units.iter().map(String::as_str)).collect();
+    fn on_units(&self, what: &[&str], units: &[String]) -> Result<Value, Failure> {
+        let words: Vec<&str> = what.iter().copied().chain(units.iter().map(String::as_str)).collect();
         self.inside(&words)
     }
 
@@ -177,7 +177,7 @@ impl Host {
             self.start_medic()?;
             // What a start brings along (history, first samples) is over.
             self.inside(&["idle", "5"])?;
-            let kills = self.on_units("kill", &both)?;
+            let kills = self.on_units(&["kill"], &both)?;
             let of = |prefix: &str| {
                 let named = move |kill: &&Value| kill["unit"].as_str().is_some_and(|unit| unit.starts_with(prefix));
                 kills.as_array().into_iter().flatten().filter(named).cloned().collect::<Vec<Value>>()
@@ -190,23 +190,27 @@ impl Host {
                 ["stages", "/var/lib/unitmedic"].into_iter().chain(times.iter().map(String::as_str)).collect();
             self.inside(&["idle", "1"])?;
             stages.extend(self.inside(&words)?.as_array().cloned().unwrap_or_default());
-            ours.extend(took(&of("load")));
-            beside.extend(took(&of("alone")));
+            ours.extend(of("load"));
+            beside.extend(of("alone"));
             self.stop_medic()?;
-            let kills = self.on_units("kill", &of_them)?;
-            alone.extend(took(kills.as_array().map_or(&[], Vec::as_slice)));
+            let kills = self.on_units(&["kill"], &of_them)?;
+            alone.extend(kills.as_array().cloned().unwrap_or_default());
         }
-        let (us, them, there) = (median(&ours), median(&alone), median(&beside));
+        for (until, what) in [("begun_us", "systemd has begun the start"), ("took_us", "running again")] {
+            println!("kill -9 to {what}, ms:");
+            let sides = [("unitmedic", &ours), ("systemd alone", &alone), ("systemd beside us", &beside)];
+            for (who, kills) in sides {
+                let seen = times(kills, until);
+                // Where systemd keeps the group of a unit between its lives, the beginning cannot be seen.
+                let spread = if seen.is_empty() { "not seen".into() } else { spread("", &seen) };
+                println!("  {who}:{spread}, {} of {} kills", seen.len(), kills.len());
+            }
+        }
+        let middle = |kills: &[Value]| median(&times(kills, "took_us"));
+        let (us, them, there) = (middle(&ours), middle(&alone), middle(&beside));
         let peer = format!("systemd alone {them:.2} ms (beside us {there:.2} ms)");
-        let what = "kill -9 to running again, 1,400 units loaded, median";
-        rows.push(
-            Row::new(what, format!("{us:.2} ms")).peer(peer, us / them).asked("< 0.5 x systemd", us < 0.5 * them),
-        );
-        println!(
-            "kill -9 to running again, ms, {} kills each: {}",
-            ours.len(),
-            [spread("ours", &ours), spread("systemd alone", &alone), spread("systemd beside us", &beside)].join("; ")
-        );
+        let row = Row::new("kill -9 to running again, median", format!("{us:.2} ms")).peer(peer, us / them);
+        rows.push(row.asked("< 0.5 x systemd", us < 0.5 * them));
         let stage = |name: &str| {
             let times: Vec<f64> = stages.iter().filter_map(|one| one[name].as_f64()).map(|us| us / 1e3).collect();
             if times.is_empty() { "-".into() } else { format!("{:.2}", median(&times)) }
@@ -224,7 +228,7 @@ impl Host {
     }
 
     fn storm(&self, rows: &mut Vec<Row>) -> Result<Value, Failure> {
-        let (mut ours, mut alone) = (Vec::new(), Vec::new());
+        let (mut ours, mut beside, mut alone) = (Vec::new(), Vec::new(), Vec::new());
         let of_them: Vec<String> = names("alone", 1..=STORM).collect();
         for round in 0..ROUNDS {
             eprintln!("{STORM} kills at once, round {} of {ROUNDS} …", round + 1);
@@ -232,30 +236,50 @@ impl Host {
             let of_us: Vec<String> = names("load", first..=first + STORM - 1).collect();
             self.start_medic()?;
             self.inside(&["idle", "5"])?;
-            ours.push(self.on_units("storm", &of_us)?);
+            let (bus, medic) = (self.pid("dbus.service")?, self.pid("unitmedic.service")?);
+            let (with, without) = (format!("1,{bus},{medic}"), format!("1,{bus}"));
+            let mut with_us = self.on_units(&["storm", &with], &of_us)?;
+            with_us["cpu"] = json!([cpu(&with_us, "1"), cpu(&with_us, &bus), cpu(&with_us, &medic)]);
+            ours.push(with_us);
+            self.inside(&["idle", "3"])?;
+            beside.push(self.on_units(&["storm", &without], &of_them)?);
             self.stop_medic()?;
             self.inside(&["idle", "2"])?;
-            alone.push(self.on_units("storm", &of_them)?);
+            let mut without_us = self.on_units(&["storm", &without], &of_them)?;
+            without_us["cpu"] = json!([cpu(&without_us, "1"), cpu(&without_us, &bus)]);
+            alone.push(without_us);
             self.inside(&["idle", "2"])?;
         }
         let seconds = |all: &[Value]| {
             all.iter().filter_map(|one| one["took_us"].as_f64()).map(|us| us / 1e6).collect::<Vec<f64>>()
         };
-        let (us, them) = (seconds(&ours), seconds(&alone));
+        let (us, them, there) = (seconds(&ours), seconds(&alone), seconds(&beside));
         println!(
             "{STORM} of {} killed at once to all running again, s: {}; {}",
             OURS + THEIRS,
             spread("ours", &us),
             spread("systemd alone", &them)
         );
-        let (us, them) = (median(&us), median(&them));
+        println!("  {}", spread("systemd beside us", &there));
+        let spent = |all: &[Value], place: usize| {
+            median(&all.iter().map(|one| one["cpu"][place].as_f64().unwrap_or(f64::NAN) / 1e6).collect::<Vec<f64>>())
+        };
+        println!(
+            "  CPU meanwhile, s, medians: PID 1 {:.2}, dbus-daemon {:.2}, unitmedic {:.2}; systemd alone: PID 1 {:.2}, dbus-daemon {:.2}",
+            spent(&ours, 0),
+            spent(&ours, 1),
+            spent(&ours, 2),
+            spent(&alone, 0),
+            spent(&alone, 1)
+        );
+        let (us, them, there) = (median(&us), median(&them), median(&there));
         let what = "400 of 1,400 killed at once, all running again, median";
         rows.push(
             Row::new(what, format!("{us:.2} s"))
-                .peer(format!("systemd alone {them:.2} s"), us / them)
+                .peer(format!("systemd alone {them:.2} s (beside us {there:.2} s)"), us / them)
                 .asked("< 1.2 x systemd", us < 1.2 * them),
         );
-        Ok(json!({ "ours": ours, "alone": alone }))
+        Ok(json!({ "ours": ours, "alone": alone, "beside": beside }))
     }
 
     fn scrape(&self, rows: &mut Vec<Row>) -> Result<Value, Failure> {
@@ -352,8 +376,9 @@ fn names(template: &str, numbers: std::ops::RangeInclusive<u32>) -> impl Iterato
     numbers.map(move |number| format!("{template}@{number}.service"))
 }
 
-fn took(kills: &[Value]) -> Vec<f64> {
-    kills.iter().filter_map(|kill| kill["took_us"].as_f64()).map(|us| us / 1e3).collect()
+/// Milliseconds until there is a process again, or until its program runs.
+fn times(kills: &[Value], until: &str) -> Vec<f64> {
+    kills.iter().filter_map(|kill| kill[until].as_f64()).map(|us| us / 1e3).collect()
 }
 
 fn walls(scrapes: &Value) -> Vec<f64> {

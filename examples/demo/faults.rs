@@ -123,7 +123,7 @@ impl Fault {
         self.announce(number, screen);
         let mark = watch.mark();
         let limit = LIMIT * host.patience;
-        host.place.sh(self.command)?;
+        host.place.sh_for(self.command, limit)?;
         match self.kind {
             Kind::Heals => {}
             Kind::Mended(command) => {
@@ -132,7 +132,7 @@ impl Fault {
                 // systemd's own restarts come first; the next try is to be ours.
                 host.place.wait_property(self.units[0], "ActiveState", "failed", limit)?;
                 screen.line(&prompt(command, screen));
-                host.place.sh(command)?;
+                host.place.sh_for(command, limit)?;
             }
             Kind::LeftAlone => {
                 let what = format!("{}: seen as a stop on purpose", self.title);

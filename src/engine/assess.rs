@@ -22,7 +22,20 @@ impl Engine {
         note_failure(instance, settings, now);
         let holding = conditions(instance, settings, now);
         let recheck = next_look(instance, settings, now);
+        let health_now = health(instance);
+        let calm = holding.is_empty() && instance.conditions.is_empty() && instance.incident.is_none();
+        if calm {
+            // The usual case of a host that is well. Nothing below but this would do anything.
+            instance.well_since = instance.at_work().then(|| instance.well_since.unwrap_or(now));
+        }
+        let same = instance.health == health_now;
         self.timers.set(TimerKey::Assess(unit.clone()), recheck);
+        if calm {
+            if !same {
+                self.set_health(unit, health_now);
+            }
+            return;
+        }
         self.apply_conditions(unit, holding);
         self.update_well_since(unit);
         let health = health(&self.instances[unit]);

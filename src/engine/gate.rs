@@ -233,7 +233,7 @@ impl Engine {
     fn gate_concurrency(&self, asking: &Asking<'_>) -> Option<Refusal> {
         if asking.starts_what_is_down() {
             let limit = self.settings.guard.max_concurrent_starts;
-            return (self.starts_in_flight >= limit).then(|| {
+            return self.starts_are_full().then(|| {
                 set_by(no(Gate::Concurrency, format!("{limit} starts are under way")), "guard.max_concurrent_starts")
             });
         }
@@ -286,11 +286,14 @@ impl Engine {
 
     fn enqueue(&mut self, id: IncidentId) {
         self.leave_queue(id);
+        self.queue.insert((self.rank(id), id));
+    }
+
+    fn rank(&self, id: IncidentId) -> Rank {
         let incident = &self.incidents[&id];
         let (_, settings) = self.with_settings(&incident.unit);
         let left = self.workers.get(&incident.worker).map_or(0, |worker| worker.serving() as u32);
-        let rank = Rank::of(incident, self.health_of(&incident.unit), settings, left);
-        self.queue.insert((rank, id));
+        Rank::of(incident, self.health_of(&incident.unit), settings, left)
     }
 
     pub(super) fn leave_queue(&mut self, id: IncidentId) {
@@ -304,9 +307,29 @@ impl Engine {
         if self.queue.is_empty() || !std::mem::take(&mut self.place_freed) {
             return;
         }
+        let mut waiting_on = Vec::new();
         for (_, id) in std::mem::take(&mut self.queue) {
-            self.proceed(id);
+            // Once the places are taken again the rest need not ask: of 400 that wait, 399 would hear the same.
+            if self.starts_are_full() && self.waits_to_start(id) {
+                waiting_on.push((self.rank(id), id));
+            } else {
+                self.proceed(id);
+            }
         }
+        self.queue.extend(waiting_on);
+    }
+
+    fn starts_are_full(&self) -> bool {
+        self.starts_in_flight >= self.settings.guard.max_concurrent_starts
+    }
+
+    /// It is down and nothing runs for it: all it can do is ask for a start.
+    fn waits_to_start(&self, id: IncidentId) -> bool {
+        self.incidents.get(&id).is_some_and(|incident| {
+            !incident.last_attempt().is_some_and(|attempt| attempt.is_running())
+                && incident.waiting.as_ref().is_some_and(|refusal| refusal.gate == Gate::Concurrency)
+                && self.instances.get(&incident.unit).is_some_and(|instance| instance.view.active.is_down())
+        })
     }
 
     pub(super) fn with_settings(&self, unit: &UnitName) -> (&Instance, &WorkerSettings) {

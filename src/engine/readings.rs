@@ -67,12 +67,16 @@ impl Readings {
         self.memory_used = reading.as_ref().map(|r| r.used);
         self.memory_limit = reading.as_ref().map(|r| r.limit);
         let share = reading.as_ref().map(|r| r.share(settings.memory_threshold));
+        let percent = share.as_ref().map(Share::percent);
         let raised = self.memory_high.is_some();
-        let holds = self.memory.update(share.as_ref().map(|s| s.0), settings.memory_threshold, settings, raised);
+        let holds = self.memory.update(percent, settings.memory_threshold, settings, raised);
         self.memory_high = match (holds, share, self.memory_high.take()) {
             (false, _, _) => None,
-            (true, Some((percent, _)), kept) if percent <= settings.memory_threshold && kept.is_some() => kept,
-            (true, Some((percent, text)), _) => Some(Evidence::measured(text, percent, settings.memory_threshold)),
+            (true, Some(share), kept) if share.percent() <= settings.memory_threshold && kept.is_some() => kept,
+            (true, Some(share), _) => {
+                let threshold = settings.memory_threshold;
+                Some(Evidence::measured(share.text(threshold), share.percent(), threshold))
+            }
             (true, None, kept) => kept,
         };
     }
@@ -130,19 +134,38 @@ fn memory_reading(sample: &Usage, host: Option<&HostUsage>) -> Option<MemoryRead
 }
 
 impl MemoryReading {
-    /// The share that counts, in percent, and how to say it. Cache and MemoryHigh= count only under pressure.
-    fn share(&self, threshold: f64) -> (f64, String) {
-        let say = |used: u64, limit: u64, of: &str| {
-            let percent = used as f64 / limit.max(1) as f64 * 100.0;
-            (percent, format!("memory {} of {} ({percent:.0} % of {of}), over {threshold:.0} %", mib(used), mib(limit)))
-        };
-        let plain = say(self.used, self.limit, self.limit_is);
-        if plain.0 > threshold || !self.pressed {
+    /// The share that counts. Cache and MemoryHigh= count only under pressure.
+    fn share(&self, threshold: f64) -> Share {
+        let plain = Share { used: self.used, limit: self.limit, of: self.limit_is, note: "" };
+        if plain.percent() > threshold || !self.pressed {
             return plain;
         }
-        let cached = say(self.with_cache, self.limit, &format!("{}, cache included, under pressure", self.limit_is));
-        let high = self.high.map(|high| say(self.with_cache, high, "MemoryHigh=, under pressure"));
-        [Some(cached), high].into_iter().flatten().fold(plain, |best, next| if next.0 > best.0 { next } else { best })
+        let cached = Share { used: self.with_cache, note: ", cache included, under pressure", ..plain };
+        let high =
+            self.high.map(|limit| Share { used: self.with_cache, limit, of: "MemoryHigh=", note: ", under pressure" });
+        let worse = |best: Share, next: Share| if next.percent() > best.percent() { next } else { best };
+        [Some(cached), high].into_iter().flatten().fold(plain, worse)
+    }
+}
+
+/// A part of a limit. Put into words only when it counts: most samples of most instances do not.
+#[derive(Clone, Copy)]
+struct Share {
+    used: u64,
+    limit: u64,
+    of: &'static str,
+    note: &'static str,
+}
+
+impl Share {
+    fn percent(&self) -> f64 {
+        self.used as f64 / self.limit.max(1) as f64 * 100.0
+    }
+
+    fn text(&self, threshold: f64) -> String {
+        let (used, limit, percent) = (mib(self.used), mib(self.limit), self.percent());
+        let Share { of, note, .. } = self;
+        format!("memory {used} of {limit} ({percent:.0} % of {of}{note}), over {threshold:.0} %")
     }
 }
 

@@ -69,7 +69,7 @@ impl Stage {
             if !skip {
                 // Tenths of seconds, from the setting of the stage.
                 let at = seconds(time) - (BEGIN / SEC) as f64 - 60.0;
-                text.push_str(&format!("{at:.1}s {}\n", rest.trim()));
+                text.push_str(&format!("+{:<6.1} {}\n", at.max(0.0), rest.trim()));
             }
         }
         expected.assert_eq(&text);
@@ -96,11 +96,11 @@ fn a_killed_worker_is_restarted_at_once_and_proven() {
     let mut stage = Stage::one(|_| {}, plain());
     stage.kill("api.service").pass(30.0);
     stage.told(expect![[r#"
-        0.0s #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #1 api.service attempt_intended #1.1 restart
-        0.0s -> act #1.1 api.service Start { reset_failed: false }
-        10.0s [Proceed] #1 api.service attempt_ended #1.1 succeeded 10 ms: healthy for 10 s
-        10.0s [Proceed] #1 api.service incident_closed recovered after 1 attempts
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service attempt_intended #1.1 restart
+        +0.0    -> act #1.1 api.service Start { reset_failed: false }
+        +10.0   [Proceed] #1 api.service attempt_ended #1.1 succeeded 10 ms: healthy for 10 s
+        +10.0   [Proceed] #1 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
 
@@ -110,30 +110,30 @@ fn three_failures_escalate_and_then_it_is_tried_at_a_low_rate() {
     stage.sim.host.unit(&unit("api.service")).broken.crash_after = Some(300 * MS);
     stage.kill("api.service").pass(1000.0);
     stage.told(expect![[r#"
-        0.0s #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #1 api.service attempt_intended #1.1 restart
-        0.0s -> act #1.1 api.service Start { reset_failed: false }
-        0.3s #1 api.service attempt_ended #1.1 failed : it was well for only 299 ms: unit failed: exit code 1
-        0.3s #1 api.service action_suppressed restart: cooldown: pause between attempts
-        2.2s [Proceed] #1 api.service attempt_intended #1.2 restart
-        2.2s -> act #1.2 api.service Start { reset_failed: false }
-        2.5s #1 api.service attempt_ended #1.2 failed : it was well for only 299 ms: unit failed: exit code 1
-        2.5s #1 api.service action_suppressed restart: cooldown: pause between attempts
-        6.2s [Proceed] #1 api.service attempt_intended #1.3 restart
-        6.2s -> act #1.3 api.service Start { reset_failed: false }
-        6.5s #1 api.service attempt_ended #1.3 failed : it was well for only 295 ms: unit failed: exit code 1
-        6.5s #1 api.service escalated: api.service failed after 3 restart attempts: it was well for only 295 ms: unit failed: exit code 1
-        6.5s #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
-        306.5s [Proceed] #1 api.service attempt_intended #1.4 restart
-        306.5s -> act #1.4 api.service Start { reset_failed: false }
-        306.8s #1 api.service attempt_ended #1.4 failed : it was well for only 298 ms: 5 failures within 10 min
-        306.8s #1 api.service escalated: api.service failed after 4 restart attempts: it was well for only 298 ms: 5 failures within 10 min
-        306.8s #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
-        906.8s [Proceed] #1 api.service attempt_intended #1.5 restart
-        906.8s -> act #1.5 api.service Start { reset_failed: false }
-        907.1s #1 api.service attempt_ended #1.5 failed : it was well for only 299 ms: unit failed: exit code 1
-        907.1s #1 api.service escalated: api.service failed after 5 restart attempts: it was well for only 299 ms: unit failed: exit code 1
-        907.1s #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service attempt_intended #1.1 restart
+        +0.0    -> act #1.1 api.service Start { reset_failed: false }
+        +0.3    #1 api.service attempt_ended #1.1 failed : it was well for only 299 ms: unit failed: exit code 1
+        +0.3    #1 api.service action_suppressed restart: cooldown: pause between attempts
+        +2.2    [Proceed] #1 api.service attempt_intended #1.2 restart
+        +2.2    -> act #1.2 api.service Start { reset_failed: false }
+        +2.5    #1 api.service attempt_ended #1.2 failed : it was well for only 299 ms: unit failed: exit code 1
+        +2.5    #1 api.service action_suppressed restart: cooldown: pause between attempts
+        +6.2    [Proceed] #1 api.service attempt_intended #1.3 restart
+        +6.2    -> act #1.3 api.service Start { reset_failed: false }
+        +6.5    #1 api.service attempt_ended #1.3 failed : it was well for only 295 ms: unit failed: exit code 1
+        +6.5    #1 api.service escalated: api.service failed after 3 restart attempts: it was well for only 295 ms: unit failed: exit code 1
+        +6.5    #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
+        +306.5  [Proceed] #1 api.service attempt_intended #1.4 restart
+        +306.5  -> act #1.4 api.service Start { reset_failed: false }
+        +306.8  #1 api.service attempt_ended #1.4 failed : it was well for only 298 ms: 5 failures within 10 min
+        +306.8  #1 api.service escalated: api.service failed after 4 restart attempts: it was well for only 298 ms: 5 failures within 10 min
+        +306.8  #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
+        +906.8  [Proceed] #1 api.service attempt_intended #1.5 restart
+        +906.8  -> act #1.5 api.service Start { reset_failed: false }
+        +907.1  #1 api.service attempt_ended #1.5 failed : it was well for only 299 ms: unit failed: exit code 1
+        +907.1  #1 api.service escalated: api.service failed after 5 restart attempts: it was well for only 299 ms: unit failed: exit code 1
+        +907.1  #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
     "#]]);
 }
 
@@ -145,13 +145,13 @@ fn what_an_operator_stops_is_left_alone_until_started_again() {
     crate::operator::start(&mut stage.sim, &unit("api.service"));
     stage.pass(10.0).kill("api.service").pass(20.0);
     stage.told(expect![[r#"
-        0.0s api.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
-        0.0s -> inquire api.service
-        610.0s #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        610.0s #1 api.service attempt_intended #1.1 restart
-        610.0s -> act #1.1 api.service Start { reset_failed: false }
-        620.0s [Proceed] #1 api.service attempt_ended #1.1 succeeded 23 ms: healthy for 10 s
-        620.0s [Proceed] #1 api.service incident_closed recovered after 1 attempts
+        +0.0    api.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
+        +0.0    -> inquire api.service
+        +610.0  #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +610.0  #1 api.service attempt_intended #1.1 restart
+        +610.0  -> act #1.1 api.service Start { reset_failed: false }
+        +620.0  [Proceed] #1 api.service attempt_ended #1.1 succeeded 23 ms: healthy for 10 s
+        +620.0  [Proceed] #1 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
 
@@ -162,8 +162,8 @@ fn a_stop_that_ends_in_a_kill_is_still_a_stop() {
     crate::operator::stop(&mut stage.sim, &unit("api.service"));
     stage.pass(100.0);
     stage.told(expect![[r#"
-        10.0s api.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
-        10.0s -> inquire api.service
+        +10.0   api.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
+        +10.0   -> inquire api.service
     "#]]);
 }
 
@@ -174,13 +174,13 @@ fn a_stop_that_races_with_our_start_wins() {
     crate::operator::stop(&mut stage.sim, &unit("api.service"));
     stage.pass(60.0);
     stage.told(expect![[r#"
-        0.0s #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #1 api.service attempt_intended #1.1 restart
-        0.0s -> act #1.1 api.service Start { reset_failed: false }
-        1.0s #1 api.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
-        1.0s #1 api.service attempt_ended #1.1 superseded : a stop job (operator, deploy or a dependency)
-        1.0s #1 api.service incident_closed operator after 1 attempts
-        1.0s -> inquire api.service
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service attempt_intended #1.1 restart
+        +0.0    -> act #1.1 api.service Start { reset_failed: false }
+        +1.0    #1 api.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
+        +1.0    #1 api.service attempt_ended #1.1 superseded : a stop job (operator, deploy or a dependency)
+        +1.0    #1 api.service incident_closed operator after 1 attempts
+        +1.0    -> inquire api.service
     "#]]);
 }
 
@@ -189,10 +189,10 @@ fn what_systemd_restarts_itself_is_left_to_systemd() {
     let mut stage = Stage::one(|_| {}, Spec { restart: Restart::OnFailure, restart_sec: 5 * SEC, ..plain() });
     stage.kill("api.service").pass(60.0);
     stage.told(expect![[r#"
-        0.0s #1 api.service incident_opened: it failed and systemd is restarting it: killed by signal SIGKILL (9)
-        0.0s #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
-        5.0s #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 102)
-        15.0s [Proceed] #1 api.service incident_closed systemd after 0 attempts
+        +0.0    #1 api.service incident_opened: it failed and systemd is restarting it: killed by signal SIGKILL (9)
+        +0.0    #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
+        +5.0    #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 102)
+        +15.0   [Proceed] #1 api.service incident_closed systemd after 0 attempts
     "#]]);
 }
 
@@ -205,20 +205,20 @@ fn when_systemd_gives_up_we_reset_the_start_limit_and_go_on_slowly() {
     stage.sim.host.unit(&unit("api.service")).broken.crash_after = None;
     stage.pass(120.0);
     stage.told(expect![[r#"
-        0.0s #1 api.service incident_opened: it failed and systemd is restarting it: killed by signal SIGKILL (9)
-        0.0s #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
-        0.1s #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 102)
-        0.2s #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
-        0.2s #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 103)
-        0.3s #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
-        0.4s #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 104)
-        0.5s #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
-        0.5s #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 105)
-        0.5s #1 api.service action_suppressed restart: cooldown: pause between attempts
-        4.3s [Proceed] #1 api.service attempt_intended #1.1 restart
-        4.3s -> act #1.1 api.service Start { reset_failed: true }
-        64.3s [Proceed] #1 api.service attempt_ended #1.1 succeeded 4.3 s: healthy for 1 min
-        64.3s [Proceed] #1 api.service incident_closed recovered after 1 attempts
+        +0.0    #1 api.service incident_opened: it failed and systemd is restarting it: killed by signal SIGKILL (9)
+        +0.0    #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
+        +0.1    #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 102)
+        +0.2    #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
+        +0.2    #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 103)
+        +0.3    #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
+        +0.4    #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 104)
+        +0.5    #1 api.service action_suppressed restart: auto_restart: systemd is restarting it already (Restart=)
+        +0.5    #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 105)
+        +0.5    #1 api.service action_suppressed restart: cooldown: pause between attempts
+        +4.3    [Proceed] #1 api.service attempt_intended #1.1 restart
+        +4.3    -> act #1.1 api.service Start { reset_failed: true }
+        +64.3   [Proceed] #1 api.service attempt_ended #1.1 succeeded 4.3 s: healthy for 1 min
+        +64.3   [Proceed] #1 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
 
@@ -227,21 +227,21 @@ fn what_fails_again_within_the_cooldown_reopens_with_its_attempts() {
     let mut stage = Stage::one(|_| {}, plain());
     stage.kill("api.service").pass(30.0).kill("api.service").pass(400.0).kill("api.service").pass(30.0);
     stage.told(expect![[r#"
-        0.0s #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #1 api.service attempt_intended #1.1 restart
-        0.0s -> act #1.1 api.service Start { reset_failed: false }
-        10.0s [Proceed] #1 api.service attempt_ended #1.1 succeeded 10 ms: healthy for 10 s
-        10.0s [Proceed] #1 api.service incident_closed recovered after 1 attempts
-        30.0s #1 api.service incident_reopened, 1 attempts used
-        30.0s #1 api.service attempt_intended #1.2 restart
-        30.0s -> act #1.2 api.service Start { reset_failed: false }
-        40.0s [Proceed] #1 api.service attempt_ended #1.2 succeeded 17 ms: healthy for 10 s
-        40.0s [Proceed] #1 api.service incident_closed recovered after 2 attempts
-        430.0s #2 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        430.0s #2 api.service attempt_intended #2.1 restart
-        430.0s -> act #2.1 api.service Start { reset_failed: false }
-        440.0s [Proceed] #2 api.service attempt_ended #2.1 succeeded 9 ms: healthy for 10 s
-        440.0s [Proceed] #2 api.service incident_closed recovered after 1 attempts
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service attempt_intended #1.1 restart
+        +0.0    -> act #1.1 api.service Start { reset_failed: false }
+        +10.0   [Proceed] #1 api.service attempt_ended #1.1 succeeded 10 ms: healthy for 10 s
+        +10.0   [Proceed] #1 api.service incident_closed recovered after 1 attempts
+        +30.0   #1 api.service incident_reopened, 1 attempts used
+        +30.0   #1 api.service attempt_intended #1.2 restart
+        +30.0   -> act #1.2 api.service Start { reset_failed: false }
+        +40.0   [Proceed] #1 api.service attempt_ended #1.2 succeeded 17 ms: healthy for 10 s
+        +40.0   [Proceed] #1 api.service incident_closed recovered after 2 attempts
+        +430.0  #2 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +430.0  #2 api.service attempt_intended #2.1 restart
+        +430.0  -> act #2.1 api.service Start { reset_failed: false }
+        +440.0  [Proceed] #2 api.service attempt_ended #2.1 succeeded 9 ms: healthy for 10 s
+        +440.0  [Proceed] #2 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
 
@@ -255,15 +255,15 @@ fn a_graceful_restart_lets_the_work_be_finished() {
     recover(&mut stage, Action::GracefulRestart);
     stage.pass(90.0);
     stage.told(expect![[r#"
-        0.0s api.service requested graceful_restart force=false
-        0.0s #1 api.service incident_opened: anna asked for graceful_restart
-        0.0s #1 api.service attempt_intended #1.1 graceful_restart
-        0.0s -> reply accepted [#1], waiting []
-        0.0s -> act #1.1 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
-        0.0s #1 api.service attempt_draining
-        2.0s -> act #1.1 api.service Start { reset_failed: false }
-        62.0s [Proceed] #1 api.service attempt_ended #1.1 succeeded 2.0 s: healthy for 1 min
-        62.0s [Proceed] #1 api.service incident_closed recovered after 1 attempts
+        +0.0    api.service requested graceful_restart force=false
+        +0.0    #1 api.service incident_opened: anna asked for graceful_restart
+        +0.0    #1 api.service attempt_intended #1.1 graceful_restart
+        +0.0    -> reply accepted [#1], waiting []
+        +0.0    -> act #1.1 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +0.0    #1 api.service attempt_draining
+        +2.0    -> act #1.1 api.service Start { reset_failed: false }
+        +62.0   [Proceed] #1 api.service attempt_ended #1.1 succeeded 2.0 s: healthy for 1 min
+        +62.0   [Proceed] #1 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
 
@@ -274,15 +274,15 @@ fn a_graceful_restart_does_not_wait_for_ever() {
     recover(&mut stage, Action::GracefulRestart);
     stage.pass(120.0);
     stage.told(expect![[r#"
-        0.0s api.service requested graceful_restart force=false
-        0.0s #1 api.service incident_opened: anna asked for graceful_restart
-        0.0s #1 api.service attempt_intended #1.1 graceful_restart
-        0.0s -> reply accepted [#1], waiting []
-        0.0s -> act #1.1 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
-        0.0s #1 api.service attempt_draining
-        10.0s -> act #1.1 api.service TryRestart
-        80.0s [Proceed] #1 api.service attempt_ended #1.1 succeeded 20 s: healthy for 1 min
-        80.0s [Proceed] #1 api.service incident_closed recovered after 1 attempts
+        +0.0    api.service requested graceful_restart force=false
+        +0.0    #1 api.service incident_opened: anna asked for graceful_restart
+        +0.0    #1 api.service attempt_intended #1.1 graceful_restart
+        +0.0    -> reply accepted [#1], waiting []
+        +0.0    -> act #1.1 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +0.0    #1 api.service attempt_draining
+        +10.0   -> act #1.1 api.service TryRestart
+        +80.0   [Proceed] #1 api.service attempt_ended #1.1 succeeded 20 s: healthy for 1 min
+        +80.0   [Proceed] #1 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
 
@@ -293,18 +293,18 @@ fn a_worker_is_recovered_one_instance_at_a_time() {
     stage.sim.ask(Ask::Recover { target: Target::Worker(name), action: Action::Restart, force: false });
     stage.pass(150.0);
     stage.told(expect![[r#"
-        0.0s mail requested restart force=false
-        0.0s #1 mail@1.service incident_opened: anna asked for restart
-        0.0s #1 mail@1.service attempt_intended #1.1 restart
-        0.0s -> reply accepted [#1], waiting ["mail@2.service"]
-        0.0s -> act #1.1 mail@1.service TryRestart
-        60.0s [Proceed] #1 mail@1.service attempt_ended #1.1 succeeded 23 ms: healthy for 1 min
-        60.0s [Proceed] #1 mail@1.service incident_closed recovered after 1 attempts
-        60.0s [Proceed] #2 mail@2.service incident_opened: anna asked for restart
-        60.0s [Proceed] #2 mail@2.service attempt_intended #2.1 restart
-        60.0s -> act #2.1 mail@2.service TryRestart
-        120.1s [Proceed] #2 mail@2.service attempt_ended #2.1 succeeded 28 ms: healthy for 1 min
-        120.1s [Proceed] #2 mail@2.service incident_closed recovered after 1 attempts
+        +0.0    mail requested restart force=false
+        +0.0    #1 mail@1.service incident_opened: anna asked for restart
+        +0.0    #1 mail@1.service attempt_intended #1.1 restart
+        +0.0    -> reply accepted [#1], waiting ["mail@2.service"]
+        +0.0    -> act #1.1 mail@1.service TryRestart
+        +60.0   [Proceed] #1 mail@1.service attempt_ended #1.1 succeeded 23 ms: healthy for 1 min
+        +60.0   [Proceed] #1 mail@1.service incident_closed recovered after 1 attempts
+        +60.0   [Proceed] #2 mail@2.service incident_opened: anna asked for restart
+        +60.0   [Proceed] #2 mail@2.service attempt_intended #2.1 restart
+        +60.0   -> act #2.1 mail@2.service TryRestart
+        +120.1  [Proceed] #2 mail@2.service attempt_ended #2.1 succeeded 28 ms: healthy for 1 min
+        +120.1  [Proceed] #2 mail@2.service incident_closed recovered after 1 attempts
     "#]]);
 }
 
@@ -319,11 +319,11 @@ fn what_is_enabled_and_never_ran_is_started_after_the_grace() {
     let mut stage = Stage { sim };
     stage.pass(200.0);
     stage.told(expect![[r#"
-        30.0s [Grace] #1 api.service incident_opened: it is not running, though it should
-        30.0s [Grace] #1 api.service attempt_intended #1.1 restart
-        30.0s -> act #1.1 api.service Start { reset_failed: false }
-        40.0s [Proceed] #1 api.service attempt_ended #1.1 succeeded 6 ms: healthy for 10 s
-        40.0s [Proceed] #1 api.service incident_closed recovered after 1 attempts
+        +30.0   [Grace] #1 api.service incident_opened: it is not running, though it should
+        +30.0   [Grace] #1 api.service attempt_intended #1.1 restart
+        +30.0   -> act #1.1 api.service Start { reset_failed: false }
+        +40.0   [Proceed] #1 api.service attempt_ended #1.1 succeeded 6 ms: healthy for 10 s
+        +40.0   [Proceed] #1 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
 
@@ -338,15 +338,15 @@ fn a_template_is_filled_to_its_minimum_and_a_stopped_number_is_skipped() {
     stage.sim.crash();
     stage.pass(60.0);
     stage.told(expect![[r#"
-        0.0s mail@2.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
-        0.0s -> inquire mail@2.service
-        5.0s #1 mail@3.service incident_opened: it exited without a stop job: exit code 0
-        5.0s #1 mail@3.service attempt_intended #1.1 restart
-        5.0s -> act #1.1 mail@3.service Start { reset_failed: false }
-        15.0s [Proceed] #1 mail@3.service attempt_ended #1.1 succeeded 22 ms: healthy for 10 s
-        15.0s [Proceed] #1 mail@3.service incident_closed recovered after 1 attempts
-        65.0s == we crash
-        66.3s mail@2.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
+        +0.0    mail@2.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
+        +0.0    -> inquire mail@2.service
+        +5.0    #1 mail@3.service incident_opened: it exited without a stop job: exit code 0
+        +5.0    #1 mail@3.service attempt_intended #1.1 restart
+        +5.0    -> act #1.1 mail@3.service Start { reset_failed: false }
+        +15.0   [Proceed] #1 mail@3.service attempt_ended #1.1 succeeded 22 ms: healthy for 10 s
+        +15.0   [Proceed] #1 mail@3.service incident_closed recovered after 1 attempts
+        +65.0   == we crash
+        +66.3   mail@2.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
     "#]]);
 }
 
@@ -364,40 +364,40 @@ fn a_storm_blocks_what_interrupts_and_not_what_starts() {
     stage.sim.ask(Ask::Recover { target, action: Action::Restart, force: false });
     stage.pass(30.0);
     stage.told(expect![[r#"
-        0.0s #1 batch-0.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #1 batch-0.service attempt_intended #1.1 restart
-        0.0s #2 batch-1.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #2 batch-1.service attempt_intended #2.1 restart
-        0.0s #3 batch-2.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #3 batch-2.service attempt_intended #3.1 restart
-        0.0s #4 batch-3.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #4 batch-3.service attempt_intended #4.1 restart
-        0.0s #5 batch-4.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #5 batch-4.service attempt_intended #5.1 restart
-        0.0s storm_opened
-        0.0s #6 batch-5.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #6 batch-5.service attempt_intended #6.1 restart
-        0.0s batch-7.service requested restart force=false
-        0.0s -> reply refused batch-7.service: storm (too many instances are sick at once: a shared cause is likely, restarts would add harm)
-        0.0s -> act #1.1 batch-0.service Start { reset_failed: false }
-        0.0s -> act #2.1 batch-1.service Start { reset_failed: false }
-        0.0s -> act #3.1 batch-2.service Start { reset_failed: false }
-        0.0s -> act #4.1 batch-3.service Start { reset_failed: false }
-        0.0s -> act #5.1 batch-4.service Start { reset_failed: false }
-        0.0s -> act #6.1 batch-5.service Start { reset_failed: false }
-        0.0s storm_closed
-        10.0s [Proceed] #1 batch-0.service attempt_ended #1.1 succeeded 15 ms: healthy for 10 s
-        10.0s [Proceed] #1 batch-0.service incident_closed recovered after 1 attempts
-        10.0s [Proceed] #5 batch-4.service attempt_ended #5.1 succeeded 24 ms: healthy for 10 s
-        10.0s [Proceed] #5 batch-4.service incident_closed recovered after 1 attempts
-        10.0s [Proceed] #2 batch-1.service attempt_ended #2.1 succeeded 24 ms: healthy for 10 s
-        10.0s [Proceed] #2 batch-1.service incident_closed recovered after 1 attempts
-        10.0s [Proceed] #3 batch-2.service attempt_ended #3.1 succeeded 28 ms: healthy for 10 s
-        10.0s [Proceed] #3 batch-2.service incident_closed recovered after 1 attempts
-        10.0s [Proceed] #6 batch-5.service attempt_ended #6.1 succeeded 30 ms: healthy for 10 s
-        10.0s [Proceed] #6 batch-5.service incident_closed recovered after 1 attempts
-        10.0s [Proceed] #4 batch-3.service attempt_ended #4.1 succeeded 32 ms: healthy for 10 s
-        10.0s [Proceed] #4 batch-3.service incident_closed recovered after 1 attempts
+        +0.0    #1 batch-0.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 batch-0.service attempt_intended #1.1 restart
+        +0.0    #2 batch-1.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #2 batch-1.service attempt_intended #2.1 restart
+        +0.0    #3 batch-2.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #3 batch-2.service attempt_intended #3.1 restart
+        +0.0    #4 batch-3.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #4 batch-3.service attempt_intended #4.1 restart
+        +0.0    #5 batch-4.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #5 batch-4.service attempt_intended #5.1 restart
+        +0.0    storm_opened
+        +0.0    #6 batch-5.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #6 batch-5.service attempt_intended #6.1 restart
+        +0.0    batch-7.service requested restart force=false
+        +0.0    -> reply refused batch-7.service: storm (too many instances are sick at once: a shared cause is likely, restarts would add harm)
+        +0.0    -> act #1.1 batch-0.service Start { reset_failed: false }
+        +0.0    -> act #2.1 batch-1.service Start { reset_failed: false }
+        +0.0    -> act #3.1 batch-2.service Start { reset_failed: false }
+        +0.0    -> act #4.1 batch-3.service Start { reset_failed: false }
+        +0.0    -> act #5.1 batch-4.service Start { reset_failed: false }
+        +0.0    -> act #6.1 batch-5.service Start { reset_failed: false }
+        +0.0    storm_closed
+        +10.0   [Proceed] #1 batch-0.service attempt_ended #1.1 succeeded 15 ms: healthy for 10 s
+        +10.0   [Proceed] #1 batch-0.service incident_closed recovered after 1 attempts
+        +10.0   [Proceed] #5 batch-4.service attempt_ended #5.1 succeeded 24 ms: healthy for 10 s
+        +10.0   [Proceed] #5 batch-4.service incident_closed recovered after 1 attempts
+        +10.0   [Proceed] #2 batch-1.service attempt_ended #2.1 succeeded 24 ms: healthy for 10 s
+        +10.0   [Proceed] #2 batch-1.service incident_closed recovered after 1 attempts
+        +10.0   [Proceed] #3 batch-2.service attempt_ended #3.1 succeeded 28 ms: healthy for 10 s
+        +10.0   [Proceed] #3 batch-2.service incident_closed recovered after 1 attempts
+        +10.0   [Proceed] #6 batch-5.service attempt_ended #6.1 succeeded 30 ms: healthy for 10 s
+        +10.0   [Proceed] #6 batch-5.service incident_closed recovered after 1 attempts
+        +10.0   [Proceed] #4 batch-3.service attempt_ended #4.1 succeeded 32 ms: healthy for 10 s
+        +10.0   [Proceed] #4 batch-3.service incident_closed recovered after 1 attempts
     "#]]);
 }
 
@@ -408,8 +408,8 @@ fn a_dry_run_tells_once_what_it_would_do() {
     let mut stage = Stage::new(settings, &[("api.service", plain())]);
     stage.kill("api.service").pass(600.0);
     stage.told(expect![[r#"
-        0.0s #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #1 api.service action_suppressed restart: dry_run: dry run: it is only told what would be done
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service action_suppressed restart: dry_run: dry run: it is only told what would be done
     "#]]);
 }
 
@@ -421,12 +421,12 @@ fn an_attempt_without_an_outcome_is_verified_and_not_repeated() {
     stage.sim.crash();
     stage.pass(40.0);
     stage.told(expect![[r#"
-        0.0s #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        0.0s #1 api.service attempt_intended #1.1 restart
-        0.0s -> act #1.1 api.service Start { reset_failed: false }
-        0.0s == we crash
-        13.7s [Proceed] #1 api.service attempt_ended #1.1 in_doubt : healthy for 10 s
-        13.7s [Proceed] #1 api.service incident_closed recovered after 1 attempts
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service attempt_intended #1.1 restart
+        +0.0    -> act #1.1 api.service Start { reset_failed: false }
+        +0.0    == we crash
+        +13.7   [Proceed] #1 api.service attempt_ended #1.1 in_doubt : healthy for 10 s
+        +13.7   [Proceed] #1 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
 

@@ -359,29 +359,3 @@ fn remove_when_empty(cgroup: &Path) {
         std::thread::yield_now();
     }
 }
-
-/// Cost of a round over 1,000 instances with a process each. Run by hand, as root:
-/// `CARGO_PROFILE_TEST_OPT_LEVEL=3 cargo test --lib cgroup::tests::cost -- --ignored --nocapture`
-#[test]
-#[ignore = "measures; makes 1,000 cgroups and 1,000 processes"]
-fn cost_of_a_thousand() {
-    let mut real = Real::new("cost").expect("a writable cgroup v2 tree");
-    raise_nofile();
-    let mut sampler = Sampler::new(CgroupRoot::detect().unwrap()).unwrap();
-    for number in 0..1000 {
-        let cgroup = real.path.join(format!("{number}.service"));
-        fs::create_dir(&cgroup).unwrap();
-        real.sleep_in(&cgroup);
-        sampler.watch(unit(&format!("m{number}.service")), &format!("{}/{number}.service", real.name())).unwrap();
-    }
-    let mut times = Vec::new();
-    for round in 0..200 {
-        let begun = Instant::now();
-        let samples = sampler.sample(T0 + Duration::from_secs(round));
-        times.push(begun.elapsed());
-        assert!(samples.iter().all(|usage| usage.cpu_usec.is_some() && usage.memory_bytes.is_some()));
-    }
-    println!("first {:?}, with limits {:?}", times[0], times[60]);
-    times.sort();
-    println!("median {:?}, slowest {:?}, kept {}", times[100], times[199], sampler.kept_files());
-}
