@@ -132,6 +132,8 @@ impl EventLoop {
     }
 
     fn answer(&mut self, query: Query) {
+        // Who asks right after touching the file must hear of it.
+        self.look_at_hold_file();
         let now = clock::now();
         // An asker that has gone away needs no answer.
         match query {
@@ -162,13 +164,17 @@ impl EventLoop {
     }
 
     fn keep_house(&mut self) {
+        self.look_at_hold_file();
+        let line = self.status_line();
+        self.notify(|notifier| notifier.status(Instant::now(), &line));
+        self.dispatch.keep_house(&self.recorder);
+    }
+
+    fn look_at_hold_file(&mut self) {
         let held = self.hold_file.exists();
         if held != self.engine.is_held() {
             self.take(Input::Hold { held }, &mut BTreeSet::new());
         }
-        let line = self.status_line();
-        self.notify(|notifier| notifier.status(Instant::now(), &line));
-        self.dispatch.keep_house(&self.recorder);
     }
 
     /// systemd that cannot be told is a matter for the log, not for the workers.

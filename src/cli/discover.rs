@@ -213,7 +213,7 @@ fn reasons(units: &[&Unit]) -> Vec<String> {
 fn toml(survey: &Survey) -> String {
     let mut text = String::from(
         "# Proposed by `unitmedic discover` from what runs on this host. Delete what unitmedic shall not touch,\n\
-         # then save it in conf.d and run `unitmedic check-config`.\n",
+         # then save it as /etc/unitmedic/conf.d/found.toml and run `unitmedic check-config`.\n",
     );
     for proposal in &survey.proposals {
         text.push('\n');
@@ -308,7 +308,7 @@ mod tests {
     fn proposals_and_what_was_left_out() {
         expect![[r##"
             # Proposed by `unitmedic discover` from what runs on this host. Delete what unitmedic shall not touch,
-            # then save it in conf.d and run `unitmedic check-config`.
+            # then save it as /etc/unitmedic/conf.d/found.toml and run `unitmedic check-config`.
 
             # A service = with signs
             # 1 running, 0 failed; unit file: enabled
