@@ -11,7 +11,7 @@ use crate::model::{
     Action, Attempt, AttemptId, Command, Condition, IncidentId, Mono, Order, Outcome, Resolution, UnitName, Verb, What,
 };
 
-use super::instance::{Instance, Standing};
+use super::instance::{Instance, Job, Standing};
 use super::timers::TimerKey;
 use super::{Engine, assess, gate};
 
@@ -376,11 +376,12 @@ impl Engine {
             let because = instance.because();
             return self.fail(id, format!("it failed again: {because}"));
         }
-        let refused = instance.last_job.and_then(|job| job.result).filter(|result| *result != JobResult::Done);
-        if let Some(result) = refused.filter(|_| !running.activated && instance.job.is_none())
+        if !running.activated
+            && instance.job.is_none()
             && assess::is_failing(instance)
+            && let Some(why) = instance.last_job.and_then(|job| not_started(&job, instance.own_job))
         {
-            return self.fail(id, format!("systemd did not start it: its job ended as {result}"));
+            return self.fail(id, format!("systemd did not start it: {why}"));
         }
         let limit = match running.in_doubt {
             true => self.verify_for(incident),
@@ -475,6 +476,18 @@ impl Engine {
         let incident = self.incidents.get_mut(&attempt.incident)?;
         let running = incident.attempts.last_mut()?;
         (running.number == attempt.number && running.stage == stage).then_some(running)
+    }
+}
+
+/// Why a start job that has ended left the unit down without an activation.
+fn not_started(job: &Job, own: Option<(u32, JobKind)>) -> Option<String> {
+    match job.result? {
+        // systemd skips a start whose Condition…= is not met, and calls the job done.
+        JobResult::Done if own.is_some_and(|(id, _)| id == job.id) => {
+            Some("it skipped the start; a Condition…= of the unit may not be met".into())
+        }
+        JobResult::Done => None,
+        result => Some(format!("its job ended as {result}")),
     }
 }
 

@@ -225,6 +225,8 @@ impl Engine {
         self.bound_closed();
         if let Some(instance) = self.instances.get_mut(&unit) {
             instance.incident = None;
+            // A failure after this begins a time of its own, also if the unit was never up in between.
+            instance.failed_at = None;
             if well_since.is_some() && instance.conditions.contains_key(&Condition::CrashLoop) {
                 instance.failures.clear();
                 self.reassess(&unit);

@@ -107,6 +107,7 @@ impl Engine {
         let (was_active, was_invocation, was_restarts) =
             (instance.view.active, instance.view.invocation, instance.view.n_restarts);
         let was_auto = instance.view.in_auto_restart();
+        let was_begun = instance.view.inactive_exit;
         instance.view.apply(change);
         if was_active.is_down() && !instance.view.active.is_down() {
             instance.come_up();
@@ -130,8 +131,21 @@ impl Engine {
             (true, true) => self.unseen_activation(unit),
             (false, _) => {}
         }
+        if !first_look {
+            self.notice_short_run(unit, was_begun);
+        }
         self.judge_standing(unit, first_look);
         self.reassess(unit);
+    }
+
+    /// What was stopped has been started and has ended again, so quickly that both came in one signal.
+    fn notice_short_run(&mut self, unit: &UnitName, was_begun: Option<Mono>) {
+        let instance = &self.instances[unit];
+        let ran = instance.view.active.is_down() && instance.view.inactive_exit > was_begun;
+        if ran && matches!(instance.standing, Standing::Stopped(_)) {
+            let now_and_then = instance.view.runs_now_and_then();
+            self.stand(unit, if now_and_then { Standing::NowAndThen } else { Standing::ShouldRun });
+        }
     }
 
     /// Creates the instance if a worker wants the unit. False: not ours.
