@@ -121,7 +121,10 @@ fn failure(engine: &mut Engine, n: u64, us: u64) -> u64 {
                 Command::Act(order) => {
                     let job = us as u32;
                     let change = up(n, us, us + 10);
-                    inputs.push(Input::Acted { attempt: order.attempt, answer: Answer::Accepted { job: Some(job) } });
+                    inputs.push(Input::Acted {
+                        attempt: order.attempt,
+                        answer: Answer::Accepted { job: Some(job), did: None },
+                    });
                     inputs.push(Input::JobRemoved { unit: unit(n), job, result: JobResult::Done });
                     inputs.push(Input::Unit { unit: unit(n), change: Box::new(change) });
                     inputs.push(Input::JobKind { unit: unit(n), job, kind: JobKind::Start });

@@ -20,6 +20,7 @@ mod dispatch;
 mod event_loop;
 mod log_desk;
 mod port;
+mod roster;
 mod start;
 
 use std::sync::Arc;
@@ -77,6 +78,7 @@ pub(crate) struct Shared {
     board: std::sync::Mutex<Board>,
     own: Own,
     bus: Arc<BusStats>,
+    roster: roster::Roster,
     helper: Arc<Helper>,
 }
 

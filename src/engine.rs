@@ -19,6 +19,7 @@ mod request;
 mod restore;
 mod status;
 mod timers;
+mod work;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,6 +89,10 @@ impl Engine {
             Input::JobRemoved { unit, job, result } => self.job_removed(&unit, job, result),
             Input::Manager { state } => self.manager_changed(state),
             Input::Usage { samples, host } => self.usage(samples, host),
+            Input::Beats { beats } => self.beats(beats),
+            Input::Queues { readings } => self.queues(readings),
+            Input::Errors(counts) => self.errors(counts),
+            Input::Probes { readings } => self.probes(readings),
             Input::Inquired { unit, finding } => self.inquired(&unit, finding),
             Input::Recorded { attempt, how } => self.recorded(attempt, how),
             Input::Acted { attempt, answer } => self.acted(attempt, answer),

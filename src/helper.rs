@@ -124,6 +124,10 @@ async fn carry_out(caller: &Caller, order: &Order) -> Result<Answer, zbus::Error
             None => queue(caller, "TryRestartUnit", unit).await,
         },
         Verb::Drain { signal, invocation } => drain(caller, &order.unit, signal, invocation).await,
+        Verb::Stop => queue(caller, "StopUnit", unit).await,
+        Verb::ResetConnections { .. } | Verb::ReclaimMemory { .. } | Verb::Hook { .. } => {
+            Ok(Answer::Refused { why: Refused::NotAllowed, text: "not built yet".into() })
+        }
     }
 }
 
@@ -132,7 +136,7 @@ async fn queue(caller: &Caller, method: &str, unit: &str) -> Result<Answer, zbus
     let reply = caller.manager(method, &(unit, "fail")).await?;
     let body = reply.body();
     let path: ObjectPath<'_> = body.deserialize()?;
-    Ok(Answer::Accepted { job: path.as_str().rsplit('/').next().and_then(|id| id.parse().ok()) })
+    Ok(Answer::Accepted { job: path.as_str().rsplit('/').next().and_then(|id| id.parse().ok()), did: None })
 }
 
 /// systemd takes a try-restart of a unit that is down or on its way down, and then does nothing: the order would
@@ -192,7 +196,7 @@ async fn drain(caller: &Caller, unit: &UnitName, signal: i32, invocation: Invoca
         return Ok(Answer::Refused { why: Refused::Superseded, text });
     }
     caller.manager("KillUnit", &(unit.as_str(), "main", signal)).await?;
-    Ok(Answer::Accepted { job: None })
+    Ok(Answer::Accepted { job: None, did: None })
 }
 
 #[cfg(test)]

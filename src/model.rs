@@ -12,6 +12,7 @@ pub mod name;
 pub mod never;
 pub mod request;
 pub mod settings;
+pub mod signal;
 pub mod status;
 pub mod time;
 pub mod unit;

@@ -190,10 +190,14 @@ impl Dispatch {
         if std::mem::take(&mut self.whole_truth_due) {
             let status = engine.status(now);
             self.board().status(&status);
+            self.shared.roster.replace(engine.members());
         }
         self.board().set_ready(engine.ready().is_ok());
         if touched.is_empty() {
             return;
+        }
+        for unit in &touched {
+            self.shared.roster.note(unit, engine.member(unit));
         }
         let instances: Vec<_> = touched.iter().filter_map(|unit| engine.instance(unit, now)).collect();
         let names: BTreeSet<&WorkerName> = instances.iter().map(|(worker, _)| worker).collect();

@@ -24,6 +24,7 @@ use crate::views::metrics::{Board, Build, Own};
 
 use super::dispatch::Dispatch;
 use super::event_loop::{EventLoop, selectors};
+use super::roster::Roster;
 use super::{Daemon, FACTS_BEHIND, Options, QUERIES, Shared};
 
 /// Signals and samples that may wait for the event loop; beyond it the adapters resync or drop a round.
@@ -98,6 +99,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         board: Mutex::new(board),
         own,
         bus: bus.clone(),
+        roster: Roster::default(),
         helper: helper.clone(),
     });
 

@@ -171,7 +171,7 @@ impl Engine {
         let now = self.now();
         let Some(action) = self.running(attempt, Stage::Acting).map(|running| running.action) else { return };
         let unit = self.incidents[&attempt.incident].unit.clone();
-        if let Answer::Accepted { job: Some(job) } = &answer {
+        if let Answer::Accepted { job: Some(job), .. } = &answer {
             let instance = self.instances.get_mut(&unit).expect("known");
             let started = instance.view.active.is_down();
             let kind = if started { JobKind::Start } else { JobKind::TryRestart };
@@ -181,8 +181,8 @@ impl Engine {
         let refused = matches!(answer, Answer::Refused { .. });
         match answer {
             Answer::Accepted { .. } if self.is_draining(attempt) => self.begin_drain(attempt),
-            Answer::Accepted { .. } => self.begin_verification(attempt, None),
-            Answer::Failed { text } => self.begin_verification(attempt, Some(text)),
+            Answer::Accepted { did, .. } => self.begin_verification(attempt, None, did),
+            Answer::Failed { text } => self.begin_verification(attempt, Some(text), None),
             Answer::Refused { why, text } => self.refused(attempt, action, why, text, now),
         }
         if !refused {
@@ -220,7 +220,7 @@ impl Engine {
         self.desk.tell_unit(&worker, &unit, Some(attempt.incident), What::AttemptDraining { attempt, limit });
     }
 
-    fn begin_verification(&mut self, attempt: AttemptId, doubt: Option<String>) {
+    fn begin_verification(&mut self, attempt: AttemptId, doubt: Option<String>, did: Option<String>) {
         let now = self.now();
         let incident = self.incidents.get_mut(&attempt.incident).expect("open");
         let running = incident.attempts.last_mut().expect("running");
@@ -237,7 +237,7 @@ impl Engine {
         let (worker, unit) = (incident.worker.clone(), incident.unit.clone());
         let dependents = self.instances.get(&unit).map(|i| i.view.dependents.clone()).unwrap_or_default();
         self.desk.touched.insert(attempt.incident);
-        let what = What::AttemptActed { attempt, action, dependents };
+        let what = What::AttemptActed { attempt, action, dependents, did };
         self.desk.tell_unit(&worker, &unit, Some(attempt.incident), what);
     }
 
@@ -246,7 +246,7 @@ impl Engine {
         let gate = match why {
             Refused::Hold => Gate::Hold,
             Refused::JobInFlight => Gate::JobInFlight,
-            Refused::NoSuchUnit | Refused::Superseded | Refused::NotAllowed => Gate::Stopped,
+            Refused::NoSuchUnit | Refused::Superseded | Refused::NotAllowed | Refused::Nothing => Gate::Stopped,
         };
         self.withdraw(attempt, &text);
         match why {
@@ -258,7 +258,7 @@ impl Engine {
             Refused::NoSuchUnit | Refused::JobInFlight | Refused::Superseded => {
                 self.desk.command(Command::Look { unit: unit.clone() });
             }
-            Refused::NotAllowed => {}
+            Refused::NotAllowed | Refused::Nothing => {}
         }
         let refusal = Refusal { gate, text, until: Some(now + REFUSED_PAUSE), setting: None };
         self.wait_for(attempt.incident, action, refusal);
@@ -295,7 +295,7 @@ impl Engine {
             // Restart= brings it back after the drain; nothing is left for us but to watch. Its call is over:
             // there is no place to give back.
             self.starts_in_flight += 1;
-            return self.begin_verification(attempt, None);
+            return self.begin_verification(attempt, None, None);
         }
         let second = if view.active.is_down() { gate::TO_FINISH } else { gate::TO_INTERRUPT };
         if (view.active.is_down() || until <= now)

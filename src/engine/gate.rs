@@ -169,7 +169,7 @@ impl Engine {
 
     /// A mere warning earns a disruptive action only after it has persisted.
     fn gate_persistence(&self, asking: &Asking<'_>) -> Option<Refusal> {
-        if asking.instance.health != Health::Warning || !asking.action.is_disruptive() {
+        if asking.instance.health != Health::Warning || !asking.is_disruptive() {
             return None;
         }
         let patience = asking.settings.warning_patience;
@@ -183,10 +183,8 @@ impl Engine {
 
     fn gate_downtime(&self, asking: &Asking<'_>) -> Option<Refusal> {
         let only_one = self.workers.get(&asking.settings.name).is_some_and(|worker| worker.instances() == 1);
-        let refused = only_one
-            && asking.action.is_disruptive()
-            && asking.instance.health.serves()
-            && !asking.settings.allow_downtime;
+        let refused =
+            only_one && asking.is_disruptive() && asking.instance.health.serves() && !asking.settings.allow_downtime;
         refused.then(|| {
             let text = "its only instance still serves; a warning does not justify downtime".into();
             set_by(no(Gate::Downtime, text), &asking.key("allow_downtime"))
@@ -198,7 +196,7 @@ impl Engine {
         let worker = self.workers.get(&asking.settings.name)?;
         let needed = asking.settings.needed() as usize;
         let single = worker.instances() == 1;
-        if !asking.action.is_disruptive() || !asking.instance.health.serves() || single {
+        if !asking.is_disruptive() || !asking.instance.health.serves() || single {
             return None;
         }
         let under_repair = self.under_repair(asking);
@@ -339,6 +337,10 @@ impl Engine {
 }
 
 impl Asking<'_> {
+    fn is_disruptive(&self) -> bool {
+        self.settings.is_disruptive(self.action)
+    }
+
     fn key(&self, name: &str) -> String {
         format!("worker.{}.{name}", self.settings.name)
     }

@@ -9,7 +9,13 @@ pub fn default_order(condition: Condition) -> &'static [Action] {
         Condition::Dead | Condition::OomKilled | Condition::StartStuck | Condition::CrashLoop => {
             &[Action::Restart, Action::Escalate]
         }
-        Condition::MemoryHigh => &[Action::GracefulRestart, Action::Escalate],
+        Condition::Hung | Condition::ConsumerStalled | Condition::NoConsumer => {
+            &[Action::ConnectionReset, Action::GracefulRestart, Action::Restart, Action::Escalate]
+        }
+        Condition::ProbeFailed => &[Action::GracefulRestart, Action::Restart, Action::Escalate],
+        Condition::MemoryHigh => &[Action::MemoryCleanup, Action::GracefulRestart, Action::Escalate],
+        Condition::ErrorRateHigh => &[Action::ConnectionReset, Action::GracefulRestart, Action::Escalate],
+        Condition::BacklogHigh => &[Action::ScaleUp, Action::Escalate],
         Condition::CpuHigh | Condition::Starved => &[],
     }
 }
@@ -32,6 +38,11 @@ fn why(action: Action, condition: Condition) -> String {
         (Action::Restart, Condition::CrashLoop) => "after a pause, since it fails again and again".into(),
         (Action::Restart, Condition::Dead) => "it is not running: starting it is the mildest that can help".into(),
         (Action::Restart, _) => "the mildest that can help here".into(),
+        (Action::MemoryCleanup, _) => "takes back what it does not use, and interrupts nothing".into(),
+        (Action::ConnectionReset, _) => "a connection that is dead on one side only is mended by a new one".into(),
+        (Action::ScaleUp, _) => "more instances share the work".into(),
+        (Action::ScaleDown, _) => "it is not needed any more".into(),
+        (Action::Hook(_), _) => "the operator's own command".into(),
         (Action::GracefulRestart, _) => "frees what it holds, and lets it finish its work first".into(),
         (Action::Escalate, _) => "when the attempts are used up, an operator must look".into(),
     }

@@ -179,6 +179,7 @@ impl Engine {
             boot: self.boot.clone(),
             pauses: self.pauses.clone(),
             wanted: self.wanted.iter().map(|(unit, wanted)| (unit.clone(), wanted.clone())).collect(),
+            owned: Vec::new(),
         }
     }
 }

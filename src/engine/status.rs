@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::incident::Stage;
+use crate::model::signal::Member;
 use crate::model::status::{InstanceStatus, Status, WorkerStatus};
 use crate::model::time::human;
 use crate::model::{Health, IncidentId, Now, UnitName, WorkerName};
@@ -89,6 +90,25 @@ impl Engine {
     /// One instance as it is now, with its worker.
     pub fn instance(&self, unit: &UnitName, now: Now) -> Option<(WorkerName, InstanceStatus)> {
         self.instances.get(unit).map(|instance| (instance.worker.clone(), self.instance_status(instance, now)))
+    }
+
+    /// The instance as those need it who ask it for signs of work; `None` unless it is up.
+    pub fn member(&self, unit: &UnitName) -> Option<Member> {
+        let instance = self.instances.get(unit).filter(|instance| instance.seen && instance.view.active.is_up())?;
+        let view = &instance.view;
+        Some(Member {
+            unit: unit.clone(),
+            worker: instance.worker.clone(),
+            invocation: view.invocation,
+            main_pid: view.main_pid,
+            control_group: (!view.control_group.is_empty()).then(|| view.control_group.clone()),
+            up_since: view.active_enter,
+        })
+    }
+
+    /// All that are up.
+    pub fn members(&self) -> impl Iterator<Item = Member> {
+        self.instances.keys().filter_map(|unit| self.member(unit))
     }
 
     fn instance_status(&self, instance: &Instance, now: Now) -> InstanceStatus {

@@ -1,5 +1,6 @@
 //! What can be done to an instance, and the narrow words in which it is asked of the root side.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,20 +10,154 @@ use super::incident::{AttemptId, IncidentId};
 use super::name::UnitName;
 use super::unit::InvocationId;
 
-closed_set!(
-    /// Actions in the order of harm, mildest first.
-    Action {
-        GracefulRestart = "graceful_restart",
-        Restart = "restart",
-        /// Tell an operator, keep the incident open, go on at low frequency. Touches nothing.
-        Escalate = "escalate",
-    }
-);
+/// What can be done, in the order of harm, mildest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Action {
+    /// Reclaim memory of the cgroup towards `memory_target`.
+    MemoryCleanup,
+    /// Destroy the TCP connections of the instance to the worker's peers.
+    ConnectionReset,
+    /// Start the next instance of the template.
+    ScaleUp,
+    /// A command of the operator's own.
+    Hook(HookName),
+    /// Drain and stop an instance that we started.
+    ScaleDown,
+    GracefulRestart,
+    Restart,
+    /// Tell an operator, keep the incident open, go on at low frequency. Touches nothing.
+    Escalate,
+}
 
 impl Action {
-    /// Takes a running instance away for a moment.
-    pub fn is_disruptive(self) -> bool {
-        matches!(self, Action::GracefulRestart | Action::Restart)
+    /// All that have a name of their own; hooks are named by the configuration.
+    pub const ALL: &'static [Action] = &[
+        Action::MemoryCleanup,
+        Action::ConnectionReset,
+        Action::ScaleUp,
+        Action::ScaleDown,
+        Action::GracefulRestart,
+        Action::Restart,
+        Action::Escalate,
+    ];
+
+    /// `restart`, or `hook:NAME`.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Action::Hook(name) => name.with_prefix(),
+            known => known.kind(),
+        }
+    }
+
+    /// The action without the name of a hook: the label of metrics.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Action::MemoryCleanup => "memory_cleanup",
+            Action::ConnectionReset => "connection_reset",
+            Action::ScaleUp => "scale_up",
+            Action::Hook(_) => "hook",
+            Action::ScaleDown => "scale_down",
+            Action::GracefulRestart => "graceful_restart",
+            Action::Restart => "restart",
+            Action::Escalate => "escalate",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        match word.strip_prefix(HOOK_PREFIX) {
+            Some(name) => HookName::new(name).ok().map(Action::Hook),
+            None => Action::ALL.iter().find(|action| action.kind() == word).copied(),
+        }
+    }
+
+    /// It ends the present process of the instance, and mostly begins another one.
+    pub fn replaces_process(self) -> bool {
+        matches!(self, Action::GracefulRestart | Action::Restart | Action::ScaleDown)
+    }
+
+    /// It can help only by a new activation of the unit.
+    pub fn needs_activation(self) -> bool {
+        matches!(self, Action::GracefulRestart | Action::Restart | Action::ScaleUp)
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl From<Action> for String {
+    fn from(action: Action) -> String {
+        action.as_str().to_string()
+    }
+}
+
+impl TryFrom<String> for Action {
+    type Error = String;
+    fn try_from(word: String) -> Result<Self, String> {
+        Action::parse(&word).ok_or_else(|| format!("unknown action {word:?}"))
+    }
+}
+
+/// How hooks are written among actions: `hook:flush-cache`.
+pub const HOOK_PREFIX: &str = "hook:";
+/// Longest name of a hook; it becomes part of a unit's name and of a metric.
+pub const HOOK_NAME_MAX: usize = 26;
+
+/// The name of a hook, small enough to be copied; kept with its prefix.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HookName {
+    bytes: [u8; HOOK_PREFIX.len() + HOOK_NAME_MAX],
+    len: u8,
+}
+
+impl HookName {
+    /// 1 to [`HOOK_NAME_MAX`] characters of a-z, 0-9, - and _.
+    pub fn new(name: &str) -> Result<Self, String> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        if name.is_empty() || name.len() > HOOK_NAME_MAX || !name.bytes().all(allowed) {
+            return Err(format!("{name:?} is not 1 to {HOOK_NAME_MAX} characters of a-z, 0-9, - and _"));
+        }
+        let mut bytes = [0; HOOK_PREFIX.len() + HOOK_NAME_MAX];
+        let len = HOOK_PREFIX.len() + name.len();
+        bytes[..HOOK_PREFIX.len()].copy_from_slice(HOOK_PREFIX.as_bytes());
+        bytes[HOOK_PREFIX.len()..len].copy_from_slice(name.as_bytes());
+        Ok(Self { bytes, len: len as u8 })
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.with_prefix()[HOOK_PREFIX.len()..]
+    }
+
+    fn with_prefix(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("ASCII was checked")
+    }
+}
+
+impl fmt::Debug for HookName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl fmt::Display for HookName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for HookName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for HookName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        HookName::new(&name).map_err(serde::de::Error::custom)
     }
 }
 
@@ -49,6 +184,15 @@ pub enum Verb {
     TryRestart,
     /// KillUnit with the drain signal to the main process, if it is still in the given activation.
     Drain { signal: i32, invocation: InvocationId },
+    /// StopUnit, mode `fail`: only of a template's instance that unitmedic started.
+    Stop,
+    /// Destroy the TCP connections of the given activation to the worker's peers; where that is not possible, send it
+    /// the worker's `reset_signal`. Peers and signal are taken from the configuration by the root side itself.
+    ResetConnections { invocation: InvocationId },
+    /// Reclaim memory of the given activation towards the worker's `memory_target`, and send `memory_signal` if set.
+    ReclaimMemory { invocation: InvocationId },
+    /// Run the hook of this name, as the configuration has it, in a transient unit with limits.
+    Hook { name: HookName },
 }
 
 impl Verb {
@@ -57,6 +201,10 @@ impl Verb {
             Verb::Start { .. } => "start",
             Verb::TryRestart => "try-restart",
             Verb::Drain { .. } => "drain",
+            Verb::Stop => "stop",
+            Verb::ResetConnections { .. } => "reset-connections",
+            Verb::ReclaimMemory { .. } => "reclaim-memory",
+            Verb::Hook { .. } => "hook",
         }
     }
 }
@@ -85,7 +233,12 @@ pub struct Intent {
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
     /// systemd took the job (or, for a signal, delivered it).
-    Accepted { job: Option<u32> },
+    /// `did` tells in words what was done where the verb does not say it all: `destroyed 2 connections`.
+    Accepted {
+        job: Option<u32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        did: Option<String>,
+    },
     /// Somebody else's job, the hold file, or a check said no: a gate's answer, not an attempt.
     Refused { why: Refused, text: String },
     /// The call failed or had no answer in time. It may have happened.
@@ -100,8 +253,10 @@ closed_set!(
         NoSuchUnit = "no_such_unit",
         NotAllowed = "not_allowed",
         Superseded = "superseded",
+        /// There is nothing that the verb could do: no connection to a peer, no memory controller.
+        Nothing = "nothing",
     }
 );
 
-/// Limit of one call to the root side. systemd answers in microseconds; a manager that hangs must not hang us.
+/// Limit of one act on the root side that is not a hook. systemd answers in microseconds; a manager that hangs must not hang us.
 pub const ACT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -57,7 +57,13 @@ closed_set!(
     Condition {
         CpuHigh = "cpu_high",
         Starved = "starved",
+        BacklogHigh = "backlog_high",
+        ErrorRateHigh = "error_rate_high",
         MemoryHigh = "memory_high",
+        ConsumerStalled = "consumer_stalled",
+        NoConsumer = "no_consumer",
+        ProbeFailed = "probe_failed",
+        Hung = "hung",
         StartStuck = "start_stuck",
         OomKilled = "oom_killed",
         Dead = "dead",
@@ -66,11 +72,21 @@ closed_set!(
 );
 
 impl Condition {
-    /// The health that the condition implies.
+    /// The health that the condition implies at least: an error rate that is sustained is worse.
     pub fn health(self) -> Health {
         match self {
-            Condition::CpuHigh | Condition::Starved | Condition::MemoryHigh => Health::Warning,
-            Condition::StartStuck | Condition::OomKilled | Condition::CrashLoop => Health::Critical,
+            Condition::CpuHigh
+            | Condition::Starved
+            | Condition::BacklogHigh
+            | Condition::ErrorRateHigh
+            | Condition::MemoryHigh => Health::Warning,
+            Condition::ConsumerStalled
+            | Condition::NoConsumer
+            | Condition::ProbeFailed
+            | Condition::Hung
+            | Condition::StartStuck
+            | Condition::OomKilled
+            | Condition::CrashLoop => Health::Critical,
             Condition::Dead => Health::Dead,
         }
     }

@@ -181,6 +181,9 @@ pub enum What {
         attempt: AttemptId,
         action: Action,
         dependents: Vec<String>,
+        /// What exactly was done, where the action does not say it all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        did: Option<String>,
     },
     AttemptDraining {
         attempt: AttemptId,
@@ -243,6 +246,24 @@ pub enum What {
     WatchOnly {
         why: String,
     },
+    /// A queue cannot be read (any more). Told when the reason changes.
+    QueueLost {
+        queue: String,
+        why: String,
+    },
+    QueueFound {
+        queue: String,
+    },
+    /// Entries of the journal were missed, so errors may have gone uncounted.
+    JournalGap {
+        why: String,
+    },
+    /// Another number of instances is wanted.
+    ScaleWanted {
+        from: usize,
+        to: usize,
+        because: String,
+    },
 }
 
 impl What {
@@ -282,6 +303,10 @@ impl What {
             What::Requested { .. } => "requested",
             What::SettingsChanged { .. } => "settings_changed",
             What::WatchOnly { .. } => "watch_only",
+            What::QueueLost { .. } => "queue_lost",
+            What::QueueFound { .. } => "queue_found",
+            What::JournalGap { .. } => "journal_gap",
+            What::ScaleWanted { .. } => "scale_wanted",
         }
     }
 }

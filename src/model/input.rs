@@ -8,6 +8,7 @@ use super::incident::{AttemptId, Incident};
 use super::name::UnitName;
 use super::request::Request;
 use super::settings::Settings;
+use super::signal::{Beat, ErrorCounts, ProbeReading, QueueReading};
 use super::time::{Mono, Wall};
 use super::unit::{JobKind, JobResult, ManagerState, UnitChange};
 use super::usage::{HostUsage, Usage};
@@ -54,6 +55,20 @@ pub enum Input {
     Usage {
         samples: Vec<Usage>,
         host: Option<HostUsage>,
+    },
+    /// The latest signs of life of some instances.
+    Beats {
+        beats: Vec<Beat>,
+    },
+    /// Readings of queues.
+    Queues {
+        readings: Vec<QueueReading>,
+    },
+    /// Errors in the journal over the last span.
+    Errors(ErrorCounts),
+    /// What probes found.
+    Probes {
+        readings: Vec<ProbeReading>,
     },
     /// Answer to [`Command::Inquire`].
     Inquired {
@@ -146,6 +161,18 @@ pub struct Safety {
     pub pauses: Vec<Pause>,
     /// Units that should run or were stopped on purpose, as far as we saw it.
     pub wanted: Vec<(UnitName, Wanted)>,
+    /// Instances that we started to scale up, and may therefore stop.
+    pub owned: Vec<Owned>,
+}
+
+/// An instance that unitmedic started beyond those that were there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owned {
+    pub unit: UnitName,
+    pub since: Wall,
+    /// Only for the time of a graceful restart of this unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surge_for: Option<UnitName>,
 }
 
 /// A pause of a worker, or of everything.

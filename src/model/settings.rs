@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::action::Action;
+use super::action::{Action, HookName};
 use super::condition::{Condition, closed_set};
 use super::name::{UnitName, WorkerName};
 use super::never::never_touch;
+use super::signal::QueueName;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Settings {
@@ -107,14 +108,117 @@ pub struct WorkerSettings {
     pub drain_signal: i32,
     pub drain_timeout: Duration,
 
+    /// graceful_restart of a template's instance starts an extra one first and stops it afterwards.
+    pub surge: bool,
+
+    /// The last sign of life may be this old.
+    pub heartbeat_timeout: Duration,
+    /// `WATCHDOG=1` that the unit sends to systemd counts as a sign of life.
+    pub heartbeat_watchdog: bool,
+    /// A file whose modification time is a sign of life; `%n`, `%i`, `%p` as in unit files.
+    pub heartbeat_file: Option<String>,
+
+    /// Queues that the worker consumes.
+    pub queues: Vec<QueueName>,
+    /// `amqp://` or `amqps://`, with the virtual host, without credentials.
+    pub amqp_url: Option<String>,
+    pub amqp_user: Option<String>,
+    /// File with the password, or a systemd credential of this name.
+    pub amqp_password_file: Option<PathBuf>,
+    pub amqp_password_credential: Option<String>,
+    /// Management API of the broker, for unacknowledged messages and rates.
+    pub management_url: Option<String>,
+    /// Ready messages per consumer of the whole queue.
+    pub queue_backlog_threshold: u32,
+    /// Consumers that one instance has on a queue.
+    pub consumers_per_instance: u32,
+    /// Readings in a row that raise `no_consumer` and `consumer_stalled`.
+    pub queue_samples: u32,
+
+    /// What scales the worker up.
+    pub scale_on: Vec<ScaleOn>,
+    /// An instance that we started is stopped when it has not been needed for this long.
+    pub scale_down_after: Duration,
+
+    /// Errors in the journal per minute.
+    pub error_rate_threshold: f64,
+    pub error_rate_window: Duration,
+    /// A regular expression: messages that match it are errors, too.
+    pub error_match: Option<String>,
+
+    pub probe_http: Option<String>,
+    pub probe_tcp: Option<String>,
+    pub probe_command: Option<Vec<String>>,
+    pub probe_timeout: Duration,
+    /// So many of the last `probe_window` probes.
+    pub probe_failures: u32,
+    pub probe_window: u32,
+
+    /// Whom the worker is connected to, besides the broker of `amqp_url`.
+    pub peers: Vec<Peer>,
+    /// Sent where connections cannot be destroyed.
+    pub reset_signal: Option<i32>,
+
+    /// memory_cleanup reclaims down to this share of the limit, percent.
+    pub memory_target: f64,
+    /// Sent by memory_cleanup, to programs that free memory on a signal.
+    pub memory_signal: Option<i32>,
+
+    /// The operator's own actions.
+    pub hooks: BTreeMap<HookName, HookSettings>,
+
     /// Plans that the operator configured; kept as they stand.
     pub plans: BTreeMap<Condition, Vec<Action>>,
+}
+
+closed_set!(
+    /// What may scale a worker up.
+    ScaleOn { Backlog = "backlog", Cpu = "cpu", Memory = "memory" }
+);
+
+/// Somebody whom a worker is connected to: an address or a name, and a port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Peer {
+    pub host: String,
+    pub port: u16,
+}
+
+/// A command of the operator's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookSettings {
+    /// The program with an absolute path, and its arguments; `%n`, `%i`, `%p` as in unit files.
+    pub command: Vec<String>,
+    pub timeout: Duration,
+    /// As whom it runs; `None`: root.
+    pub user: Option<String>,
+    /// Takes the instance away for a moment, and has to pass the gates of such an action.
+    pub disruptive: bool,
 }
 
 impl WorkerSettings {
     /// Serving instances that the worker needs to count as available.
     pub fn needed(&self) -> u32 {
         self.min_instances.unwrap_or(1)
+    }
+
+    /// Whether connection_reset has anything to reset.
+    pub fn has_peers(&self) -> bool {
+        !self.peers.is_empty() || self.amqp_url.is_some()
+    }
+
+    /// Whether the action takes a running instance away for a moment.
+    pub fn is_disruptive(&self, action: Action) -> bool {
+        match action {
+            Action::Hook(name) => self.hooks.get(&name).is_none_or(|hook| hook.disruptive),
+            Action::GracefulRestart => !self.surges(),
+            Action::Restart | Action::ScaleDown => true,
+            Action::MemoryCleanup | Action::ConnectionReset | Action::ScaleUp | Action::Escalate => false,
+        }
+    }
+
+    /// graceful_restart starts an extra instance first.
+    pub fn surges(&self) -> bool {
+        self.surge && matches!(self.unit, Selector::Template(_))
     }
 
     pub fn verify_for(&self, condition: Option<Condition>) -> Duration {
@@ -251,6 +355,35 @@ impl WorkerSettings {
             warning_patience: Duration::from_secs(300),
             drain_signal: 15,
             drain_timeout: Duration::from_secs(30),
+            surge: false,
+            heartbeat_timeout: Duration::from_secs(120),
+            heartbeat_watchdog: false,
+            heartbeat_file: None,
+            queues: Vec::new(),
+            amqp_url: None,
+            amqp_user: None,
+            amqp_password_file: None,
+            amqp_password_credential: None,
+            management_url: None,
+            queue_backlog_threshold: 100,
+            consumers_per_instance: 1,
+            queue_samples: 3,
+            scale_on: vec![ScaleOn::Backlog, ScaleOn::Cpu],
+            scale_down_after: Duration::from_secs(300),
+            error_rate_threshold: 0.3,
+            error_rate_window: Duration::from_secs(600),
+            error_match: None,
+            probe_http: None,
+            probe_tcp: None,
+            probe_command: None,
+            probe_timeout: Duration::from_secs(5),
+            probe_failures: 3,
+            probe_window: 3,
+            peers: Vec::new(),
+            reset_signal: None,
+            memory_target: 60.0,
+            memory_signal: None,
+            hooks: BTreeMap::new(),
             plans: BTreeMap::new(),
         }
     }

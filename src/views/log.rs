@@ -68,6 +68,7 @@ pub fn log_fact(fact: &Fact) {
     let incident = fact.incident.map(|id| id.0);
     let worker = fact.worker.as_ref().map(|name| name.as_str());
     let unit = fact.unit.as_ref().map(|name| name.as_str());
+    let action = action_of(&fact.what);
     macro_rules! write_entry {
         ($level:expr) => {
             tracing::event!(
@@ -78,7 +79,7 @@ pub fn log_fact(fact: &Fact) {
                 UNITMEDIC_WORKER = worker,
                 UNITMEDIC_UNIT = unit,
                 UNITMEDIC_INCIDENT = incident,
-                UNITMEDIC_ACTION = action_of(&fact.what).map(Action::as_str),
+                UNITMEDIC_ACTION = action.as_ref().map(Action::as_str),
                 MESSAGE_ID = message_id(&fact.what),
             )
         };
@@ -104,6 +105,7 @@ fn level_of(what: &What) -> Level {
         }
         What::AttemptEnded { outcome: Outcome::Failed | Outcome::InDoubt, .. } => Level::WARN,
         What::HoldChanged { held: true } => Level::WARN,
+        What::QueueLost { .. } | What::JournalGap { .. } => Level::WARN,
         What::BusLost { .. } | What::StormOpened { .. } | What::IntentNotStored { .. } => Level::WARN,
         What::Resynced { .. }
         | What::InstanceAppeared { .. }
@@ -132,7 +134,9 @@ fn level_of(what: &What) -> Level {
         | What::HoldChanged { .. }
         | What::StormClosed { .. }
         | What::Requested { .. }
-        | What::SettingsChanged { .. } => Level::INFO,
+        | What::SettingsChanged { .. }
+        | What::QueueFound { .. }
+        | What::ScaleWanted { .. } => Level::INFO,
     }
 }
 

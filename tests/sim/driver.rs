@@ -570,10 +570,12 @@ impl Sim {
         let refused = |why, text: &str| Answer::Refused { why, text: text.into() };
         let answer = match called {
             _ if fails => Answer::Failed { text: "no answer within 10 s".into() },
-            Called::Job(job) => Answer::Accepted { job: Some(job) },
-            Called::Delivered => Answer::Accepted { job: None },
+            Called::Job(job) => Answer::Accepted { job: Some(job), did: None },
+            Called::Delivered => Answer::Accepted { job: None, did: None },
             Called::Conflict => refused(Refused::JobInFlight, "another job is queued"),
             Called::NoSuchUnit => refused(Refused::NoSuchUnit, "no such unit"),
+            Called::Did(did) => Answer::Accepted { job: None, did: Some(did.into()) },
+            Called::Nothing => refused(Refused::Nothing, "there is nothing to do"),
             Called::Superseded => refused(Refused::Superseded, "it is another activation"),
         };
         self.answer(life, attempt, answer);

@@ -137,6 +137,8 @@ pub struct Host {
 pub enum Called {
     Job(u32),
     Delivered,
+    Did(&'static str),
+    Nothing,
     Conflict,
     NoSuchUnit,
     Superseded,
@@ -356,6 +358,11 @@ impl Host {
                 }
                 self.start(name)
             }
+            Verb::Stop => match self.units[name].phase {
+                Phase::Dead | Phase::Failed => Called::Nothing,
+                _ => self.stop(name),
+            },
+            Verb::ResetConnections { .. } | Verb::ReclaimMemory { .. } | Verb::Hook { .. } => Called::Nothing,
             Verb::TryRestart => match self.units[name].phase {
                 Phase::Dead | Phase::Failed | Phase::Stopping | Phase::Killing => {
                     // Collapses to no operation.

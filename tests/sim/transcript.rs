@@ -85,6 +85,10 @@ pub fn input_text(input: &Input) -> String {
         Input::JobRemoved { unit, job, result } => format!("{unit} job {job} removed: {result}"),
         Input::Manager { state } => format!("systemd is {state}"),
         Input::Usage { samples, .. } => format!("usage of {}", samples.len()),
+        Input::Beats { beats } => format!("beats of {}", beats.len()),
+        Input::Queues { readings } => format!("queues {readings:?}"),
+        Input::Errors(counts) => format!("errors {:?}", counts.counts),
+        Input::Probes { readings } => format!("probes {readings:?}"),
         Input::Inquired { unit, finding } => format!("{unit} inquired: stop job {:?}", finding.stop_job),
         Input::Recorded { attempt, how } => {
             let how = format!("{how:?}");

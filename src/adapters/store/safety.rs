@@ -216,7 +216,8 @@ fn write_safety(path: &Path, safety: &Safety) -> std::io::Result<()> {
     if let Some(dir) = path.parent() {
         files::create_dir(dir)?;
     }
-    let fits = safety.pauses.len() <= PAUSES_MAX && safety.wanted.len() <= WANTED_MAX;
+    let fits =
+        safety.pauses.len() <= PAUSES_MAX && safety.wanted.len() <= WANTED_MAX && safety.owned.len() <= WANTED_MAX;
     let cut;
     let safety = if fits {
         safety
@@ -230,6 +231,7 @@ fn write_safety(path: &Path, safety: &Safety) -> std::io::Result<()> {
             boot: safety.boot.clone(),
             pauses: safety.pauses.iter().take(PAUSES_MAX).cloned().collect(),
             wanted: safety.wanted.iter().take(WANTED_MAX).cloned().collect(),
+            owned: safety.owned.iter().take(WANTED_MAX).cloned().collect(),
         };
         &cut
     };
@@ -239,7 +241,7 @@ fn write_safety(path: &Path, safety: &Safety) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::input::{Pause, Wanted};
+    use crate::model::input::{Owned, Pause, Wanted};
     use crate::model::{Mono, UnitName, WorkerName};
 
     fn sample() -> Safety {
@@ -259,6 +261,7 @@ mod tests {
                     Wanted::Stopped { why: "operator".into(), at: Wall(2), seen: Mono(2) },
                 ),
             ],
+            owned: vec![Owned { unit: UnitName::new("c@2.service").unwrap(), since: Wall(3), surge_for: None }],
         }
     }
 

@@ -14,7 +14,7 @@ fn time_line() -> TimeLine {
         evidence: Evidence::text("unit failed: killed by signal SIGKILL (9)"),
         delay: Some(Duration::from_micros(1234)),
     };
-    let acted = What::AttemptActed { attempt: id, action: Action::Restart, dependents: vec![] };
+    let acted = What::AttemptActed { attempt: id, action: Action::Restart, dependents: vec![], did: None };
     let ended = What::AttemptEnded {
         attempt: id,
         action: Action::Restart,

@@ -48,4 +48,8 @@ message_ids! {
     Requested = "requested", "c4a491fbe688fdf3e21122ce32916dfb";
     SettingsChanged = "settings_changed", "a3101fd8de50de8689a8e142ced146a7";
     WatchOnly = "watch_only", "e44183af524fc7833e2e1904cc926b45";
+    QueueLost = "queue_lost", "b44e0e736145d4007b045f0d7f238f2a";
+    QueueFound = "queue_found", "e23cb5a3cced392025c65b4427f46c9e";
+    JournalGap = "journal_gap", "6fed96a7db5d39af3f7adf5e826c4a04";
+    ScaleWanted = "scale_wanted", "314996da3cd632bdaa6a3d064e135855";
 }

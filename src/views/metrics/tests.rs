@@ -89,7 +89,7 @@ fn full_board() -> Board {
         delay: Some(Duration::from_millis(2)),
     };
     let opened = What::IncidentOpened { condition: Some(Condition::Dead), evidence: evidence(), plan: Plan::default() };
-    let acted = What::AttemptActed { attempt, action: Action::Restart, dependents: vec![] };
+    let acted = What::AttemptActed { attempt, action: Action::Restart, dependents: vec![], did: None };
     let ended = What::AttemptEnded {
         attempt,
         action: Action::Restart,
@@ -381,7 +381,12 @@ fn units_over_the_limit_are_counted() {
 #[test]
 fn attempts_count_once() {
     let attempt = |number| AttemptId { incident: IncidentId(1), number };
-    let acted = |number| What::AttemptActed { attempt: attempt(number), action: Action::Restart, dependents: vec![] };
+    let acted = |number| What::AttemptActed {
+        attempt: attempt(number),
+        action: Action::Restart,
+        dependents: vec![],
+        did: None,
+    };
     let ended = |number, outcome| What::AttemptEnded {
         attempt: attempt(number),
         action: Action::Restart,

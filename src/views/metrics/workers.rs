@@ -43,12 +43,19 @@ pub struct Worker {
     /// By [`INCIDENT_HEALTH`].
     pub open: [u64; INCIDENT_HEALTH.len()],
     closed: [u64; Resolution::ALL.len()],
-    attempts: [u64; Action::ALL.len()],
+    attempts: [u64; ACTION_KINDS],
     suppressed: [u64; Gate::ALL.len()],
     recoveries: BTreeMap<(Option<Condition>, Action, Outcome), u64>,
     durations: BTreeMap<Action, Histogram>,
     time: TimeCount,
     pub ratios: WorkerRatios,
+}
+
+/// Kinds of actions; all hooks are one kind, the last.
+const ACTION_KINDS: usize = Action::ALL.len() + 1;
+
+fn action_kind(action: Action) -> usize {
+    Action::ALL.iter().position(|known| *known == action).unwrap_or(ACTION_KINDS - 1)
 }
 
 impl Worker {
@@ -102,7 +109,7 @@ impl Worker {
     }
 
     pub fn attempted(&mut self, action: Action) {
-        self.attempts[action as usize] += 1;
+        self.attempts[action_kind(action)] += 1;
     }
 
     pub fn suppressed(&mut self, gate: Gate) {
@@ -216,7 +223,7 @@ impl Workers {
             condition: closed("condition", Condition::ALL.iter().map(|it| it.as_str())),
             requested: format!(",{}", label("condition", REQUESTED)),
             resolution: closed("resolution", Resolution::ALL.iter().map(|it| it.as_str())),
-            action: closed("action", Action::ALL.iter().map(|it| it.as_str())),
+            action: closed("action", Action::ALL.iter().map(|it| it.kind()).chain(["hook"])),
             gate: closed("reason", Gate::ALL.iter().map(|it| it.as_str())),
             bound: bound_labels(),
         };
@@ -327,7 +334,7 @@ impl Workers {
                         Some(condition) => &self.labels.condition[*condition as usize],
                         None => &self.labels.requested,
                     });
-                    more.push_str(&self.labels.action[*action as usize]);
+                    more.push_str(&self.labels.action[action_kind(*action)]);
                     more.push_str(",outcome=\"");
                     more.push_str(outcome.as_str());
                     more.push('"');
@@ -338,7 +345,7 @@ impl Workers {
         text.family(&c::RECOVERY_DURATION, |series| {
             for worker in self.workers.values() {
                 for (action, histogram) in &worker.durations {
-                    let labels = format!("{}{}", worker.labels, self.labels.action[*action as usize]);
+                    let labels = format!("{}{}", worker.labels, self.labels.action[action_kind(*action)]);
                     histogram.write(series, &labels, &self.labels.bound);
                 }
             }

@@ -65,6 +65,7 @@ fn daemon(what: &What) -> Option<String> {
             format!("new settings are in force: {}", count(*workers, "worker"))
         }
         What::WatchOnly { why } => format!("unitmedic only watches and does nothing: {why}"),
+        What::JournalGap { why } => format!("entries of the journal were missed, errors may be uncounted: {why}"),
         What::HoldChanged { held: true } => "the hold file is there: unitmedic does nothing until it is removed".into(),
         What::HoldChanged { held: false } => "the hold file is gone: unitmedic acts again".into(),
         What::StormOpened { sick, instances } => {
@@ -113,6 +114,11 @@ fn health(it: &str, what: &What) -> Option<String> {
             format!("{it} is no longer {}, after {}", state(*condition), fine(*held))
         }
         What::Restarted { by, count } => restarted(it, *by, *count),
+        What::QueueLost { queue, why } => format!("queue {queue} of {it} cannot be read: {why}"),
+        What::QueueFound { queue } => format!("queue {queue} of {it} can be read again"),
+        What::ScaleWanted { from, to, because } => {
+            format!("{it} wants {} instead of {from}: {because}", count(*to, "instance"))
+        }
         What::StoppedOnPurpose { why } => format!("{it} was stopped on purpose and is left alone: {why}"),
         _ => return None,
     })
@@ -132,6 +138,12 @@ fn symptom(it: &str, condition: Condition, evidence: &Evidence) -> String {
         Condition::MemoryHigh => format!("{it} uses too much memory: {text}"),
         Condition::CpuHigh => format!("{it} uses much CPU: {text}"),
         Condition::Starved => format!("{it} waits for resources: {text}"),
+        Condition::BacklogHigh => format!("{it} has too much work waiting: {text}"),
+        Condition::ErrorRateHigh => format!("{it} logs many errors: {text}"),
+        Condition::ConsumerStalled => format!("{it} consumes nothing: {text}"),
+        Condition::NoConsumer => format!("{it} has lost its queue: {text}"),
+        Condition::ProbeFailed => format!("{it} does not answer: {text}"),
+        Condition::Hung => format!("{it} gives no sign of life: {text}"),
     }
 }
 
@@ -144,6 +156,12 @@ fn state(condition: Condition) -> &'static str {
         Condition::MemoryHigh => "over its memory threshold",
         Condition::CpuHigh => "over its CPU threshold",
         Condition::Starved => "starved of resources",
+        Condition::BacklogHigh => "behind with its work",
+        Condition::ErrorRateHigh => "logging many errors",
+        Condition::ConsumerStalled => "stalled",
+        Condition::NoConsumer => "without its queue",
+        Condition::ProbeFailed => "failing its probe",
+        Condition::Hung => "without a sign of life",
     }
 }
 
@@ -226,11 +244,14 @@ fn attempt(fact: &Fact, it: &str) -> Option<String> {
         What::IntentNotStored { attempt, text } => {
             format!("the intent of {attempt} for {it} could not be stored in time and was done all the same: {text}")
         }
-        What::AttemptActed { attempt, action, dependents } => {
+        What::AttemptActed { attempt, action, dependents, did } => {
             let along = match dependents.as_slice() {
                 [] => String::new(),
                 units => format!("; along with it: {}", units.join(", ")),
             };
+            if let Some(did) = did {
+                return Some(format!("{action} of {it} ({attempt}): {did}{along}"));
+            }
             match action {
                 Action::Escalate => format!("{it} ({attempt}) was escalated{along}"),
                 _ => format!("{action} of {it} ({attempt}) was handed to systemd{along}"),
