@@ -70,8 +70,8 @@ pub fn markdown() -> String {
 /// packaging/unitmedic.toml: every key with its default or an example, all commented out.
 pub fn default_file() -> String {
     let mut text = String::from(
-        "# Configuration of unitmedic. Every key is shown with its default, or, where it has\n\
-         # none, with an example (after \"# \").\n\
+        "# Configuration of unitmedic. Every key is shown with its default; one that has none is\n\
+         # shown with an example, after \"# \".\n\
          # Nothing is touched until there is a worker. `unitmedic discover` proposes workers for this host,\n\
          # `unitmedic check-config` checks this file, `systemctl reload unitmedic` takes it into use.\n\
          # Files in conf.d/*.toml beside this one are read after it, in the order of their names.\n",
