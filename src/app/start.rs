@@ -108,19 +108,9 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let header = Header::new(&boot, now, settings.clone(), serde_json::to_value(&memory).unwrap_or_default());
     let recorder = Recorder::open(&settings.daemon, header);
     let hold_file = settings.daemon.runtime_dir.join(HOLD_FILE);
-    let early = helper.clone();
-    tokio::spawn(async move { early.prepare().await });
+    prepare(helper.clone());
     let sampler = sampler(&settings, inputs_in.clone());
-    let errors = tokio::spawn(journal::watch(
-        match options.bus {
-            BusAddress::System => journal::Scope::System,
-            BusAddress::User => journal::Scope::User,
-        },
-        settings.daemon.state_dir.clone(),
-        Arc::new(clock::now),
-        in_force,
-        inputs_in.clone(),
-    ));
+    let errors = count_errors(options.bus, &settings, in_force, inputs_in.clone());
     let watcher = tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus));
     let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
@@ -141,6 +131,25 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let event_loop = tokio::spawn(event_loop.run());
     let tasks = serve(control, tcp, &shared, stopped, vec![watcher, errors]);
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+/// The helper's own connection, so that the first act need not wait for it.
+fn prepare(helper: Arc<Helper>) {
+    tokio::spawn(async move { helper.prepare().await });
+}
+
+fn count_errors(
+    bus: BusAddress,
+    settings: &Settings,
+    in_force: watch::Receiver<Arc<Settings>>,
+    inputs: mpsc::Sender<Input>,
+) -> JoinHandle<()> {
+    let scope = match bus {
+        BusAddress::System => journal::Scope::System,
+        BusAddress::User => journal::Scope::User,
+    };
+    let state_dir = settings.daemon.state_dir.clone();
+    tokio::spawn(journal::watch(scope, state_dir, Arc::new(clock::now), in_force, inputs))
 }
 
 /// The servers, and what ends the watchers with them.

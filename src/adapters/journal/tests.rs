@@ -115,9 +115,10 @@ fn a_repeated_message_is_looked_at_as_a_whole() {
 
 fn settings(error_match: Option<&str>) -> Arc<Settings> {
     let mut settings = Settings::empty();
-    for (name, unit, error_match) in
-        [("mail", Selector::Template("mail".into()), error_match), ("batch", Selector::Glob("*.service".into()), None)]
-    {
+    for (name, unit, error_match) in [
+        ("mail", Selector::Template("mail".into()), error_match),
+        ("batch", Selector::Glob("batch-*.service".into()), None),
+    ] {
         let name = WorkerName::new(name).unwrap();
         let mut worker = WorkerSettings::new(name.clone(), unit);
         worker.error_match = error_match.map(str::to_owned);

@@ -141,7 +141,7 @@ fn bad_brokers_and_queues() {
         r#"
 worker.a = { unit = "a.service", queues = ["mail"] }
 worker.b = { unit = "b.service", amqp_url = "amqp://u:secret@h/v", amqp_password = "secret" }
-worker.c = { unit = "c.service", amqp_url = "http://h", management_url = "http://u:secret@h" }
+worker.c = { unit = "c.service", amqp_url = "http://h.example", management_url = "http://u:secret@h.example" }
 worker.d = { unit = "d.service", amqp_url = "amqp://", management_url = "amqp://h" }
 worker.e = { unit = "e.service", amqp_url = "amqp://h/a/b", queues = ["q", "q"] }
 worker.f = { unit = "f.service", amqp_url = "amqp://h/", queues = [{ nam = "q" }] }
@@ -156,7 +156,7 @@ worker.l = { unit = "l.service", amqp_url = "amqp://h", queues = [{ name = "q", 
             u.toml:2: queues in [worker.a] needs amqp_url in [worker.a], such as "amqp://broker.example/VHOST"
             u.toml:3: amqp_url in [worker.b] takes a URL such as "amqps://broker.example:5671/VHOST"; found a text with a user in it (a user or password in it would be seen by others; take it out, and set amqp_user and amqp_password_file)
             u.toml:3: unknown key "amqp_password" in [worker.b]; did you mean "amqp_password_file"?
-            u.toml:4: amqp_url in [worker.c] takes a URL such as "amqps://broker.example:5671/VHOST"; found the string "http://h" (it must begin with amqp:// or amqps://)
+            u.toml:4: amqp_url in [worker.c] takes a URL such as "amqps://broker.example:5671/VHOST"; found the string "http://h.example" (it must begin with amqp:// or amqps://)
             u.toml:4: management_url in [worker.c] takes a URL such as "http://broker.example:15672"; found a text with a user in it (a user or password in it would be seen by others; take it out, and set amqp_user and amqp_password_file)
             u.toml:5: amqp_url in [worker.d] takes a URL such as "amqps://broker.example:5671/VHOST"; found the string "amqp://" (its host is missing)
             u.toml:5: management_url in [worker.d] takes a URL such as "http://broker.example:15672"; found the string "amqp://h" (it must begin with http:// or https://)
@@ -255,7 +255,9 @@ fn no_error_repeats_a_password() {
         "amqp_password_file",
         "amqp_password_credential",
     ] {
-        for value in ["\"amqp://u:secret@h/v\"", "\"http://u:secret@h\"", "\"u:secret@h:1\"", "[\"u:secret@h:1\"]"] {
+        for value in
+            ["\"amqp://u:secret@h/v\"", "\"http://u:secret@h.example\"", "\"u:secret@h:1\"", "[\"u:secret@h:1\"]"]
+        {
             let told = one(&format!("[worker.a]\nunit = \"a.service\"\n{key} = {value}\n")).unwrap_err().to_string();
             assert!(!told.contains("secret"), "{told}");
         }
