@@ -65,6 +65,7 @@ impl Engine {
         }
         self.set_grace_timer();
         self.reassess_all();
+        self.tidy_owned();
     }
 
     /// systemd has no such unit loaded: look at it by name, or let it go if it was down on purpose anyway.
@@ -73,7 +74,7 @@ impl Engine {
         let plain = matches!(self.selector_of(unit), Some(Selector::Unit(_)));
         if !plain && matches!(instance.standing, Standing::NotFound) {
             self.vanish(unit);
-        } else if !matches!(instance.standing, Standing::Stopped(_)) {
+        } else if !matches!(instance.standing, Standing::Stopped(_) | Standing::Spare) {
             self.desk.command(Command::Look { unit: unit.clone() });
         }
     }
@@ -209,6 +210,11 @@ impl Engine {
         instance.begin_activation();
         let had_run = instance.view.active_exit.is_some() || instance.view.inactive_enter.is_some();
         if by_systemd || self.claim_activation(unit) {
+            return;
+        }
+        if self.owned.get(unit).is_some_and(|owned| owned.surge_for.is_some()) {
+            let instance = self.instances.get_mut(unit).expect("known");
+            *instance.restarts.entry(RestartCause::Unitmedic).or_default() += 1;
             return;
         }
         let instance = self.instances.get_mut(unit).expect("known");
@@ -355,6 +361,10 @@ impl Engine {
     }
 
     fn stopped_by_job(&mut self, unit: &UnitName) {
+        if self.is_scaling_down(unit) || self.instances[unit].is_spare() {
+            return;
+        }
+        self.disown(unit);
         let (_, settings) = self.with_settings(unit);
         if settings.on_stop == crate::model::settings::OnStop::Restart {
             return;
@@ -407,6 +417,9 @@ impl Engine {
             return;
         }
         let was_stopped = matches!(instance.standing, Standing::Stopped(_));
+        if standing != Standing::Spare {
+            instance.wanted = None;
+        }
         instance.standing = standing;
         let worker = instance.worker.clone();
         let wanted = match &instance.standing {
@@ -525,6 +538,7 @@ impl Engine {
             let unit = instance.unit.clone();
             self.reassess(&unit);
         }
+        self.rescale_by_strain();
     }
 
     pub(super) fn hold(&mut self, held: bool) {
