@@ -22,6 +22,8 @@ impl Engine {
             .conditions
             .iter()
             .filter(|(condition, held)| plan::needs_attention(**condition, held, settings))
+            // What is up again has nothing to be started for: the loop is over when it stays up.
+            .filter(|(condition, _)| **condition != Condition::CrashLoop || !instance.at_work())
             .map(|(condition, held)| (*condition, held.evidence.clone()))
             .collect();
         match instance.incident {

@@ -149,6 +149,12 @@ impl Instance {
         }
     }
 
+    /// The stop job that is or was in the queue is our own.
+    pub fn stopped_by_us(&self) -> bool {
+        let stop = self.own_job.filter(|(_, kind)| *kind == JobKind::Stop).map(|(id, _)| id);
+        stop.is_some() && self.job.or(self.last_job).map(|job| job.id) == stop
+    }
+
     pub fn count_failure(&mut self, at: Mono) {
         self.failures.push_back(at);
         if self.failures.len() > FAILURES_KEPT {

@@ -85,11 +85,17 @@ impl Engine {
             return;
         }
         let running = self.running_of(name);
+        if running.is_empty() {
+            // It was stopped, or is dead: then it is started by its own right, not because of its work.
+            return self.hold_scale(name);
+        }
         let Some(need) = self.need(name, &settings, running.len()) else { return self.hold_scale(name) };
         let Some((_, max)) = Engine::scalable(&settings) else {
             return self.note_limit(name, &need, running.len(), "it cannot be scaled");
         };
         let now = self.now();
+        // Those that an operator stopped are not replaced by others.
+        let max = max.saturating_sub(self.stopped_of(name));
         let own = running.iter().filter(|unit| !self.owned.contains_key(*unit)).count();
         let floor = own.max(settings.needed() as usize);
         let want = need.instances.clamp(floor.min(max), max.max(floor));
@@ -207,6 +213,11 @@ impl Engine {
                 && (instance.should_run() || instance.wanted.is_some())
         };
         self.instances.values().filter(counts).count()
+    }
+
+    fn stopped_of(&self, name: &WorkerName) -> usize {
+        let stopped = |i: &&Instance| i.worker == *name && matches!(i.standing, Standing::Stopped(_));
+        self.instances.values().filter(stopped).count()
     }
 
     fn is_leaving(&self, unit: &UnitName) -> bool {
@@ -407,6 +418,10 @@ impl Need {
 /// lack that its own consumers are of all.
 fn by_backlog(name: &str, queue: &Queue, settings: &WorkerSettings, running: usize) -> Need {
     let Some(depth) = queue.last() else { return Need { instances: running, because: None, up: false } };
+    if depth.consumers == 0 {
+        // Nobody consumes: more of those that do not would not help.
+        return Need { instances: running, because: None, up: false };
+    }
     let threshold = f64::from(settings.queue_backlog_threshold);
     let each = u64::from(settings.consumers_per_instance.max(1));
     let wanted = (depth.ready as f64 / threshold).ceil() as u64;

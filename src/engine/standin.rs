@@ -32,7 +32,8 @@ impl Engine {
         let running = incident.attempts.last_mut().expect("running");
         running.stage = Stage::Acting;
         running.extra = Some(extra.clone());
-        self.desk.touched.insert(attempt.incident);
+        self.desk.touched.remove(&attempt.incident);
+        self.desk.command(Command::Save(Box::new(incident.clone())));
         self.desk.command(Command::Act(Order { attempt, unit: extra, verb: Verb::Start { reset_failed: false } }));
         true
     }
