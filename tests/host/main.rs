@@ -6,6 +6,7 @@ mod testhost;
 mod fixture;
 
 mod configuration;
+mod connections;
 mod guard;
 mod liveness;
 mod many;
