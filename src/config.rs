@@ -3,9 +3,12 @@
 //! Whatever leaves here is in range and exact; whatever is wrong is told with file and line, all at once.
 //! Knows the model alone; reads files and nothing else of the world.
 
+mod address;
 mod build;
+mod checks;
 mod errors;
 mod keys;
+mod list;
 mod merge;
 pub mod reference;
 mod selector;

@@ -7,7 +7,7 @@ use crate::model::settings::{DaemonSettings, GuardSettings};
 use crate::model::{Selector, Settings, WorkerName, WorkerSettings};
 
 use super::errors::{At, PROBLEMS_MAX, Problems};
-use super::keys::{DAEMON, GUARD, Key, WORKER};
+use super::keys::{DAEMON, GUARD, HOOK, Key, WORKER};
 use super::merge::{Inputs, Table};
 use super::selector::common_unit;
 use super::value::Value;
@@ -33,9 +33,9 @@ pub fn build(inputs: &Inputs, base: DaemonSettings, files: &[PathBuf], problems:
     Settings { daemon, guard, workers, origins }
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     files: &'a [PathBuf],
-    problems: &'a mut Problems,
+    pub(super) problems: &'a mut Problems,
     origins: BTreeMap<String, String>,
 }
 
@@ -75,6 +75,7 @@ impl Builder<'_> {
         let prefix = format!("worker.{name}");
         let mut worker = WorkerSettings::new(name.clone(), selector);
         for table in [&inputs.defaults, table] {
+            one_password(&mut worker, table);
             self.apply(WORKER, &mut worker, table, &prefix);
             for (condition, input) in &table.plans {
                 if let Some(plan) = &input.value {
@@ -82,63 +83,13 @@ impl Builder<'_> {
                     self.origins.insert(format!("{prefix}.plans.{condition}"), self.place(input.at));
                 }
             }
+            for (hook, (_, keys)) in &table.hooks {
+                let settings = worker.hooks.entry(*hook).or_default();
+                self.apply(HOOK, settings, keys, &format!("{prefix}.hooks.{hook}"));
+            }
         }
-        self.check_pairs(&worker, &[(&title, table), ("[defaults]", &inputs.defaults)]);
-        self.check_instances(&worker, &title, table);
+        self.check_worker(&worker, &title, table, &inputs.defaults);
         Some(worker)
-    }
-
-    /// Defaults that contradict each other are told even when no worker has come to use them.
-    fn check_defaults(&mut self, defaults: &Table) {
-        let (Ok(name), Ok(unit)) = (WorkerName::new("defaults"), crate::model::UnitName::new("defaults.service"))
-        else {
-            return;
-        };
-        let mut worker = WorkerSettings::new(name, Selector::Unit(unit));
-        for key in WORKER.iter().filter(|key| !key.spec.own) {
-            if let Some(value) = defaults.keys.get(key.spec.name).and_then(|input| input.value.clone()) {
-                (key.set)(&mut worker, value);
-            }
-        }
-        self.check_pairs(&worker, &[("[defaults]", defaults)]);
-    }
-
-    /// Values that must be in order: the first not above the second.
-    fn check_pairs(&mut self, worker: &WorkerSettings, tables: &[(&str, &Table)]) {
-        if worker.raise_samples > worker.window_samples {
-            let (raise, window) = (worker.raise_samples, worker.window_samples);
-            let text = format!("is above window_samples: {raise} of {window} samples can never be");
-            self.pair(("raise_samples", "window_samples"), tables, text);
-        }
-        if worker.backoff > worker.restart_cooldown {
-            let text = "is above restart_cooldown, which is the longest pause between two attempts".to_string();
-            self.pair(("backoff", "restart_cooldown"), tables, text);
-        }
-    }
-
-    /// Tells it at the key that is set nearest to the worker.
-    fn pair(&mut self, (low, high): (&str, &str), tables: &[(&str, &Table)], text: String) {
-        for (title, table) in tables {
-            if let Some(input) = table.keys.get(low).or_else(|| table.keys.get(high)) {
-                return self.problems.add(input.at, format!("{low} in {title} {text}"));
-            }
-        }
-    }
-
-    fn check_instances(&mut self, worker: &WorkerSettings, title: &str, table: &Table) {
-        let at = |key: &str| table.keys.get(key).map(|input| input.at);
-        for (key, value) in [("min_instances", worker.min_instances), ("max_instances", worker.max_instances)] {
-            if let (Selector::Unit(unit), Some(at), Some(2..)) = (&worker.unit, at(key), value) {
-                let text =
-                    format!("{key} in {title} is above 1, but {unit} is a single unit; use a template, NAME@.service");
-                self.problems.add(at, text);
-            }
-        }
-        if let (Some(min), Some(max), Some(at)) = (worker.min_instances, worker.max_instances, at("max_instances"))
-            && max < min
-        {
-            self.problems.add(at, format!("max_instances in {title} is {max}, below min_instances ({min})"));
-        }
     }
 
     /// A unit that two workers own would be repaired by two plans. Told at the one that comes later in the files.
@@ -183,5 +134,12 @@ impl Builder<'_> {
 
     fn place(&self, at: At) -> String {
         format!("{}:{}", self.files[at.file].display(), at.line)
+    }
+}
+
+/// Where the password is kept is one choice in two keys: what a worker says about it replaces what the defaults say.
+fn one_password(worker: &mut WorkerSettings, table: &Table) {
+    if ["amqp_password_file", "amqp_password_credential"].iter().any(|key| table.keys.contains_key(key)) {
+        (worker.amqp_password_file, worker.amqp_password_credential) = (None, None);
     }
 }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use crate::model::WorkerSettings;
-use crate::model::settings::{DaemonSettings, GuardSettings};
+use crate::model::settings::{DaemonSettings, GuardSettings, HookSettings};
 
+use super::address::UrlKind;
 use super::value::{DIR_PATH_MAX, Field, Kind, SOCKET_PATH_MAX, Value};
 
 /// Most instances of one worker that a limit may name.
@@ -25,6 +26,8 @@ pub struct Spec {
     pub kind: Kind,
     /// For `[worker.NAME]` only: `[defaults]` cannot have it.
     pub own: bool,
+    /// For a key without a default: a value as TOML, to show how it is written.
+    pub example: Option<&'static str>,
     pub doc: &'static str,
 }
 
@@ -35,10 +38,11 @@ pub enum Section {
     Guard,
     Defaults,
     Worker,
+    Hook,
 }
 
 impl Section {
-    pub const ALL: [Section; 4] = [Section::Daemon, Section::Guard, Section::Defaults, Section::Worker];
+    pub const ALL: [Section; 5] = [Section::Daemon, Section::Guard, Section::Defaults, Section::Worker, Section::Hook];
 
     /// As errors and documentation name it.
     pub fn title(self) -> &'static str {
@@ -47,38 +51,55 @@ impl Section {
             Section::Guard => "[guard]",
             Section::Defaults => "[defaults]",
             Section::Worker => "[worker.NAME]",
+            Section::Hook => "[worker.NAME.hooks.HOOK]",
         }
     }
 
-    /// The keys that it takes, apart from `plans`.
+    /// The keys that it takes, apart from `plans` and `hooks`.
     pub fn specs(self) -> Vec<&'static Spec> {
         match self {
             Section::Daemon => DAEMON.iter().map(|key| &key.spec).collect(),
             Section::Guard => GUARD.iter().map(|key| &key.spec).collect(),
             Section::Defaults => WORKER.iter().map(|key| &key.spec).filter(|spec| !spec.own).collect(),
             Section::Worker => WORKER.iter().map(|key| &key.spec).collect(),
+            Section::Hook => HOOK.iter().map(|key| &key.spec).collect(),
         }
     }
 
-    /// It takes a table `plans`.
-    pub fn has_plans(self) -> bool {
-        matches!(self, Section::Defaults | Section::Worker)
+    /// The tables that it takes besides.
+    pub fn tables(self) -> &'static [&'static str] {
+        match self {
+            Section::Defaults | Section::Worker => &["plans", "hooks"],
+            Section::Daemon | Section::Guard | Section::Hook => &[],
+        }
     }
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 const YEARS: Duration = Duration::from_secs(3_650 * 86_400);
 
+/// Messages and errors beyond this are no threshold but a way to switch a condition off.
+const MANY: u32 = 1_000_000_000;
+/// Longest name of a user of a broker: what RabbitMQ's tools show.
+const BROKER_USER_MAX: usize = 255;
+
 macro_rules! key {
     ($field:ident, $kind:expr, $doc:literal) => {
-        key!($field, $kind, $doc, own = false)
+        key!($field, $kind, $doc, false, None)
     };
     ($field:ident, $kind:expr, $doc:literal, own = $own:literal) => {
+        key!($field, $kind, $doc, $own, None)
+    };
+    ($field:ident, $kind:expr, $doc:literal, example = $example:literal) => {
+        key!($field, $kind, $doc, false, Some($example))
+    };
+    ($field:ident, $kind:expr, $doc:literal, $own:literal, $example:expr) => {
         Key {
-            spec: Spec { name: stringify!($field), kind: $kind, own: $own, doc: $doc },
+            spec: Spec { name: stringify!($field), kind: $kind, own: $own, example: $example, doc: $doc },
             show: |settings| Field::show(&settings.$field),
             set: |settings, value| settings.$field = Field::take(value),
         }
@@ -237,6 +258,168 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
         Kind::Span(SECOND, HOUR),
         "How long `graceful_restart` waits for the worker to finish before it restarts it."
     ),
+    key!(
+        surge,
+        Kind::Switch,
+        "`graceful_restart` of a template's instance starts an extra instance first, and stops it afterwards. In `[defaults]` it is for the templates among the workers."
+    ),
+    key!(
+        heartbeat_timeout,
+        Kind::Span(SECOND, DAY),
+        "Age of the last sign of life at which an instance is `hung`. An instance that never gave one is not judged."
+    ),
+    key!(
+        heartbeat_watchdog,
+        Kind::Switch,
+        "`WATCHDOG=1`, which the unit sends to systemd, is a sign of life. Needs `WatchdogSec=` in the unit."
+    ),
+    key!(
+        heartbeat_file,
+        Kind::InstancePath,
+        "A file whose time of modification is a sign of life.",
+        example = "\"/run/mail/%i.alive\""
+    ),
+    key!(
+        queues,
+        Kind::Queues,
+        "Queues that the worker consumes. Needs `amqp_url`, whose virtual host is meant where none is given.",
+        example = "[\"mail\", { vhost = \"jobs\", name = \"mail\" }]"
+    ),
+    key!(
+        amqp_url,
+        Kind::Url(UrlKind::Amqp),
+        "The broker and its virtual host; without one, `/`. Without user and password.",
+        example = "\"amqps://broker.example:5671/jobs\""
+    ),
+    key!(
+        amqp_user,
+        Kind::Word(BROKER_USER_MAX),
+        "Whom to log in as, at the broker and its management API.",
+        example = "\"unitmedic\""
+    ),
+    key!(
+        amqp_password_file,
+        Kind::SecretPath(DIR_PATH_MAX),
+        "File with the password, and nothing else in it. Not with `amqp_password_credential`.",
+        example = "\"/etc/unitmedic/amqp-password\""
+    ),
+    key!(
+        amqp_password_credential,
+        Kind::Credential,
+        "Name of the systemd credential with the password, which `LoadCredential=` gives to unitmedic.service. Not with `amqp_password_file`.",
+        example = "\"amqp-password\""
+    ),
+    key!(
+        management_url,
+        Kind::Url(UrlKind::Management),
+        "Management API of the broker, for unacknowledged messages and rates. Without it, `consumer_stalled` is not judged.",
+        example = "\"http://broker.example:15672\""
+    ),
+    key!(
+        queue_backlog_threshold,
+        Kind::Count(1, MANY),
+        "Ready messages for each consumer of a queue, those of other hosts included, over which `backlog_high` is raised."
+    ),
+    key!(
+        consumers_per_instance,
+        Kind::Count(1, 10_000),
+        "Consumers that one instance has on a queue, to tell how many instances a backlog needs."
+    ),
+    key!(queue_samples, Kind::Count(1, 60), "So many readings in a row raise `no_consumer` and `consumer_stalled`."),
+    key!(
+        scale_on,
+        Kind::ScaleOn,
+        "What may start further instances of a template, up to `max_instances`: a backlog; CPU or memory, with work waiting. `[]`: nothing."
+    ),
+    key!(
+        scale_down_after,
+        Kind::Span(SECOND, DAY),
+        "An instance that unitmedic started is drained and stopped when it has not been needed for so long."
+    ),
+    key!(
+        error_rate_threshold,
+        Kind::Number(MANY as f64),
+        "Errors per minute that an instance writes to the journal, over which `error_rate_high` is raised: entries of priority err and worse."
+    ),
+    key!(error_rate_window, Kind::Span(MINUTE, HOUR), "Time over which errors are counted."),
+    key!(
+        error_match,
+        Kind::Pattern,
+        "Entries whose message matches are errors, too, whatever their priority.",
+        example = "'(?i)\\b(fatal|panicked)\\b'"
+    ),
+    key!(
+        probe_http,
+        Kind::Url(UrlKind::Probe),
+        "Is asked for in each `health_check_interval`; good is an answer from 200 to 399. `%n`, `%i` and `%p` as in unit files. https needs `probe_command`.",
+        example = "\"http://127.0.0.1:8080/health\""
+    ),
+    key!(
+        probe_tcp,
+        Kind::Endpoint,
+        "Must accept a connection. `%n`, `%i` and `%p` as in unit files.",
+        example = "\"127.0.0.1:5000\""
+    ),
+    key!(
+        probe_command,
+        Kind::Command,
+        "Must exit with 0. `%n`, `%i`, `%p` and `%%` as in unit files.",
+        example = "[\"/usr/lib/mail/check\", \"%i\"]"
+    ),
+    key!(
+        probe_timeout,
+        Kind::Span(Duration::from_millis(100), MINUTE),
+        "A probe that takes longer has failed. While one runs, it is not begun again."
+    ),
+    key!(
+        probe_failures,
+        Kind::Count(1, 60),
+        "So many of the last `probe_window` probes must fail to raise `probe_failed`."
+    ),
+    key!(probe_window, Kind::Count(1, 60), "Probes that are looked at. Not below `probe_failures`."),
+    key!(
+        peers,
+        Kind::Peers,
+        "Whom the worker is connected to, besides the broker of `amqp_url`, for `connection_reset`.",
+        example = "[\"10.0.0.5:5672\", \"broker.example:5672\", \"[::1]:5672\"]"
+    ),
+    key!(
+        reset_signal,
+        Kind::Signal,
+        "Sent by `connection_reset` to the main process where connections cannot be destroyed.",
+        example = "\"SIGUSR2\""
+    ),
+    key!(
+        memory_target,
+        Kind::Percent,
+        "`memory_cleanup` reclaims down to this share of the memory limit. Below `memory_threshold`."
+    ),
+    key!(
+        memory_signal,
+        Kind::Signal,
+        "Sent by `memory_cleanup` to the main process, for programs that free memory on a signal.",
+        example = "\"SIGUSR1\""
+    ),
+];
+
+pub static HOOK: &[Key<HookSettings>] = &[
+    key!(
+        command,
+        Kind::Command,
+        "What is run. `%n`, `%i`, `%p` and `%%` as in unit files. Required.",
+        example = "[\"/usr/lib/mail/flush\", \"%i\"]"
+    ),
+    key!(
+        timeout,
+        Kind::Span(SECOND, Duration::from_secs(600)),
+        "A command that takes longer is stopped and has failed."
+    ),
+    key!(user, Kind::User, "As whom it runs; where it is not set, as root.", example = "\"mail\""),
+    key!(
+        disruptive,
+        Kind::Switch,
+        "It takes the instance away for a moment, and has to pass the same gates as a restart."
+    ),
 ];
 
 #[cfg(test)]
@@ -256,7 +439,19 @@ mod tests {
     fn defaults_survive<T>(keys: &[Key<T>], mut settings: T) {
         for key in keys {
             let Some(default) = (key.show)(&settings) else {
-                assert!(key.spec.own, "{} has no default and could be set for all", key.spec.name);
+                let Some(example) = key.spec.example else {
+                    assert!(key.spec.own, "{} has neither a default nor an example", key.spec.name);
+                    continue;
+                };
+                let read = parse(key.spec.kind, example).unwrap_or_else(|why| panic!("{} {why}", key.spec.name));
+                (key.set)(&mut settings, read.clone());
+                assert_eq!((key.show)(&settings), Some(read.clone()), "{}", key.spec.name);
+                assert_eq!(
+                    parse(key.spec.kind, &read.toml()),
+                    Ok(read),
+                    "{} is not written as it is read",
+                    key.spec.name
+                );
                 continue;
             };
             let read = parse(key.spec.kind, &default.toml());
@@ -275,6 +470,7 @@ mod tests {
         defaults_survive(DAEMON, DaemonSettings::default());
         defaults_survive(GUARD, GuardSettings::default());
         defaults_survive(WORKER, worker());
+        defaults_survive(HOOK, HookSettings::default());
     }
 
     /// A field of the settings without a key would be an option that nobody can set.
@@ -286,8 +482,9 @@ mod tests {
             (Section::Daemon, fields(serde_json::to_value(DaemonSettings::default()).unwrap())),
             (Section::Guard, fields(serde_json::to_value(GuardSettings::default()).unwrap())),
             (Section::Worker, fields(serde_json::to_value(worker()).unwrap())),
+            (Section::Hook, fields(serde_json::to_value(HookSettings::default()).unwrap())),
         ] {
-            for field in fields.iter().filter(|field| !matches!(field.as_str(), "name" | "plans")) {
+            for field in fields.iter().filter(|field| !matches!(field.as_str(), "name" | "plans" | "hooks")) {
                 assert!(known(section).contains(&field.as_str()), "{field} of {}", section.title());
             }
         }

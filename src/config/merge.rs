@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+use crate::model::action::{HOOK_NAME_MAX, HOOK_PREFIX, HookName};
 use crate::model::{Action, Condition, WorkerName};
 
 use super::errors::{At, Problems, nearest, quoted};
@@ -18,6 +19,8 @@ use super::value::{Value, found, words};
 
 /// More workers than this on one host are a mistake of whatever generated the files.
 pub const WORKERS_MAX: usize = 4096;
+/// Hooks of one worker.
+const HOOKS_MAX: usize = 64;
 /// Syntax errors told per file: what follows the first few is mostly their echo.
 const SYNTAX_ERRORS_MAX: usize = 5;
 const TABLES: &[&str] = &["daemon", "guard", "defaults", "worker"];
@@ -38,6 +41,8 @@ pub struct Inputs {
 pub struct Table {
     pub keys: BTreeMap<&'static str, Input<Value>>,
     pub plans: BTreeMap<Condition, Input<Vec<Action>>>,
+    /// With the place where each was first named. A hook has keys alone.
+    pub hooks: BTreeMap<HookName, (At, Table)>,
 }
 
 #[derive(Debug)]
@@ -140,8 +145,10 @@ impl Fragment<'_> {
         let specs = section.specs();
         for (key, value) in table.iter() {
             let name = key.get_ref().as_ref();
-            if name == "plans" && section.has_plans() {
+            if name == "plans" && section.tables().contains(&name) {
                 self.plans(title, key, value, into);
+            } else if name == "hooks" && section.tables().contains(&name) {
+                self.hooks(title, key, value, into);
             } else if let Some(spec) = specs.iter().find(|spec| spec.name == name) {
                 let at = self.at(key.span().start);
                 let value = spec.kind.parse(value.get_ref());
@@ -150,6 +157,36 @@ impl Fragment<'_> {
             } else {
                 self.add(key, unknown_key(name, section, title, &specs));
             }
+        }
+    }
+
+    fn hooks(&mut self, title: &str, key: &Key<'_>, value: &Entry<'_>, into: &mut Table) {
+        let DeValue::Table(hooks) = value.get_ref() else {
+            let found = found(value.get_ref());
+            return self.add(key, format!("hooks in {title} takes tables, one for each hook; found {found}"));
+        };
+        let scope = title.trim_end_matches(']');
+        for (key, value) in hooks.iter() {
+            let name = match HookName::new(key.get_ref()) {
+                Ok(name) => name,
+                Err(_) => {
+                    let limits = format!("1 to {HOOK_NAME_MAX} characters of a-z, 0-9, - and _");
+                    self.add(key, format!("hook name {} in {title} is not {limits}", quoted(key.get_ref())));
+                    continue;
+                }
+            };
+            let at = self.at(key.span().start);
+            let title = format!("{scope}.hooks.{name}]");
+            if !value.get_ref().is_table() {
+                let found = found(value.get_ref());
+                self.add(key, format!("{title} must be a table; found {found}"));
+                continue;
+            }
+            if into.hooks.len() >= HOOKS_MAX && !into.hooks.contains_key(&name) {
+                return self.problems.add(at, format!("{scope}] has more than {HOOKS_MAX} hooks"));
+            }
+            let table = &mut into.hooks.entry(name).or_insert_with(|| (at, Table::default())).1;
+            self.section(Section::Hook, &title, key, value, table);
         }
     }
 
@@ -212,11 +249,25 @@ impl Fragment<'_> {
     }
 
     fn action(&self, value: &DeValue<'_>) -> Result<Action, String> {
-        let known = || Action::ALL.iter().map(|action| action.as_str());
+        let planned = Action::ALL.iter().filter(|action| **action != Action::ScaleDown);
+        let known = || planned.clone().map(|action| action.as_str()).chain(["hook:NAME"]);
         let Some(word) = value.as_str() else {
             return Err(format!("takes {}; found {}", words(known()), found(value)));
         };
-        Action::parse(word).ok_or_else(|| match nearest(word, known()) {
+        match Action::parse(word) {
+            Some(Action::ScaleDown) => {
+                return Err(
+                    "has \"scale_down\", which needs no plan: it happens by itself when there is less work".into()
+                );
+            }
+            Some(action) => return Ok(action),
+            None if word.starts_with(HOOK_PREFIX) => {
+                let limits = format!("1 to {HOOK_NAME_MAX} characters of a-z, 0-9, - and _");
+                return Err(format!("has {}; the name of a hook has {limits}", quoted(word)));
+            }
+            None => {}
+        }
+        Err(match nearest(word, known()) {
             Some(near) => format!("has the unknown action {}; did you mean {near:?}?", quoted(word)),
             None => format!("has the unknown action {}; it can be {}", quoted(word), words(known())),
         })
@@ -237,8 +288,7 @@ fn unknown_key(name: &str, section: Section, title: &str, specs: &[&'static Spec
     if let Some(place) = belongs(name, Some(section)) {
         return format!("{unknown}; it belongs in {place}");
     }
-    let plans = section.has_plans().then_some("plans");
-    let known = || specs.iter().map(|spec| spec.name).chain(plans);
+    let known = || specs.iter().map(|spec| spec.name).chain(section.tables().iter().copied());
     match nearest(name, known()) {
         Some(near) => format!("{unknown}; did you mean {near:?}?"),
         None if specs.len() < 10 => format!("{unknown}; known are {}", known().collect::<Vec<_>>().join(", ")),
@@ -249,9 +299,8 @@ fn unknown_key(name: &str, section: Section, title: &str, specs: &[&'static Spec
 /// The tables that do take the key.
 fn belongs(name: &str, except: Option<Section>) -> Option<String> {
     let others = Section::ALL.into_iter().filter(|section| Some(*section) != except);
-    let takes = |section: &Section| {
-        section.specs().iter().any(|spec| spec.name == name) || (name == "plans" && section.has_plans())
-    };
+    let takes =
+        |section: &Section| section.specs().iter().any(|spec| spec.name == name) || section.tables().contains(&name);
     let places: Vec<&str> = others.filter(takes).map(Section::title).collect();
     (!places.is_empty()).then(|| places.join(" or "))
 }

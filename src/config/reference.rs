@@ -1,11 +1,11 @@
 //! The table of keys as people read it: the reference in docs/configuration.md, the commented default
 //! configuration, and the settings in force with their origin.
 
-use crate::model::settings::{DaemonSettings, GuardSettings};
+use crate::model::settings::{DaemonSettings, GuardSettings, HookSettings};
 use crate::model::status::SettingView;
 use crate::model::{Action, Condition, Selector, Settings, WorkerName, WorkerSettings};
 
-use super::keys::{DAEMON, GUARD, Key, Section, WORKER};
+use super::keys::{DAEMON, GUARD, HOOK, Key, Section, WORKER};
 use super::value::{Kind, Value, words};
 
 /// Origin of a value that nobody set.
@@ -31,36 +31,47 @@ pub fn in_force(settings: &Settings, worker: &WorkerSettings) -> Vec<SettingView
         let plan = plan.iter().map(|action| format!("\"{action}\"")).collect::<Vec<_>>().join(", ");
         view(format!("worker.{name}.plans.{condition}"), format!("[{plan}]"))
     });
-    keys.chain(plans).collect()
+    let hooks = worker.hooks.iter().flat_map(|(hook, settings)| {
+        let scope = format!("worker.{name}.hooks.{hook}");
+        HOOK.iter().filter_map(move |key| Some((format!("{scope}.{}", key.spec.name), (key.show)(settings)?.toml())))
+    });
+    let hooks = hooks.map(|(key, value)| view(key, value));
+    keys.chain(plans).chain(hooks).collect()
 }
 
 /// The tables of docs/configuration.md.
 pub fn markdown() -> String {
     let mut text = String::new();
-    for section in [Section::Daemon, Section::Guard, Section::Worker] {
+    for section in [Section::Daemon, Section::Guard, Section::Worker, Section::Hook] {
         let title = match section {
             Section::Worker => "`[worker.NAME]` and `[defaults]`".to_string(),
+            Section::Hook => "`[worker.NAME.hooks.HOOK]` and `[defaults.hooks.HOOK]`".to_string(),
             _ => format!("`{}`", section.title()),
         };
         text.push_str(&format!("### {title}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n"));
         for (spec, default) in entries(section) {
             let default = default.map_or("none".into(), |default| format!("`{default}`"));
             let own = if spec.own { " Not in `[defaults]`." } else { "" };
-            text.push_str(&format!("| `{}` | {} | {default} | {}{own} |\n", spec.name, spec.kind.takes(), spec.doc));
+            let example =
+                spec.example.map(|example| format!(" Example: `{}`", example.replace('|', "\\|"))).unwrap_or_default();
+            let name = spec.name;
+            text.push_str(&format!("| `{name}` | {} | {default} | {}{own}{example} |\n", spec.kind.takes(), spec.doc));
         }
         text.push('\n');
     }
     let conditions = words(Condition::ALL.iter().map(|condition| condition.as_str())).replace('"', "`");
-    let actions = words(Action::ALL.iter().map(|action| action.as_str())).replace('"', "`");
+    let planned = Action::ALL.iter().filter(|action| **action != Action::ScaleDown);
+    let actions = words(planned.map(|action| action.as_str()).chain(["hook:NAME"])).replace('"', "`");
     text.push_str("### `[worker.NAME.plans]` and `[defaults.plans]`\n\n");
     text.push_str(&format!("A key is a condition: {conditions}. Its value is a list of actions: {actions}.\n"));
     text
 }
 
-/// packaging/unitmedic.toml: every key with its default, all commented out.
+/// packaging/unitmedic.toml: every key with its default or an example, all commented out.
 pub fn default_file() -> String {
     let mut text = String::from(
-        "# Configuration of unitmedic. Every key is shown with its default.\n\
+        "# Configuration of unitmedic. Every key is shown with its default; one that has none is\n\
+         # shown with an example, after \"# \".\n\
          # Nothing is touched until there is a worker. `unitmedic discover` proposes workers for this host,\n\
          # `unitmedic check-config` checks this file, `systemctl reload unitmedic` takes it into use.\n\
          # Files in conf.d/*.toml beside this one are read after it, in the order of their names.\n",
@@ -73,7 +84,11 @@ pub fn default_file() -> String {
         for (spec, default) in entries(section) {
             let doc = format!("{} Takes {}.", spec.doc.replace('`', ""), spec.kind.takes());
             text.push_str(&format!("\n{}", comment(&doc)));
-            text.push_str(&format!("#{} = {}\n", spec.name, default.unwrap_or_default()));
+            match (default, spec.example) {
+                (Some(default), _) => text.push_str(&format!("#{} = {default}\n", spec.name)),
+                // The space keeps it apart from what can be switched on as it stands.
+                (None, example) => text.push_str(&format!("# {} = {}\n", spec.name, example.unwrap_or_default())),
+            }
         }
     }
     text.push_str(
@@ -85,7 +100,13 @@ pub fn default_file() -> String {
          #max_instances = 4\n\
          \n# Its own order of actions for a condition:\n\
          #[worker.mail.plans]\n\
-         #dead = [\"restart\", \"escalate\"]\n",
+         #dead = [\"restart\", \"escalate\"]\n\
+         #memory_high = [\"hook:flush\", \"memory_cleanup\", \"escalate\"]\n\
+         \n# An action of its own:\n\
+         #[worker.mail.hooks.flush]\n\
+         #command = [\"/usr/lib/mail/flush\", \"%i\"]\n\
+         #timeout = \"30s\"\n\
+         #disruptive = false\n",
     );
     text
 }
@@ -114,6 +135,7 @@ fn entries(section: Section) -> Vec<(super::keys::Spec, Option<String>)> {
     match section {
         Section::Daemon => of(DAEMON, &DaemonSettings::default()),
         Section::Guard => of(GUARD, &GuardSettings::default()),
+        Section::Hook => of(HOOK, &HookSettings::default()),
         Section::Worker => worker().map(|worker| of(WORKER, &worker)).unwrap_or_default(),
         Section::Defaults => entries(Section::Worker).into_iter().filter(|(spec, _)| !spec.own).collect(),
     }

@@ -1,5 +1,7 @@
 //! Tables of bad inputs and the exact words that come back; origins; documentation that is fresh.
 
+mod work;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -343,7 +345,7 @@ fn plans() {
     bad(
         r#"
 [defaults.plans]
-hung = ["restart"]
+hangs = ["restart"]
 memory_hi = ["restart"]
 [worker.a]
 unit = "a.service"
@@ -358,14 +360,14 @@ crash_loop = ["escalate", "restart"]
 oom_killed = ["restrat", 5]
 "#,
         expect![[r#"
-            u.toml:3: unknown condition "hung" in the plans of [defaults]; known are cpu_high, starved, memory_high, start_stuck, oom_killed, dead, crash_loop
+            u.toml:3: unknown condition "hangs" in the plans of [defaults]; known are cpu_high, starved, backlog_high, error_rate_high, memory_high, consumer_stalled, no_consumer, probe_failed, hung, start_stuck, oom_killed, dead, crash_loop
             u.toml:4: unknown condition "memory_hi" in the plans of [defaults]; did you mean "memory_high"?
             u.toml:8: plan dead of [worker.a] is empty; to be told and nothing more, write ["escalate"]
-            u.toml:9: plan cpu_high of [worker.a] has the unknown action "reboot"; it can be "graceful_restart", "restart" or "escalate"
+            u.toml:9: plan cpu_high of [worker.a] has the unknown action "reboot"; it can be "memory_cleanup", "connection_reset", "scale_up", "graceful_restart", "restart", "escalate" or "hook:NAME"
             u.toml:12: plan starved of [worker.a] has "restart" twice
             u.toml:14: plan crash_loop of [worker.a] goes on after "escalate", which must be last: nothing follows it
             u.toml:15: plan oom_killed of [worker.a] has the unknown action "restrat"; did you mean "restart"?
-            u.toml:15: plan oom_killed of [worker.a] takes "graceful_restart", "restart" or "escalate"; found the number 5"#]],
+            u.toml:15: plan oom_killed of [worker.a] takes "memory_cleanup", "connection_reset", "scale_up", "graceful_restart", "restart", "escalate" or "hook:NAME"; found the number 5"#]],
     );
 }
 

@@ -7,9 +7,12 @@ use std::time::Duration;
 use toml::de::{DeFloat, DeInteger, DeValue};
 
 use crate::model::Selector;
-use crate::model::settings::OnStop;
+use crate::model::settings::{ERROR_MATCH_COMPILED_MAX, ERROR_MATCH_MAX, OnStop, Peer, ScaleOn};
+use crate::model::signal::QueueName;
 
+use super::address::{UrlKind, host_and_port, show_peer, with_specifiers};
 use super::errors::{nearest, quoted};
+use super::list::{self, ARGUMENTS_MAX};
 use super::selector::parse_selector;
 use super::span::{check_signal, parse_signal, parse_size, parse_span, show_signal, show_size, show_span};
 
@@ -43,6 +46,26 @@ pub enum Kind {
     Address,
     OnStop,
     Selector,
+    /// A text of so many bytes at most, without control characters, and not empty.
+    Word(usize),
+    /// Name of a user of the host.
+    User,
+    /// The path of a file with a secret; in a mistake it is the secret itself.
+    SecretPath(usize),
+    /// Name of a systemd credential.
+    Credential,
+    /// An absolute path with the specifiers of unit files.
+    InstancePath,
+    Url(UrlKind),
+    /// `HOST:PORT`, with the specifiers of unit files.
+    Endpoint,
+    /// A regular expression.
+    Pattern,
+    /// A program and its arguments, with the specifiers of unit files.
+    Command,
+    Queues,
+    Peers,
+    ScaleOn,
 }
 
 /// A value that is valid for its key.
@@ -59,6 +82,10 @@ pub enum Value {
     Address(Option<SocketAddr>),
     OnStop(OnStop),
     Selector(Selector),
+    Texts(Vec<String>),
+    Queues(Vec<QueueName>),
+    Peers(Vec<Peer>),
+    ScaleOn(Vec<ScaleOn>),
 }
 
 impl Kind {
@@ -73,10 +100,31 @@ impl Kind {
             Kind::Signal => "a signal, such as \"SIGTERM\" or 15".into(),
             Kind::Size(min, max) => format!("0, or a size from \"{}\" to \"{}\"", show_size(*min), show_size(*max)),
             Kind::Group => "the name of a group, or \"\" for none".into(),
-            Kind::Path(max) => format!("an absolute path of at most {max} bytes"),
+            Kind::Path(max) | Kind::SecretPath(max) => format!("an absolute path of at most {max} bytes"),
             Kind::Address => "an address with its port, such as \"127.0.0.1:10119\", or \"none\"".into(),
             Kind::OnStop => words(OnStop::ALL.iter().map(|word| word.as_str())),
             Kind::Selector => "a unit, a template or a pattern of units".into(),
+            Kind::Word(max) => format!("a text of 1 to {max} bytes, without control characters"),
+            Kind::User => "the name of a user".into(),
+            Kind::Credential => "a name of letters, digits, -, _ and .".into(),
+            Kind::InstancePath => {
+                "an absolute path, in which %n, %i, %p and %% mean what they mean in unit files".into()
+            }
+            Kind::Url(kind) => kind.takes().into(),
+            Kind::Endpoint => "a host and its port, such as \"127.0.0.1:5000\" or \"[::1]:5000\"".into(),
+            Kind::Pattern => format!("a regular expression of at most {ERROR_MATCH_MAX} bytes"),
+            Kind::Command => {
+                format!("a list of 1 to {ARGUMENTS_MAX} texts: a program with its absolute path, and its arguments")
+            }
+            Kind::Queues => format!(
+                "a list of at most {} queues, such as [\"mail\", {{ vhost = \"jobs\", name = \"mail\" }}]",
+                list::QUEUES_MAX
+            ),
+            Kind::Peers => format!(
+                "a list of at most {} hosts with their ports, such as [\"10.0.0.5:5672\", \"[::1]:5672\"]",
+                list::PEERS_MAX
+            ),
+            Kind::ScaleOn => format!("a list of {}", words(ScaleOn::ALL.iter().map(|word| word.as_str()))),
         }
     }
 
@@ -84,8 +132,9 @@ impl Kind {
     pub fn parse(&self, value: &DeValue<'_>) -> Result<Value, String> {
         let refuse = |why: Option<String>| {
             let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
-            format!("takes {}; found {}{why}", self.takes(), found(value))
+            format!("takes {}; found {}{why}", self.takes(), self.found(value))
         };
+        let because = |why: String| refuse(Some(why));
         match (self, value) {
             (Kind::Switch, DeValue::Boolean(on)) => Ok(Value::Switch(*on)),
             (Kind::Count(min, max), DeValue::Integer(number)) => match whole(number) {
@@ -115,7 +164,9 @@ impl Kind {
                 _ => Err(refuse(None)),
             },
             (Kind::Group, DeValue::String(name)) if is_group(name) => Ok(Value::Text(name.to_string())),
-            (Kind::Path(max), DeValue::String(path)) if is_path(path, *max) => Ok(Value::Path(path.as_ref().into())),
+            (Kind::Path(max) | Kind::SecretPath(max), DeValue::String(path)) if is_path(path, *max) => {
+                Ok(Value::Path(path.as_ref().into()))
+            }
             (Kind::Address, DeValue::String(text)) if text == "none" => Ok(Value::Address(None)),
             (Kind::Address, DeValue::String(text)) => match text.parse::<SocketAddr>() {
                 Ok(address) if address.port() > 0 => Ok(Value::Address(Some(address))),
@@ -126,7 +177,52 @@ impl Kind {
                 refuse(near.map(|near| format!("did you mean \"{near}\"?")))
             }),
             (Kind::Selector, DeValue::String(text)) => parse_selector(text).map(Value::Selector),
+            (_, DeValue::String(text)) => match self.text(text) {
+                Some(Ok(value)) => Ok(value),
+                Some(Err(why)) => Err(because(why)),
+                None => Err(refuse(None)),
+            },
+            (Kind::Command, DeValue::Array(list)) => list::command(list).map(Value::Texts).map_err(because),
+            (Kind::Queues, DeValue::Array(list)) => list::queues(list).map(Value::Queues).map_err(because),
+            (Kind::Peers, DeValue::Array(list)) => list::peers(list).map(Value::Peers).map_err(because),
+            (Kind::ScaleOn, DeValue::Array(list)) => list::scale_on(list).map(Value::ScaleOn).map_err(because),
             _ => Err(refuse(None)),
+        }
+    }
+
+    /// The kinds that are texts of a certain form; `None` where nothing is to be added to what is taken.
+    fn text(&self, text: &str) -> Option<Result<Value, String>> {
+        let plain = |good: bool| good.then(|| Ok(Value::Text(text.into())));
+        match self {
+            Kind::Word(max) => plain(is_word(text, *max)),
+            Kind::User => plain(!text.is_empty() && is_group(text)),
+            Kind::Credential => plain(is_credential(text)),
+            Kind::InstancePath => match with_specifiers(text, false) {
+                Ok(path) if is_path(&path, DIR_PATH_MAX) => Some(Ok(Value::Text(text.into()))),
+                Ok(_) => None,
+                Err(why) => Some(Err(why)),
+            },
+            Kind::Url(kind) => Some(kind.check(text).map(|()| Value::Text(text.into()))),
+            Kind::Endpoint => {
+                let checked = with_specifiers(text, false).and_then(|text| host_and_port(&text));
+                Some(checked.map(|_| Value::Text(text.into())))
+            }
+            Kind::Pattern if text.is_empty() || text.len() > ERROR_MATCH_MAX => None,
+            Kind::Pattern => Some(check_pattern(text).map(|()| Value::Text(text.into()))),
+            _ => None,
+        }
+    }
+
+    /// What stands there instead. Where a password could be, it is not repeated.
+    fn found(&self, value: &DeValue<'_>) -> String {
+        match (self, value) {
+            (Kind::Url(_) | Kind::Endpoint | Kind::Peers, DeValue::String(text)) if text.contains('@') => {
+                "a text with a user in it".into()
+            }
+            (Kind::SecretPath(_) | Kind::Credential, DeValue::String(_)) => {
+                "a text that is not repeated here, as it could be the password itself".into()
+            }
+            _ => found(value),
         }
     }
 }
@@ -141,14 +237,29 @@ impl Value {
             Value::Span(span) => format!("\"{}\"", show_span(*span)),
             Value::Signal(number) => format!("\"{}\"", show_signal(*number)),
             Value::Size(bytes) => format!("\"{}\"", show_size(*bytes)),
-            Value::Text(text) => format!("\"{text}\""),
+            Value::Text(text) => quote(text),
             Value::Path(path) => format!("\"{}\"", path.display()),
             Value::Address(Some(address)) => format!("\"{address}\""),
             Value::Address(None) => "\"none\"".into(),
             Value::OnStop(word) => format!("\"{word}\""),
             Value::Selector(selector) => format!("\"{selector}\""),
+            Value::Texts(texts) => array(texts.iter().map(|text| quote(text))),
+            Value::Queues(queues) => array(queues.iter().map(|queue| match &queue.vhost {
+                Some(vhost) => format!("{{ vhost = {}, name = {} }}", quote(vhost), quote(&queue.name)),
+                None => quote(&queue.name),
+            })),
+            Value::Peers(peers) => array(peers.iter().map(|peer| quote(&show_peer(peer)))),
+            Value::ScaleOn(words) => array(words.iter().map(|word| format!("\"{word}\""))),
         }
     }
+}
+
+fn quote(text: &str) -> String {
+    toml::Value::String(text.into()).to_string()
+}
+
+fn array(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
 }
 
 /// A field of the settings that a key fills.
@@ -186,6 +297,14 @@ field!(PathBuf, Path, |path| Some(path.clone()), |path| path);
 field!(Option<SocketAddr>, Address, |address| Some(*address), |address| address);
 field!(OnStop, OnStop, |word| Some(*word), |word| word);
 field!(Selector, Selector, |_| None, |selector| selector);
+field!(Option<String>, Text, |text| text.clone(), Some);
+field!(Option<PathBuf>, Path, |path| path.clone(), Some);
+field!(Option<i32>, Signal, |number| *number, Some);
+field!(Vec<String>, Texts, |texts| Some(texts.clone()).filter(|texts| !texts.is_empty()), |texts| texts);
+field!(Option<Vec<String>>, Texts, |texts| texts.clone(), Some);
+field!(Vec<QueueName>, Queues, |queues| Some(queues.clone()).filter(|queues| !queues.is_empty()), |queues| queues);
+field!(Vec<Peer>, Peers, |peers| Some(peers.clone()).filter(|peers| !peers.is_empty()), |peers| peers);
+field!(Vec<ScaleOn>, ScaleOn, |words| Some(words.clone()), |words| words);
 
 /// `"a", "b" or "c"`.
 pub fn words<'a>(words: impl Iterator<Item = &'a str>) -> String {
@@ -248,7 +367,30 @@ fn is_group(name: &str) -> bool {
     name.len() <= GROUP_MAX && name.bytes().all(allowed) && !name.starts_with('-')
 }
 
-fn is_path(text: &str, max: usize) -> bool {
+/// As journals, prompts and protocols take it.
+pub fn is_word(text: &str, max: usize) -> bool {
+    !text.is_empty() && text.len() <= max && !text.chars().any(char::is_control)
+}
+
+fn is_credential(name: &str) -> bool {
+    /// Longest name of a file, which a credential becomes.
+    const NAME_MAX: usize = 255;
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(allowed) && name != "." && name != ".."
+}
+
+fn check_pattern(text: &str) -> Result<(), String> {
+    let built = regex::bytes::RegexBuilder::new(text).size_limit(ERROR_MATCH_COMPILED_MAX).build();
+    match built {
+        Ok(pattern) if pattern.is_match(b"") => Err("it matches every message".into()),
+        Ok(_) => Ok(()),
+        Err(regex::Error::CompiledTooBig(_)) => Err("it is too large when compiled".into()),
+        // The message draws the pattern over several lines; its last line says what is wrong.
+        Err(error) => Err(error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").into()),
+    }
+}
+
+pub fn is_path(text: &str, max: usize) -> bool {
     let path = std::path::Path::new(text);
     let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     path.is_absolute()

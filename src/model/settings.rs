@@ -64,6 +64,11 @@ closed_set!(
     OnStop { Respect = "respect", Restart = "restart" }
 );
 
+/// Longest `error_match`, in bytes.
+pub const ERROR_MATCH_MAX: usize = 1024;
+/// Memory that an `error_match` may take when compiled, in bytes: enough for any pattern of words.
+pub const ERROR_MATCH_COMPILED_MAX: usize = 1 << 20;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerSettings {
     pub name: WorkerName,
@@ -193,6 +198,13 @@ pub struct HookSettings {
     pub user: Option<String>,
     /// Takes the instance away for a moment, and has to pass the gates of such an action.
     pub disruptive: bool,
+}
+
+impl Default for HookSettings {
+    /// Without a command, which must be given.
+    fn default() -> Self {
+        Self { command: Vec::new(), timeout: Duration::from_secs(30), user: None, disruptive: true }
+    }
 }
 
 impl WorkerSettings {

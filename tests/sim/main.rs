@@ -11,6 +11,7 @@ mod rng;
 mod scenarios;
 mod scene;
 mod transcript;
+mod work;
 
 use driver::{Event, Sim};
 use faults::{Step, Swarm};
@@ -38,6 +39,7 @@ fn run(seed: u64, keep: usize) -> Sim {
     sim.ship_signals();
     sim.start_engine();
     sim.after(5 * SEC, Event::Sample);
+    sim.after(7 * SEC, Event::Work);
     sim.after(SEC, Event::Step(Step::NextFault));
     sim.after(2 * SEC, Event::Step(Step::NextDoing));
     let end = sim.now + TROUBLE;

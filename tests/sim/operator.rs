@@ -91,7 +91,14 @@ pub fn act(sim: &mut Sim, doing: Doing) {
             sim.ask(Ask::Resume { worker });
         }
         Doing::Recover | Doing::RecoverWorker => {
-            let action = *sim.rng.pick(&[Action::Restart, Action::GracefulRestart]);
+            let action = *sim.rng.pick(&[
+                Action::Restart,
+                Action::GracefulRestart,
+                Action::ConnectionReset,
+                Action::MemoryCleanup,
+                Action::ScaleUp,
+                Action::ScaleDown,
+            ]);
             let force = sim.rng.chance(25);
             let worker = sim.settings.worker_of(unit.as_str()).map(|w| w.name.clone());
             let target = match worker.filter(|_| doing == Doing::RecoverWorker) {
@@ -143,14 +150,25 @@ pub fn act(sim: &mut Sim, doing: Doing) {
 
 /// New settings are in force, and all units are looked at anew.
 pub fn configure(sim: &mut Sim, settings: Settings) {
+    // What went down while it belonged to no worker is nobody's to bring back.
+    for unit in sim.host.units.values_mut().filter(|unit| unit.is_down()) {
+        if sim.settings.worker_of(unit.name.as_str()).is_none() {
+            unit.want = Want::Open;
+        }
+    }
     sim.settings = settings.clone();
     sim.deliver(Input::Reload { settings: Box::new(settings) });
     sim.resync(ResyncReason::SettingsChanged);
 }
 
 pub fn start(sim: &mut Sim, name: &UnitName) {
+    let ran = sim.host.units[name].serves();
     sim.host.start(name);
     let unit = sim.host.unit(name);
+    if ran {
+        // Nothing happens, and nothing is said by it.
+        return settle(sim);
+    }
     // Refused by the mask or by the start limit: nobody can tell from outside that it was wanted.
     // Started while we were away, of one that we remember as stopped: it is left to people if it fails again.
     let remembered =
