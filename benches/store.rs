@@ -171,6 +171,7 @@ fn incident(id: u64) -> Incident {
         reopened: 0,
         waiting: None,
         action_was_allowed: false,
+        idle_actions: Vec::new(),
         helped_by: None,
     }
 }

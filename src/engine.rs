@@ -14,9 +14,12 @@ mod instance;
 mod observe;
 mod plan;
 mod policy;
+mod queues;
 mod readings;
 mod request;
 mod restore;
+mod scale;
+mod standin;
 mod status;
 mod timers;
 mod work;
@@ -24,7 +27,7 @@ mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::input::{Pause, Wake, Wanted};
+use crate::model::input::{Owned, Pause, Wake, Wanted};
 use crate::model::unit::ManagerState;
 use crate::model::{Cause, Command, HostUsage, Incident, IncidentId, Input, Mono, Now, Settings, UnitName, WorkerName};
 
@@ -51,6 +54,8 @@ pub struct Engine {
     /// What was known of units before this run or this connection; consulted at the first look.
     wanted: BTreeMap<UnitName, Wanted>,
     pauses: Vec<Pause>,
+    /// Instances that we started and may stop.
+    owned: BTreeMap<UnitName, Owned>,
     host: Option<HostUsage>,
     /// A snapshot has been applied and the bus is there.
     sighted: bool,
@@ -112,6 +117,7 @@ impl Engine {
             self.end_pauses();
             match key {
                 TimerKey::Assess(unit) => self.reassess(&unit),
+                TimerKey::Rescale(worker) => self.rescale(&worker),
                 TimerKey::Proceed(id) => self.proceed(id),
                 TimerKey::PauseEnds => {}
                 TimerKey::Grace => self.grace_over(),

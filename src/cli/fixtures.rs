@@ -139,6 +139,7 @@ pub fn attempt(number: u32, seconds_ago: u64, outcome: Option<Outcome>, reason: 
         in_doubt: false,
         activated: false,
         drain_until: None,
+        extra: None,
     }
 }
 
@@ -179,6 +180,7 @@ pub fn open_incident() -> Incident {
         reopened: 0,
         waiting: Some(cooldown()),
         action_was_allowed: true,
+        idle_actions: Vec::new(),
         helped_by: None,
     }
 }

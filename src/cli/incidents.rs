@@ -157,6 +157,7 @@ pub fn what(incident: &Incident) -> String {
     match (incident.leading(), &incident.origin) {
         (Some(condition), _) => condition.to_string(),
         (None, Origin::Condition { condition }) => condition.to_string(),
+        (None, Origin::Surplus) => "not needed".into(),
         (None, Origin::Operator { action, .. }) => format!("asked: {action}"),
     }
 }

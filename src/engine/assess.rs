@@ -8,19 +8,24 @@ use crate::model::{ActiveState, Condition, Evidence, Health, Mono, UnitName, Uni
 
 use super::Engine;
 use super::instance::{Held, Instance, Standing};
+use super::plan::needs_attention;
+use super::queues::Queues;
 use super::timers::TimerKey;
+use super::work::{self, Symptom};
 
 impl Engine {
     /// Looks at the instance anew: failures, conditions, health, its incident, and when to look again.
     pub(super) fn reassess(&mut self, unit: &UnitName) {
         let now = self.now();
+        let limit = self.instances.get(unit).and_then(|instance| self.limit_of(instance)).cloned();
         let Some(instance) = self.instances.get_mut(unit) else { return };
         if !instance.seen || !self.sighted {
             return;
         }
         let Some(settings) = self.settings.workers.get(&instance.worker) else { return };
         note_failure(instance, settings, now);
-        let holding = conditions(instance, settings, now);
+        let queues = self.workers.get(&instance.worker).map(|worker| &worker.queues);
+        let holding = conditions(instance, settings, queues, limit.as_ref(), now);
         let recheck = next_look(instance, settings, now);
         let health_now = health(instance);
         let calm = holding.is_empty() && instance.conditions.is_empty() && instance.incident.is_none();
@@ -43,6 +48,15 @@ impl Engine {
         self.tend(unit);
     }
 
+    /// Only the time at which silence is too long has moved.
+    pub(super) fn await_silence(&mut self, unit: &UnitName) {
+        let now = self.now();
+        let Some(instance) = self.instances.get(unit) else { return };
+        let Some(settings) = self.settings.workers.get(&instance.worker) else { return };
+        let recheck = next_look(instance, settings, now);
+        self.timers.set(TimerKey::Assess(unit.clone()), recheck);
+    }
+
     pub(super) fn reassess_all(&mut self) {
         for unit in self.unit_names() {
             self.reassess(&unit);
@@ -57,7 +71,7 @@ impl Engine {
         }
     }
 
-    fn apply_conditions(&mut self, unit: &UnitName, holding: BTreeMap<Condition, Evidence>) {
+    fn apply_conditions(&mut self, unit: &UnitName, holding: BTreeMap<Condition, Symptom>) {
         let now = self.now();
         let instance = self.instances.get_mut(unit).expect("known");
         let (worker, incident) = (instance.worker.clone(), instance.incident);
@@ -72,16 +86,14 @@ impl Engine {
             let held = now.since(since);
             self.desk.tell_unit(&worker, unit, incident, What::ConditionCleared { condition, held });
         }
-        for (condition, evidence) in holding {
+        for (condition, Symptom { evidence, health, tell_only }) in holding {
             match instance.conditions.get_mut(&condition) {
-                Some(held) => {
-                    if held.evidence != evidence {
-                        held.evidence = evidence;
-                    }
-                }
+                Some(held) => *held = Held { evidence, since: held.since, health, tell_only },
                 None => {
                     let delay = instance.failed_at.filter(|_| is_failure(condition)).map(|at| now.since(at));
-                    instance.conditions.insert(condition, Held { evidence: evidence.clone(), since: now });
+                    instance
+                        .conditions
+                        .insert(condition, Held { evidence: evidence.clone(), since: now, health, tell_only });
                     let raised = What::ConditionRaised { condition, evidence, delay };
                     self.desk.tell_unit(&worker, unit, incident, raised);
                 }
@@ -96,8 +108,8 @@ impl Engine {
         let (instance, settings) = self.with_settings(unit);
         let complaint = instance
             .conditions
-            .keys()
-            .any(|condition| *condition != Condition::CrashLoop && super::plan::needs_attention(*condition, settings));
+            .iter()
+            .any(|(condition, held)| *condition != Condition::CrashLoop && needs_attention(*condition, held, settings));
         let well = instance.at_work() && !complaint;
         let instance = self.instances.get_mut(unit).expect("known");
         match (well, instance.well_since) {
@@ -168,14 +180,31 @@ fn note_failure(instance: &mut Instance, settings: &WorkerSettings, now: Mono) {
     }
 }
 
-fn conditions(instance: &Instance, settings: &WorkerSettings, now: Mono) -> BTreeMap<Condition, Evidence> {
+fn conditions(
+    instance: &mut Instance,
+    settings: &WorkerSettings,
+    queues: Option<&Queues>,
+    limit: Option<&(Mono, Evidence)>,
+    now: Mono,
+) -> BTreeMap<Condition, Symptom> {
     let mut holding = BTreeMap::new();
+    if instance.is_spare() {
+        let wanted = instance.wanted.clone();
+        holding.extend(wanted.map(|why| (Condition::BacklogHigh, Symptom::of(Condition::BacklogHigh, why))));
+    }
     if !instance.should_run() {
         return holding;
     }
+    if instance.view.active.is_up() && instance.standing == Standing::ShouldRun {
+        holding.extend(work::symptoms(instance, settings, now));
+        let held = &mut instance.work.queues;
+        let of_queues = queues.map(|queues| queues.symptoms(&instance.view, settings, held)).unwrap_or_default();
+        holding.extend(of_queues.into_iter().map(|(condition, why)| (condition, Symptom::of(condition, why))));
+        holding.extend(limit.map(|(since, why)| (Condition::BacklogHigh, at_limit(*since, why, settings, now))));
+    }
     let mut hold = |condition, evidence: Option<Evidence>| {
         if let Some(evidence) = evidence {
-            holding.insert(condition, evidence);
+            holding.insert(condition, Symptom::of(condition, evidence));
         }
     };
     hold(Condition::Dead, dead(instance));
@@ -188,6 +217,12 @@ fn conditions(instance: &Instance, settings: &WorkerSettings, now: Mono) -> BTre
         hold(Condition::Starved, instance.readings.starved.clone());
     }
     holding
+}
+
+/// More work waits than all instances that may run can take: an operator is called when it lasts.
+fn at_limit(since: Mono, why: &Evidence, settings: &WorkerSettings, now: Mono) -> Symptom {
+    let lasts = now.since(since) >= settings.warning_patience;
+    Symptom { tell_only: !lasts, ..Symptom::of(Condition::BacklogHigh, why.clone()) }
 }
 
 /// Holds from the failure until the unit is up again.
@@ -271,15 +306,17 @@ fn starting_since(instance: &Instance) -> Option<Mono> {
 fn next_look(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Option<Mono> {
     let stuck = starting_since(instance).map(|since| since + settings.start_timeout).filter(|at| *at > now);
     let forget = instance.failures.front().map(|at| *at + settings.crash_loop_window + Duration::from_micros(1));
-    [stuck, forget].into_iter().flatten().min()
+    let silent =
+        instance.work.beats.due(&instance.view, settings).filter(|at| *at > now && instance.view.active.is_up());
+    [stuck, forget, silent].into_iter().flatten().min()
 }
 
 fn health(instance: &Instance) -> Health {
     match instance.standing {
         Standing::Undecided | Standing::NotFound => Health::Unknown,
-        Standing::Stopped(_) => Health::Stopped,
+        Standing::Stopped(_) | Standing::Spare => Health::Stopped,
         Standing::ShouldRun | Standing::NowAndThen => {
-            let implied = instance.conditions.keys().map(|condition| condition.health()).max();
+            let implied = instance.conditions.values().map(|held| held.health).max();
             match implied {
                 Some(health) => health,
                 None if instance.at_work() => Health::Healthy,

@@ -8,7 +8,8 @@ use crate::model::incident::{ATTEMPTS_KEPT, Origin, Stage};
 use crate::model::input::Durability;
 use crate::model::unit::{JobKind, JobResult};
 use crate::model::{
-    Action, Attempt, AttemptId, Command, Condition, IncidentId, Mono, Order, Outcome, Resolution, UnitName, Verb, What,
+    Action, Attempt, AttemptId, Command, Condition, Incident, IncidentId, Mono, Order, Outcome, Resolution, UnitName,
+    Verb, What,
 };
 
 use super::instance::{Instance, Job, Standing};
@@ -24,10 +25,12 @@ impl Engine {
     /// Nothing runs for this incident and it is not well: act, wait, or give up.
     pub(super) fn next_step(&mut self, id: IncidentId) {
         let incident = &self.incidents[&id];
-        let requested = matches!(incident.origin, Origin::Operator { .. }) && incident.conditions.is_empty();
+        let requested = incident.is_errand();
         let Some(action) = self.next_action(incident) else { return self.escalate_when_due(id) };
         let asking = self.asking(incident, action, false);
+        let surplus = incident.origin == Origin::Surplus && requested;
         match self.refusal(&asking) {
+            _ if surplus && self.keep_if_needed(id) => {}
             None => self.start_attempt(id, action),
             Some(refusal) if refusal.gate == Gate::Attempts && !requested => {
                 self.escalate(id, "the attempts are used up");
@@ -56,9 +59,10 @@ impl Engine {
     fn escalate_when_due(&mut self, id: IncidentId) {
         let incident = &self.incidents[&id];
         let asking = self.asking(incident, Action::Escalate, false);
+        let because = self.instances[&incident.unit].because();
         match self.refusal(&asking) {
-            None => self.escalate(id, "its plan has no other action"),
-            Some(refusal) if refusal.gate == Gate::Attempts => self.escalate(id, "its plan has no other action"),
+            None => self.escalate(id, &because),
+            Some(refusal) if refusal.gate == Gate::Attempts => self.escalate(id, &because),
             Some(refusal) => self.wait_for(id, Action::Escalate, refusal),
         }
     }
@@ -92,6 +96,9 @@ impl Engine {
         let (worker, unit) = (incident.worker.clone(), incident.unit.clone());
         let record = incident.clone();
         self.starts_in_flight += 1;
+        if action == Action::ScaleUp {
+            self.own(&unit, None);
+        }
         self.desk.tell_unit(&worker, &unit, Some(id), What::AttemptIntended { attempt, action, reason });
         // The incident goes before its intent, so that the intent is never without one.
         self.desk.touched.remove(&id);
@@ -116,13 +123,16 @@ impl Engine {
         }
         let incident = &self.incidents[&attempt.incident];
         let unit = incident.unit.clone();
-        let requested = matches!(incident.origin, Origin::Operator { .. }) && incident.conditions.is_empty();
+        let requested = incident.is_errand();
         if self.instances[&unit].well_since.is_some() && !requested {
             return self.withdraw(attempt, "it was well again before the deed");
         }
         if let Some(refusal) = self.refusal(&self.asking(incident, action, true)) {
             self.withdraw(attempt, &refusal.text);
             return self.wait_for(attempt.incident, action, refusal);
+        }
+        if action == Action::GracefulRestart && self.begin_surge(attempt) {
+            return;
         }
         let verb = self.first_verb(&unit, action);
         self.order(attempt, verb);
@@ -133,8 +143,13 @@ impl Engine {
         let (instance, settings) = self.with_settings(unit);
         let view = &instance.view;
         match action {
+            Action::Hook(name) => Verb::Hook { name },
+            Action::MemoryCleanup => Verb::ReclaimMemory { invocation: view.invocation },
+            Action::ConnectionReset => Verb::ResetConnections { invocation: view.invocation },
+            Action::ScaleUp => Verb::Start { reset_failed: instance.start_limit_hit() },
+            Action::ScaleDown if view.main_pid == 0 || !view.active.is_up() => Verb::Stop,
             _ if view.active.is_down() => Verb::Start { reset_failed: instance.start_limit_hit() },
-            Action::GracefulRestart if view.main_pid != 0 => {
+            Action::GracefulRestart | Action::ScaleDown if view.main_pid != 0 => {
                 Verb::Drain { signal: settings.drain_signal, invocation: view.invocation }
             }
             _ if view.active == crate::model::ActiveState::Deactivating => Verb::Start { reset_failed: false },
@@ -142,13 +157,13 @@ impl Engine {
         }
     }
 
-    fn order(&mut self, attempt: AttemptId, verb: Verb) {
+    pub(super) fn order(&mut self, attempt: AttemptId, verb: Verb) {
         let incident = self.incidents.get_mut(&attempt.incident).expect("open");
         let running = incident.attempts.last_mut().expect("running");
         running.stage = Stage::Acting;
         let unit = incident.unit.clone();
         let instance = self.instances.get_mut(&unit).expect("known");
-        instance.taken_down |= matches!(verb, Verb::Drain { .. });
+        instance.taken_down |= matches!(verb, Verb::Drain { .. } | Verb::Stop);
         instance.being_restarted = verb == Verb::TryRestart;
         // From here on the last job is ours.
         instance.last_job = None;
@@ -157,12 +172,15 @@ impl Engine {
     }
 
     /// The intent will not be carried out. It does not count.
-    fn withdraw(&mut self, attempt: AttemptId, why: &str) {
+    pub(super) fn withdraw(&mut self, attempt: AttemptId, why: &str) {
         let incident = self.incidents.get_mut(&attempt.incident).expect("open");
         incident.attempts_used = incident.attempts_used.saturating_sub(1);
         incident.not_before = Some(self.desk.now.mono + REFUSED_PAUSE);
         let unit = incident.unit.clone();
         self.instances.get_mut(&unit).expect("known").taken_down = false;
+        if self.instances[&unit].is_spare() {
+            self.disown(&unit);
+        }
         self.end_attempt(attempt.incident, Outcome::Superseded, why, None);
         self.timers.set_by(TimerKey::Proceed(attempt.incident), self.desk.now.mono + REFUSED_PAUSE);
     }
@@ -171,14 +189,24 @@ impl Engine {
         let now = self.now();
         let Some(action) = self.running(attempt, Stage::Acting).map(|running| running.action) else { return };
         let unit = self.incidents[&attempt.incident].unit.clone();
+        if self.is_surging(attempt) {
+            return self.extra_ordered(attempt, answer);
+        }
         if let Answer::Accepted { job: Some(job), .. } = &answer {
             let instance = self.instances.get_mut(&unit).expect("known");
             let started = instance.view.active.is_down();
-            let kind = if started { JobKind::Start } else { JobKind::TryRestart };
+            let kind = match started {
+                _ if action == Action::ScaleDown => JobKind::Stop,
+                true => JobKind::Start,
+                false => JobKind::TryRestart,
+            };
             instance.own_job = Some((*job, kind));
             instance.name_own_job();
         }
         let refused = matches!(answer, Answer::Refused { .. });
+        if action == Action::MemoryCleanup && matches!(answer, Answer::Accepted { .. }) {
+            self.instances.get_mut(&unit).expect("known").readings.ease_memory();
+        }
         match answer {
             Answer::Accepted { .. } if self.is_draining(attempt) => self.begin_drain(attempt),
             Answer::Accepted { did, .. } => self.begin_verification(attempt, None, did),
@@ -220,7 +248,7 @@ impl Engine {
         self.desk.tell_unit(&worker, &unit, Some(attempt.incident), What::AttemptDraining { attempt, limit });
     }
 
-    fn begin_verification(&mut self, attempt: AttemptId, doubt: Option<String>, did: Option<String>) {
+    pub(super) fn begin_verification(&mut self, attempt: AttemptId, doubt: Option<String>, did: Option<String>) {
         let now = self.now();
         let incident = self.incidents.get_mut(&attempt.incident).expect("open");
         let running = incident.attempts.last_mut().expect("running");
@@ -249,6 +277,16 @@ impl Engine {
             Refused::NoSuchUnit | Refused::Superseded | Refused::NotAllowed | Refused::Nothing => Gate::Stopped,
         };
         self.withdraw(attempt, &text);
+        if matches!(why, Refused::Nothing | Refused::NotAllowed) && !action.replaces_process() {
+            // The plan goes on with the next action.
+            let incident = self.incidents.get_mut(&attempt.incident).expect("open");
+            if !incident.idle_actions.contains(&action) {
+                incident.idle_actions.push(action);
+            }
+            if incident.is_errand() {
+                return self.close(attempt.incident, Resolution::Operator, None);
+            }
+        }
         match why {
             Refused::Hold => self.held = true,
             Refused::NoSuchUnit if self.instances[&unit].view.active.is_down() => {
@@ -276,7 +314,9 @@ impl Engine {
     pub(super) fn pursue_attempt(&mut self, id: IncidentId) {
         let attempt = self.incidents[&id].last_attempt().expect("running");
         match attempt.stage {
+            Stage::Surging => self.pursue_surge(id),
             Stage::Draining => self.pursue_drain(id),
+            Stage::Verifying if attempt.action == Action::ScaleDown => self.pursue_stop(id),
             Stage::Verifying => self.pursue_verification(id),
             Stage::Recording | Stage::Acting | Stage::Ended => {}
         }
@@ -291,6 +331,9 @@ impl Engine {
         let activated = running.activated;
         let instance = &self.instances[&incident.unit];
         let view = &instance.view;
+        if action == Action::ScaleDown {
+            return self.pursue_last_drain(id, attempt, until);
+        }
         if activated || view.in_auto_restart() {
             // Restart= brings it back after the drain; nothing is left for us but to watch. Its call is over:
             // there is no place to give back.
@@ -322,7 +365,7 @@ impl Engine {
         let running = incident.last_attempt().expect("running");
         let acted_at = running.acted_at.unwrap_or(running.intended_at);
         let verify_for = self.verify_for(incident);
-        let activated = running.activated || running.in_doubt;
+        let activated = running.activated || running.in_doubt || !running.action.needs_activation();
         match (instance.well_since.filter(|_| activated), running.well_at) {
             (Some(since), known) => {
                 let well_at = known.unwrap_or(since.max(acted_at));
@@ -385,7 +428,7 @@ impl Engine {
         }
         let limit = match running.in_doubt {
             true => self.verify_for(incident),
-            false => self.settings.workers[&incident.worker].start_timeout + VERIFY_SLACK,
+            false => self.time_to_show(incident) + VERIFY_SLACK,
         };
         if acted_at + limit <= now {
             let because = instance.because();
@@ -393,6 +436,18 @@ impl Engine {
             return self.fail(id, text);
         }
         self.timers.set(TimerKey::Proceed(id), Some(acted_at + limit));
+    }
+
+    /// How long it may take until an action that helped can be seen to have helped.
+    fn time_to_show(&self, incident: &Incident) -> Duration {
+        let settings = &self.settings.workers[&incident.worker];
+        let samples =
+            self.settings.daemon.health_check_interval * (settings.raise_samples.max(settings.probe_window) + 1);
+        let beat = match incident.conditions.contains_key(&Condition::Hung) {
+            true => settings.heartbeat_timeout,
+            false => Duration::ZERO,
+        };
+        settings.start_timeout.max(samples).max(beat)
     }
 
     fn succeed(&mut self, id: IncidentId, well_at: Mono) {
@@ -406,13 +461,13 @@ impl Engine {
         self.close(id, resolution, Some(well_at));
     }
 
-    fn fail(&mut self, id: IncidentId, reason: String) {
+    pub(super) fn fail(&mut self, id: IncidentId, reason: String) {
         let in_doubt = self.incidents[&id].last_attempt().is_some_and(|attempt| attempt.in_doubt);
         let outcome = if in_doubt { Outcome::InDoubt } else { Outcome::Failed };
         self.end_attempt(id, outcome, &reason, None);
         let incident = &self.incidents[&id];
-        if matches!(incident.origin, Origin::Operator { .. }) && incident.conditions.is_empty() {
-            // What an operator asked for is tried once.
+        if incident.is_errand() {
+            // An errand is tried once.
             return self.close(id, Resolution::Operator, None);
         }
         if self.exhausted(incident) {
@@ -445,12 +500,13 @@ impl Engine {
             instance.taken_down = false;
             instance.being_restarted = false;
         }
+        self.release_extra(id);
         let reason = reason.to_string();
         let what = What::AttemptEnded { attempt, action, condition, outcome, reason, time_to_recover: taken };
         self.desk.tell_unit(&worker, &unit, Some(id), what);
     }
 
-    fn release_place(&mut self) {
+    pub(super) fn release_place(&mut self) {
         self.starts_in_flight = self.starts_in_flight.saturating_sub(1);
         self.place_freed = true;
     }
@@ -460,7 +516,8 @@ impl Engine {
         let Some(id) = self.instances.get(unit).and_then(|instance| instance.incident) else { return false };
         let Some(incident) = self.incidents.get_mut(&id) else { return false };
         let Some(running) = incident.attempts.last_mut() else { return false };
-        let acting = matches!(running.stage, Stage::Acting | Stage::Draining | Stage::Verifying);
+        let ours = running.action.needs_activation() || running.action == Action::ScaleDown;
+        let acting = ours && matches!(running.stage, Stage::Acting | Stage::Draining | Stage::Verifying);
         if !acting || std::mem::replace(&mut running.activated, true) {
             return false;
         }

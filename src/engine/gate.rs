@@ -63,7 +63,8 @@ impl Engine {
     pub(super) fn asking<'a>(&'a self, incident: &'a Incident, action: Action, intended: bool) -> Asking<'a> {
         let (instance, settings) = self.with_settings(&incident.unit);
         let (requested, forced) = match &incident.origin {
-            Origin::Operator { force, .. } if incident.conditions.is_empty() => (true, *force),
+            Origin::Operator { force, .. } if incident.is_errand() => (true, *force),
+            Origin::Surplus if incident.is_errand() => (true, false),
             _ => (false, false),
         };
         Asking { incident: Some(incident), instance, settings, action, requested, forced, intended }
@@ -169,7 +170,7 @@ impl Engine {
 
     /// A mere warning earns a disruptive action only after it has persisted.
     fn gate_persistence(&self, asking: &Asking<'_>) -> Option<Refusal> {
-        if asking.instance.health != Health::Warning || !asking.is_disruptive() {
+        if asking.instance.health != Health::Warning || !(asking.is_disruptive() || asking.action.replaces_process()) {
             return None;
         }
         let patience = asking.settings.warning_patience;
@@ -240,7 +241,8 @@ impl Engine {
             open && Some(incident.id) != asking.incident.map(|own| own.id)
         };
         let mine = self.incidents.values().filter(running).filter(|i| i.worker == asking.settings.name).count();
-        if mine > 0 {
+        let takes_away = asking.is_disruptive() || asking.action.replaces_process();
+        if mine > 0 && takes_away {
             return Some(no(Gate::Concurrency, "another instance of this worker is being repaired".into()));
         }
         let limit = self.settings.guard.max_concurrent_actions as usize;

@@ -21,10 +21,16 @@ impl Engine {
         let complaints: Vec<(Condition, Evidence)> = instance
             .conditions
             .iter()
-            .filter(|(condition, _)| plan::needs_attention(**condition, settings))
+            .filter(|(condition, held)| plan::needs_attention(**condition, held, settings))
+            // What is up again has nothing to be started for: the loop is over when it stays up.
+            .filter(|(condition, _)| **condition != Condition::CrashLoop || !instance.at_work())
             .map(|(condition, held)| (*condition, held.evidence.clone()))
             .collect();
         match instance.incident {
+            Some(id) if complaints.is_empty() && instance.is_spare() && self.is_idle(id) => {
+                // Not wanted any more before it was started.
+                self.close(id, Resolution::SelfCleared, None);
+            }
             None if complaints.is_empty() => {}
             None => self.open_or_reopen(unit, complaints),
             Some(id) => {
@@ -56,9 +62,9 @@ impl Engine {
         let (instance, settings) = self.with_settings(unit);
         let condition = match &origin {
             Origin::Condition { condition } => Some(*condition),
-            Origin::Operator { .. } => None,
+            Origin::Operator { .. } | Origin::Surplus => None,
         };
-        let plan = condition.map(|condition| plan::plan(condition, settings)).unwrap_or_default();
+        let plan = condition.map(|condition| plan::plan(condition, instance, settings)).unwrap_or_default();
         let failed_at = instance.failed_at.filter(|_| condition.is_some()).unwrap_or(now.mono).min(now.mono);
         let incident = Incident {
             conditions: condition.map(|condition| (condition, evidence.clone())).into_iter().collect(),
@@ -115,7 +121,10 @@ impl Engine {
         let incident = self.incidents.get_mut(&id).expect("open");
         let Some(settings) = self.settings.workers.get(&incident.worker) else { return };
         let Some((leading, _)) = complaints.last().cloned() else { return };
-        let plan = plan::plan(leading, settings);
+        let Some(instance) = self.instances.get(&incident.unit) else { return };
+        let plan = plan::plan(leading, instance, settings);
+        let worst = instance.conditions.values().map(|held| held.health).max();
+        incident.worst = incident.worst.max(worst.unwrap_or(incident.worst));
         let mut crash_loop_joined = false;
         for (condition, evidence) in complaints {
             incident.worst = incident.worst.max(condition.health());
@@ -140,6 +149,11 @@ impl Engine {
         }
     }
 
+    /// Nothing is being done for it.
+    pub(super) fn is_idle(&self, id: IncidentId) -> bool {
+        !self.incidents.get(&id).is_some_and(|incident| incident.last_attempt().is_some_and(|a| a.is_running()))
+    }
+
     /// Moves an incident on as far as it can go now.
     pub(super) fn proceed(&mut self, id: IncidentId) {
         let Some(incident) = self.incidents.get(&id) else { return };
@@ -154,7 +168,7 @@ impl Engine {
         if let Some(since) = instance.well_since {
             return self.prove(id, since);
         }
-        if !instance.conditions.is_empty() && instance.should_run() {
+        if !instance.conditions.is_empty() && (instance.should_run() || instance.is_spare()) {
             self.next_step(id);
         }
     }
@@ -168,11 +182,8 @@ impl Engine {
             self.timers.set(TimerKey::Proceed(id), Some(proven_at));
             return;
         }
-        if matches!(incident.origin, Origin::Operator { .. })
-            && incident.attempts.is_empty()
-            && incident.conditions.is_empty()
-        {
-            // An operator's request on a healthy instance is closed by its attempt, not by health.
+        if incident.is_errand() && incident.attempts.is_empty() {
+            // An errand on a healthy instance is closed by its attempt, not by health.
             return self.next_step(id);
         }
         let resolution = self.resolution_without_us(id);
@@ -284,12 +295,14 @@ impl Engine {
         incident.not_before = Some(next_try);
         // One more attempt after each pause.
         incident.attempts_used = settings.max_restart_attempts.saturating_sub(1);
-        let acts = plan::next_action(&incident.plan, 0).is_some();
+        let acts = plan::next_action(&incident.plan, 0, &incident.idle_actions).is_some();
         let attempts = incident.attempts.iter().filter(|attempt| attempt.acted_at.is_some()).count() as u32;
+        let only_restarts = incident.attempts.iter().all(|attempt| attempt.action.replaces_process());
+        let kind = if only_restarts { "restart" } else { "recovery" };
         let text = match attempts {
             0 => format!("{} needs an operator: {why}", incident.unit),
-            1 => format!("{} failed after 1 restart attempt: {why}", incident.unit),
-            n => format!("{} failed after {n} restart attempts: {why}", incident.unit),
+            1 => format!("{} failed after 1 {kind} attempt: {why}", incident.unit),
+            n => format!("{} failed after {n} {kind} attempts: {why}", incident.unit),
         };
         let what = What::Escalated { attempts, next_try: acts.then_some(next_try), text };
         self.desk.tell_unit(&incident.worker, &incident.unit, Some(id), what);
@@ -300,22 +313,25 @@ impl Engine {
     /// Whether attempts are used up, so that only escalation is left.
     pub(super) fn exhausted(&self, incident: &Incident) -> bool {
         let Some(settings) = self.settings.workers.get(&incident.worker) else { return true };
-        incident.attempts_used >= settings.max_restart_attempts || plan::next_action(&incident.plan, 0).is_none()
+        incident.attempts_used >= settings.max_restart_attempts
+            || plan::next_action(&incident.plan, 0, &incident.idle_actions).is_none()
     }
 
     /// What the next attempt would do.
     pub(super) fn next_action(&self, incident: &Incident) -> Option<Action> {
         match &incident.origin {
-            Origin::Operator { action, .. } if incident.conditions.is_empty() => Some(*action),
-            _ => plan::next_action(&incident.plan, incident.attempts_used),
+            Origin::Operator { action, .. } if incident.is_errand() => Some(*action),
+            Origin::Surplus if incident.is_errand() => Some(Action::ScaleDown),
+            _ => plan::next_action(&incident.plan, incident.attempts_used, &incident.idle_actions),
         }
     }
 
     /// The plan that would be followed for the conditions that hold now.
     pub(super) fn present_plan(&self, unit: &UnitName) -> Plan {
         let (instance, settings) = self.with_settings(unit);
-        let leading = instance.conditions.keys().rev().find(|condition| plan::needs_attention(**condition, settings));
-        leading.map(|condition| plan::plan(*condition, settings)).unwrap_or_default()
+        let mut heaviest = instance.conditions.iter().rev();
+        let leading = heaviest.find(|(condition, held)| plan::needs_attention(**condition, held, settings));
+        leading.map(|(condition, _)| plan::plan(*condition, instance, settings)).unwrap_or_default()
     }
 
     pub(super) fn flush_records(&mut self) {

@@ -9,6 +9,7 @@ use crate::model::{
 };
 
 use super::readings::Readings;
+use super::work::Work;
 
 /// Most failures remembered for the crash-loop window.
 pub const FAILURES_KEPT: usize = 64;
@@ -24,6 +25,8 @@ pub enum Standing {
     /// Inactive is normal: a oneshot, or one that a timer, socket or path starts. Only its result is judged.
     NowAndThen,
     NotFound,
+    /// Not needed now; scaling may start it.
+    Spare,
 }
 
 /// A job of systemd for this unit.
@@ -86,6 +89,9 @@ pub struct Instance {
     /// When the present failure happened.
     pub failed_at: Option<Mono>,
     pub readings: Readings,
+    pub work: Work,
+    /// Why scaling wants this spare to run.
+    pub wanted: Option<Evidence>,
     pub incident: Option<IncidentId>,
     /// We took it down ourselves (drain): being down is not a failure until its next activation.
     pub taken_down: bool,
@@ -100,6 +106,9 @@ pub struct Instance {
 pub struct Held {
     pub evidence: Evidence,
     pub since: Mono,
+    pub health: Health,
+    /// It is told, and nothing is done for it.
+    pub tell_only: bool,
 }
 
 impl Instance {
@@ -120,6 +129,8 @@ impl Instance {
             counted: None,
             failed_at: None,
             readings: Readings::default(),
+            work: Work::default(),
+            wanted: None,
             incident: None,
             taken_down: false,
             being_restarted: false,
@@ -138,6 +149,12 @@ impl Instance {
         }
     }
 
+    /// The stop job that is or was in the queue is our own.
+    pub fn stopped_by_us(&self) -> bool {
+        let stop = self.own_job.filter(|(_, kind)| *kind == JobKind::Stop).map(|(id, _)| id);
+        stop.is_some() && self.job.or(self.last_job).map(|job| job.id) == stop
+    }
+
     pub fn count_failure(&mut self, at: Mono) {
         self.failures.push_back(at);
         if self.failures.len() > FAILURES_KEPT {
@@ -147,6 +164,10 @@ impl Instance {
 
     pub fn should_run(&self) -> bool {
         matches!(self.standing, Standing::ShouldRun | Standing::NowAndThen)
+    }
+
+    pub fn is_spare(&self) -> bool {
+        self.standing == Standing::Spare
     }
 
     pub fn is_masked(&self) -> bool {
@@ -189,6 +210,7 @@ impl Instance {
     /// Forgets what belonged to the former activation.
     pub fn begin_activation(&mut self) {
         self.readings = Readings::default();
+        self.work.begin_activation();
         self.last_job = None;
         // The new invocation can be told before the new state: until then being down is still our doing.
         if !self.view.active.is_down() {
@@ -211,6 +233,7 @@ impl Instance {
             Standing::Stopped(why) => format!("stopped on purpose: {why}"),
             Standing::NowAndThen => "runs now and then (oneshot, or started by a timer, socket or path)".into(),
             Standing::NotFound => "systemd does not know this unit (not found)".into(),
+            Standing::Spare => "not needed now; unitmedic starts it when there is more work".into(),
         }
     }
 

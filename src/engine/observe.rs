@@ -65,6 +65,7 @@ impl Engine {
         }
         self.set_grace_timer();
         self.reassess_all();
+        self.tidy_owned();
     }
 
     /// systemd has no such unit loaded: look at it by name, or let it go if it was down on purpose anyway.
@@ -73,6 +74,9 @@ impl Engine {
         let plain = matches!(self.selector_of(unit), Some(Selector::Unit(_)));
         if !plain && matches!(instance.standing, Standing::NotFound) {
             self.vanish(unit);
+        } else if instance.is_spare() {
+            // Not loaded is what a spare is.
+            self.instances.get_mut(unit).expect("listed").seen = true;
         } else if !matches!(instance.standing, Standing::Stopped(_)) {
             self.desk.command(Command::Look { unit: unit.clone() });
         }
@@ -128,10 +132,16 @@ impl Engine {
         let new_activation = instance.view.invocation != was_invocation && !instance.view.invocation.is_none();
         match (new_activation, first_look) {
             (true, false) => self.new_activation(unit, was_auto || restarted_by_systemd > 0),
-            (true, true) => self.unseen_activation(unit),
+            (true, true) => {
+                if !was_invocation.is_none() {
+                    // Who started it cannot be known: it is left running.
+                    self.disown(unit);
+                }
+                self.unseen_activation(unit);
+            }
             (false, _) => {}
         }
-        if !first_look {
+        if !first_look || self.instances[unit].is_spare() {
             self.notice_short_run(unit, was_begun);
         }
         self.judge_standing(unit, first_look);
@@ -142,7 +152,7 @@ impl Engine {
     fn notice_short_run(&mut self, unit: &UnitName, was_begun: Option<Mono>) {
         let instance = &self.instances[unit];
         let ran = instance.view.active.is_down() && instance.view.inactive_exit > was_begun;
-        if ran && matches!(instance.standing, Standing::Stopped(_)) {
+        if ran && matches!(instance.standing, Standing::Stopped(_) | Standing::Spare) {
             let now_and_then = instance.view.runs_now_and_then();
             self.stand(unit, if now_and_then { Standing::NowAndThen } else { Standing::ShouldRun });
         }
@@ -211,6 +221,13 @@ impl Engine {
         if by_systemd || self.claim_activation(unit) {
             return;
         }
+        if self.owned.get(unit).is_some_and(|owned| owned.surge_for.is_some()) {
+            let instance = self.instances.get_mut(unit).expect("known");
+            *instance.restarts.entry(RestartCause::Unitmedic).or_default() += 1;
+            return;
+        }
+        // Whoever starts it wants it to stay.
+        self.disown(unit);
         let instance = self.instances.get_mut(unit).expect("known");
         if had_run {
             *instance.restarts.entry(RestartCause::Operator).or_default() += 1;
@@ -258,6 +275,9 @@ impl Engine {
 
     fn judge_down(&mut self, unit: &UnitName, first_look: bool) {
         let instance = &self.instances[unit];
+        if instance.is_spare() && instance.job.or(instance.last_job).is_none() {
+            return;
+        }
         if first_look {
             return self.first_look_at_down(unit);
         }
@@ -355,6 +375,10 @@ impl Engine {
     }
 
     fn stopped_by_job(&mut self, unit: &UnitName) {
+        if self.is_scaling_down(unit) || self.instances[unit].stopped_by_us() {
+            return;
+        }
+        self.disown(unit);
         let (_, settings) = self.with_settings(unit);
         if settings.on_stop == crate::model::settings::OnStop::Restart {
             return;
@@ -407,6 +431,9 @@ impl Engine {
             return;
         }
         let was_stopped = matches!(instance.standing, Standing::Stopped(_));
+        if standing != Standing::Spare {
+            instance.wanted = None;
+        }
         instance.standing = standing;
         let worker = instance.worker.clone();
         let wanted = match &instance.standing {
@@ -489,6 +516,10 @@ impl Engine {
             instance.last_job = stopped.or((!left_up).then_some(Job { result: Some(result), ..job }));
             instance.being_restarted = false;
             instance.taken_down &= !instance.view.active.is_down();
+            if instance.is_spare() && instance.stopped_by_us() {
+                // It is over: a later stop is somebody else's.
+                (instance.last_job, instance.own_job) = (None, None);
+            }
         }
         if instance.view.job == Some(id) {
             instance.view.job = None;
@@ -525,6 +556,7 @@ impl Engine {
             let unit = instance.unit.clone();
             self.reassess(&unit);
         }
+        self.rescale_by_strain();
     }
 
     pub(super) fn hold(&mut self, held: bool) {

@@ -3,6 +3,8 @@
 use crate::model::action::{Plan, Step};
 use crate::model::{Action, Condition, WorkerSettings};
 
+use super::instance::{Held, Instance};
+
 /// The default order per condition, mildest first. An empty order means: tell only.
 pub fn default_order(condition: Condition) -> &'static [Action] {
     match condition {
@@ -21,12 +23,22 @@ pub fn default_order(condition: Condition) -> &'static [Action] {
 }
 
 /// The plan for an incident that `condition` leads.
-pub fn plan(condition: Condition, settings: &WorkerSettings) -> Plan {
+pub fn plan(condition: Condition, instance: &Instance, settings: &WorkerSettings) -> Plan {
+    let makes_sense = |action: &Action| match action {
+        Action::ConnectionReset => settings.has_peers(),
+        // An instance that runs is not scaled: the spare that is to be started has a plan of its own.
+        Action::ScaleUp => instance.is_spare(),
+        // A spare that is not started is nothing to wake anybody for.
+        Action::Escalate => true,
+        _ => !instance.is_spare(),
+    };
     let steps = match settings.plans.get(&condition) {
         Some(order) => order.iter().map(|action| step(*action, format!("configured for {condition}"))).collect(),
-        None => default_order(condition).iter().map(|action| step(*action, why(*action, condition))).collect(),
+        None => {
+            default_order(condition).iter().map(|action| step(*action, why(*action, condition))).collect::<Vec<_>>()
+        }
     };
-    Plan { steps }
+    Plan { steps: steps.into_iter().filter(|step| makes_sense(&step.action)).collect() }
 }
 
 fn step(action: Action, reason: String) -> Step {
@@ -49,17 +61,20 @@ fn why(action: Action, condition: Condition) -> String {
 }
 
 /// Whether the condition asks for any action at all.
-pub fn needs_attention(condition: Condition, settings: &WorkerSettings) -> bool {
-    match settings.plans.get(&condition) {
-        Some(order) => !order.is_empty(),
-        None => !default_order(condition).is_empty(),
-    }
+pub fn needs_attention(condition: Condition, held: &Held, settings: &WorkerSettings) -> bool {
+    !held.tell_only
+        && match settings.plans.get(&condition) {
+            Some(order) => !order.is_empty(),
+            None => !default_order(condition).is_empty(),
+        }
 }
 
-/// The action for the next attempt when `used` attempts have been made; `None`: only escalation is left.
-pub fn next_action(plan: &Plan, used: u32) -> Option<Action> {
-    let mut acts = plan.steps.iter().map(|step| step.action).filter(|action| *action != Action::Escalate);
-    let last = plan.steps.iter().rev().map(|step| step.action).find(|action| *action != Action::Escalate);
+/// The action for the next attempt when `used` attempts have been made; `None`: only escalation is left. Actions for
+/// which there was nothing to do are passed over.
+pub fn next_action(plan: &Plan, used: u32, idle: &[Action]) -> Option<Action> {
+    let useful = |action: &Action| *action != Action::Escalate && !idle.contains(action);
+    let mut acts = plan.steps.iter().map(|step| step.action).filter(useful);
+    let last = plan.steps.iter().rev().map(|step| step.action).find(useful);
     acts.nth(used as usize).or(last)
 }
 
@@ -76,10 +91,11 @@ mod tests {
                 step(Action::Escalate, String::new()),
             ],
         };
-        let actions: Vec<_> = (0..4).map(|used| next_action(&plan, used)).collect();
+        let actions: Vec<_> = (0..4).map(|used| next_action(&plan, used, &[])).collect();
         use Action::*;
         assert_eq!(actions, [Some(GracefulRestart), Some(Restart), Some(Restart), Some(Restart)]);
         let tell = Plan { steps: vec![step(Escalate, String::new())] };
-        assert_eq!(next_action(&tell, 0), None);
+        assert_eq!(next_action(&tell, 0, &[]), None);
+        assert_eq!(next_action(&plan, 0, &[GracefulRestart]), Some(Restart));
     }
 }

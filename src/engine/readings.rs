@@ -29,6 +29,17 @@ pub struct Readings {
 }
 
 impl Readings {
+    /// Something was done about the memory: one sample below the threshold shows that it helped.
+    pub fn ease_memory(&mut self) {
+        self.memory.eased = true;
+    }
+
+    /// Its tasks wait for CPU, by the last sample.
+    pub fn waits_for_cpu(&self, settings: &WorkerSettings) -> bool {
+        let pressure = self.last.as_ref().and_then(|last| last.cpu_pressure);
+        pressure.is_some_and(|pressure| f64::from(pressure.avg10) > settings.pressure_threshold)
+    }
+
     pub fn take(&mut self, sample: Usage, host: Option<&HostUsage>, settings: &WorkerSettings) {
         let cpus = self.last.as_ref().and_then(|last| cpus_between(last, &sample));
         self.cpus = cpus;
@@ -184,6 +195,8 @@ struct Window {
     over: u64,
     under: u64,
     gaps: u32,
+    /// One sample below clears it.
+    eased: bool,
 }
 
 impl Window {
@@ -200,6 +213,10 @@ impl Window {
         let mask = (1u64 << settings.window_samples.min(63)) - 1;
         self.over = (self.over << 1 | u64::from(value > threshold)) & mask;
         self.under = (self.under << 1 | u64::from(value < threshold * CLEAR_BELOW)) & mask;
+        if raised && self.eased && self.under & 1 == 1 {
+            *self = Window::default();
+            return false;
+        }
         match raised {
             false => self.over.count_ones() >= settings.raise_samples,
             true => self.under.count_ones() < settings.raise_samples,

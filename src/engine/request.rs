@@ -112,7 +112,11 @@ impl Engine {
         if action == Action::Escalate {
             return Reply::Unknown { text: "escalate is not an action that can be asked for".into() };
         }
-        let units = match self.targets(&target) {
+        let units = match action {
+            Action::ScaleUp | Action::ScaleDown => self.scale_targets(&target, action == Action::ScaleUp),
+            _ => self.targets(&target),
+        };
+        let units = match units {
             Ok(units) => units,
             Err(reply) => return reply,
         };
@@ -136,6 +140,33 @@ impl Engine {
             }
             Err(reply) => reply,
         }
+    }
+
+    /// The one instance that is started or stopped.
+    fn scale_targets(&mut self, target: &Target, up: bool) -> Result<Vec<UnitName>, Reply> {
+        let name = match target {
+            Target::Worker(name) => name.clone(),
+            Target::Unit(unit) => {
+                self.targets(target)?;
+                self.instances[unit].worker.clone()
+            }
+        };
+        if let Some(unknown) = self.unknown_worker(&name) {
+            return Err(unknown);
+        }
+        if let Target::Unit(unit) = target {
+            return match up {
+                true if self.instances[unit].is_spare() => Ok(vec![unit.clone()]),
+                false if self.owned.contains_key(unit) => Ok(vec![unit.clone()]),
+                true => {
+                    Err(Reply::Unknown { text: format!("{unit} is not a spare instance; name the worker: {name}") })
+                }
+                false => Err(Reply::Unknown {
+                    text: format!("{unit} was not started by unitmedic, so it is not stopped; use systemctl stop"),
+                }),
+            };
+        }
+        self.scale_target(&name, up).map(|unit| vec![unit]).map_err(|text| Reply::Unknown { text })
     }
 
     fn targets(&self, target: &Target) -> Result<Vec<UnitName>, Reply> {
@@ -184,7 +215,7 @@ impl Engine {
             self.close_as_superseded(id, &format!("{who} asked for {action}"));
             self.closed.remove(unit);
         }
-        if *force && !self.instances[unit].should_run() {
+        if *force && !self.instances[unit].should_run() && !self.instances[unit].is_spare() {
             self.stand(unit, super::instance::Standing::ShouldRun);
         }
         let origin = Origin::Operator { who: who.clone(), action: *action, force: *force };

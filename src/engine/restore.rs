@@ -18,6 +18,8 @@ impl Engine {
     pub fn new(now: Now, settings: Settings, memory: Memory, seed: u64) -> Self {
         let same_boot = memory.safety.boot == memory.boot;
         let wanted = if same_boot { memory.safety.wanted.iter().cloned().collect() } else { BTreeMap::new() };
+        let owned = memory.safety.owned.iter().filter(|_| same_boot);
+        let owned = owned.map(|owned| (owned.unit.clone(), owned.clone())).collect();
         let mut desk = Desk::default();
         desk.begin(now, Cause::Start);
         let mut engine = Engine {
@@ -30,6 +32,7 @@ impl Engine {
             next_incident: memory.next_incident.max(1),
             wanted,
             pauses: memory.safety.pauses.clone(),
+            owned,
             host: None,
             sighted: false,
             blind_because: "not connected yet".into(),
@@ -179,7 +182,7 @@ impl Engine {
             boot: self.boot.clone(),
             pauses: self.pauses.clone(),
             wanted: self.wanted.iter().map(|(unit, wanted)| (unit.clone(), wanted.clone())).collect(),
-            owned: Vec::new(),
+            owned: self.owned.values().cloned().collect(),
         }
     }
 }

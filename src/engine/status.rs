@@ -65,7 +65,7 @@ impl Engine {
             paused: self.pauses.iter().any(|pause| pause.worker.as_ref().is_none_or(|worker| worker == name)),
             min_instances: settings.needed(),
             max_instances: settings.max_instances,
-            desired: self.of_worker(name).filter(|instance| instance.should_run()).count(),
+            desired: self.wanted_of(name).unwrap_or_else(|| self.of_worker(name).filter(|i| i.should_run()).count()),
             running: self.of_worker(name).filter(|instance| instance.view.active.is_up()).count(),
             serving,
             healthy: sum.map_or(0, |sum| sum.count(Health::Healthy)),

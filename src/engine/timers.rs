@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::input::Wake;
-use crate::model::{IncidentId, Mono, UnitName};
+use crate::model::{IncidentId, Mono, UnitName, WorkerName};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimerKey {
     Assess(UnitName),
     Proceed(IncidentId),
+    Rescale(WorkerName),
     PauseEnds,
     Grace,
 }
@@ -18,6 +19,7 @@ impl TimerKey {
         match self {
             TimerKey::Assess(_) => Wake::Assess,
             TimerKey::Proceed(_) => Wake::Proceed,
+            TimerKey::Rescale(_) => Wake::Rescale,
             TimerKey::PauseEnds => Wake::PauseEnds,
             TimerKey::Grace => Wake::Grace,
         }

@@ -7,6 +7,8 @@ use crate::model::{Action, Command, Health, IncidentId, Selector, UnitName, What
 
 use super::Engine;
 use super::instance::Standing;
+use super::queues::Queues;
+use super::scale::Scaling;
 
 /// The storm breaker closes at this share of its opening threshold.
 const STORM_CLOSES_AT: f64 = 0.5;
@@ -20,6 +22,8 @@ pub struct Worker {
     pub rolling: VecDeque<Rolling>,
     /// The incident that carries the request now; its end lets the next unit go.
     pub rolled: Option<IncidentId>,
+    pub queues: Queues,
+    pub scaling: Scaling,
 }
 
 /// Instances by health, kept as they change so that no turn has to count.
@@ -144,7 +148,7 @@ impl Engine {
 
     /// Numbers that an operator stopped count as there: they are skipped, not replaced.
     fn fill_template(&mut self, name: &WorkerName, prefix: &str, min: usize) {
-        let there = |standing: &Standing| *standing != Standing::NotFound;
+        let there = |standing: &Standing| !matches!(standing, Standing::NotFound | Standing::Spare);
         let mut have = self.instances.values().filter(|i| i.worker == *name && there(&i.standing)).count();
         for number in 1.. {
             if have >= min || number > min * 2 {

@@ -81,6 +81,8 @@ closed_set!(
 pub enum Origin {
     /// A condition was raised.
     Condition { condition: Condition },
+    /// An instance that we started is not needed any more.
+    Surplus,
     /// `unitmedic recover`, with the user that the socket's credentials name.
     Operator { who: String, action: Action, force: bool },
 }
@@ -121,6 +123,9 @@ pub struct Incident {
     pub waiting: Option<super::fact::Refusal>,
     /// Every gate but dry-run let the first action pass; if it then clears by itself, it was a false alarm.
     pub action_was_allowed: bool,
+    /// Actions for which there was nothing to do; the plan goes on without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub idle_actions: Vec<Action>,
     /// Who brought it back, when it was not we.
     pub helped_by: Option<super::fact::RestartCause>,
 }
@@ -152,6 +157,7 @@ impl Incident {
             reopened: 0,
             waiting: None,
             action_was_allowed: false,
+            idle_actions: Vec::new(),
             helped_by: None,
         }
     }
@@ -163,6 +169,11 @@ impl Incident {
     /// The condition whose plan is followed: the weightiest.
     pub fn leading(&self) -> Option<Condition> {
         self.conditions.keys().next_back().copied()
+    }
+
+    /// It carries out a wish and not a cure: no condition has joined it.
+    pub fn is_errand(&self) -> bool {
+        !matches!(self.origin, Origin::Condition { .. }) && self.conditions.is_empty()
     }
 
     pub fn last_attempt(&self) -> Option<&Attempt> {
@@ -198,6 +209,9 @@ pub struct Attempt {
     pub activated: bool,
     /// Until when the process may finish its work (graceful_restart).
     pub drain_until: Option<Mono>,
+    /// The extra instance that stands in meanwhile (graceful_restart with `surge`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra: Option<UnitName>,
 }
 
 closed_set!(
@@ -205,6 +219,8 @@ closed_set!(
     Stage {
         /// The intent is on its way to the store.
         Recording = "recording",
+        /// An extra instance was started; we wait until it is well.
+        Surging = "surging",
         /// The drain signal was sent; we wait for the process to finish.
         Draining = "draining",
         /// The order is with systemd.
@@ -233,6 +249,7 @@ impl Attempt {
             in_doubt: false,
             activated: false,
             drain_until: None,
+            extra: None,
         }
     }
 

@@ -208,6 +208,8 @@ pub enum Wake {
     Assess,
     /// An incident may go on.
     Proceed,
+    /// Instances may no longer be needed.
+    Rescale,
     /// A pause ends.
     PauseEnds,
     /// The host has had its time to start.

@@ -149,3 +149,13 @@ pub enum ProbeResult {
         why: String,
     },
 }
+
+impl std::fmt::Display for QueueName {
+    /// `name`, or `vhost/name` where the virtual host is not that of the URL.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.vhost {
+            Some(vhost) => f.pad(&format!("{vhost}/{}", self.name)),
+            None => f.pad(&self.name),
+        }
+    }
+}

@@ -3,13 +3,16 @@
 #[path = "../testhost/testhost.rs"]
 mod testhost;
 
+mod broker;
 mod fixture;
 
 mod configuration;
+mod connections;
 mod guard;
 mod liveness;
 mod many;
 mod operator;
+mod queues;
 mod resilience;
 mod store;
 mod telling;

@@ -20,8 +20,9 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("adapters::store", &["model", "adapters::store"]),
     ("adapters::systemd", &["model", "adapters::systemd"]),
     ("adapters", &[]),
-    // It acts through systemd, over a connection of its own.
-    ("helper", &["model", "adapters::systemd", "helper"]),
+    // It acts through systemd, over a connection of its own. Of cgroups it takes where they are, which paths are safe and
+    // how their files read: a second parser of what the kernel says would be a second truth.
+    ("helper", &["model", "adapters::cgroup", "adapters::systemd", "helper"]),
     ("views", &["model", "views"]),
     // The composition root knows all but the files of the configuration and the command line.
     ("app", &["model", "engine", "adapters", "helper", "views", "app"]),

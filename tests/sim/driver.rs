@@ -20,6 +20,7 @@ use crate::faults::Swarm;
 use crate::host::{self, Called, Host, MS, SEC, Want};
 use crate::rng::Rng;
 use crate::transcript::Transcript;
+use crate::work::Broker;
 
 pub const BOOT: &str = "boot-1";
 /// Wall time at the start of every run.
@@ -63,6 +64,7 @@ pub enum Event {
         item: Item,
     },
     Sample,
+    Work,
     Return,
     BusReturns,
     Step(crate::faults::Step),
@@ -123,6 +125,9 @@ pub struct Sim {
     pub transcript: Transcript,
     pub failure: Option<Failure>,
     pub mended: bool,
+    pub broker: Broker,
+    /// Orders given to the root side.
+    pub orders: u64,
     checkers: Vec<Box<dyn Checker>>,
     queue: BTreeMap<(u64, u64), Event>,
     tick: u64,
@@ -148,6 +153,8 @@ impl Sim {
             transcript: Transcript::new(keep),
             failure: None,
             mended: false,
+            broker: Broker::default(),
+            orders: 0,
             checkers: all_checkers(),
             queue: BTreeMap::new(),
             tick: 0,
@@ -212,6 +219,7 @@ impl Sim {
             Event::Execute { life, order } => self.execute(life, order),
             Event::Written { life, item } if life == self.life => self.written(item),
             Event::Sample => self.sample(),
+            Event::Work => crate::work::step(self),
             Event::Return => self.start_engine(),
             Event::BusReturns => self.bus_returns(),
             Event::Step(step) => crate::faults::take(self, step),
@@ -350,6 +358,12 @@ impl Sim {
         while let Some(command) = self.engine.as_mut().and_then(|engine| engine.poll_command()) {
             commands += 1;
             self.transcript.command(self.now, &command);
+            let named = match &command {
+                Command::Act(Order { unit, .. }) | Command::Look { unit } => Some(unit),
+                Command::Tell(fact) => fact.unit.as_ref(),
+                _ => None,
+            };
+            named.into_iter().for_each(|unit| self.host.know_template(unit));
             self.show(Seen::Command(&command));
             if self.failure.is_some() {
                 return;
@@ -368,6 +382,7 @@ impl Sim {
     }
 
     fn obey(&mut self, command: Command) {
+        self.orders += u64::from(matches!(command, Command::Act(_)));
         match command {
             Command::Save(incident) => self.write(Item::Save(incident)),
             Command::Record(intent) => self.write(Item::Record(intent)),
@@ -648,5 +663,5 @@ pub fn reply_text(reply: &Reply) -> String {
 }
 
 pub fn is_disruptive(verb: Verb) -> bool {
-    matches!(verb, Verb::TryRestart | Verb::Drain { .. })
+    matches!(verb, Verb::TryRestart | Verb::Drain { .. } | Verb::Stop)
 }

@@ -9,6 +9,7 @@ use crate::driver::{Event, Sim};
 use crate::host::{Broken, MS, Phase, SEC, Want};
 use crate::operator;
 use crate::rng::Rng;
+use crate::work::Trouble;
 
 /// The rates of one seed.
 #[derive(Default, Clone)]
@@ -47,9 +48,16 @@ pub enum Fault {
     WallJump,
     SlowStore,
     BrokenStore,
+    Hang,
+    HalfOpen,
+    Stall,
+    Deaf,
+    Noise,
+    BrokerAway,
+    Burst,
 }
 
-const ALL: [Fault; 18] = [
+const ALL: [Fault; 25] = [
     Fault::Kill,
     Fault::KillMany,
     Fault::Exit,
@@ -68,6 +76,13 @@ const ALL: [Fault; 18] = [
     Fault::WallJump,
     Fault::SlowStore,
     Fault::BrokenStore,
+    Fault::Hang,
+    Fault::HalfOpen,
+    Fault::Stall,
+    Fault::Deaf,
+    Fault::Noise,
+    Fault::BrokerAway,
+    Fault::Burst,
 ];
 
 #[derive(Debug, Clone)]
@@ -77,6 +92,7 @@ pub enum Step {
     Start(UnitName),
     Mend(UnitName),
     MendStore,
+    BrokerReturns,
     Unmask(UnitName),
     Unhold,
     Configure(Box<WorkerSettings>),
@@ -133,6 +149,10 @@ pub fn take(sim: &mut Sim, step: Step) {
             sim.store.failing = false;
             sim.store.lost = false;
         }
+        Step::BrokerReturns => {
+            sim.broker.up = true;
+            sim.broker.returned_at = sim.now;
+        }
         Step::Unmask(unit) => {
             sim.host.mask(&unit, false);
             sim.resync(ResyncReason::UnitFilesChanged);
@@ -184,6 +204,17 @@ fn strike(sim: &mut Sim, fault: Fault) {
             let by = sim.rng.range(0, 7200 * SEC) as i64 - 3600 * SEC as i64;
             sim.wall_shift += by;
         }
+        Fault::Hang => sim.host.unit(&unit).trouble.hung = true,
+        Fault::HalfOpen => sim.host.unit(&unit).trouble.half_open = true,
+        Fault::Stall => sim.host.unit(&unit).trouble.stalled = true,
+        Fault::Deaf => sim.host.unit(&unit).trouble.deaf = true,
+        Fault::Noise => sim.host.unit(&unit).trouble.errors = sim.rng.range(1, 30),
+        Fault::BrokerAway => {
+            crate::work::lose_broker(sim);
+            let span = sim.rng.range(SEC, 300 * SEC);
+            sim.after(span, Event::Step(Step::BrokerReturns));
+        }
+        Fault::Burst => sim.broker.ready += sim.rng.range(100, 20_000),
         Fault::SlowStore => {
             sim.store.slow = sim.rng.range(20 * MS, 400 * MS);
             mend_store_later(sim);
@@ -232,6 +263,10 @@ pub fn mend(sim: &mut Sim) {
     sim.transcript.note(sim.now, || "== all is mended".into());
     sim.swarm = Swarm { bus_latency: sim.swarm.bus_latency, ..Swarm::calm() };
     take(sim, Step::MendStore);
+    if !sim.broker.up {
+        take(sim, Step::BrokerReturns);
+    }
+    sim.broker.elsewhere_speed = 0;
     for name in sim.unit_names() {
         let unit = sim.host.unit(&name);
         unit.broken = Broken::default();
@@ -239,6 +274,7 @@ pub fn mend(sim: &mut Sim) {
         unit.usage.memory = 100 << 20;
         unit.usage.cpus = 0.1;
         unit.usage.pressure = 0.0;
+        unit.trouble = Trouble::default();
         if unit.masked {
             unit.want = Want::Open;
             sim.host.mask(&name, false);

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use unitmedic::model::unit::{FileState, InvocationId, JobKind, JobResult, ManagerState, ServiceResult, ServiceType};
 use unitmedic::model::{ActiveState, Input, LoadState, Mono, UnitChange, UnitName, UnitView, Verb};
 
+use crate::work::Trouble;
+
 pub const MS: u64 = 1_000;
 pub const SEC: u64 = 1_000_000;
 
@@ -90,6 +92,9 @@ pub struct Unit {
     pub failed_at: Option<u64>,
     pub down_at: Option<u64>,
     pub usage: Load,
+    pub trouble: Trouble,
+    /// When something last was wrong with its work.
+    pub trouble_at: u64,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -182,6 +187,8 @@ impl Unit {
             failed_at: None,
             down_at: None,
             usage: Load { cpus: 0.1, memory: 100 << 20, ..Load::default() },
+            trouble: Trouble::default(),
+            trouble_at: 0,
         }
     }
 
@@ -234,6 +241,16 @@ impl Host {
             unit.load();
         }
         self.units.insert(name.clone(), unit);
+    }
+
+    /// A unit of a template exists as soon as somebody names it.
+    pub fn know_template(&mut self, name: &UnitName) {
+        let Some((prefix, _)) = name.as_str().split_once('@') else { return };
+        let of_template = |unit: &&Unit| unit.name.as_str().split_once('@').is_some_and(|(other, _)| other == prefix);
+        let spec = self.units.values().find(of_template).map(|unit| unit.spec.clone());
+        if let Some(spec) = spec.filter(|_| !self.units.contains_key(name)) {
+            self.add(name, Spec { collected: true, file_state: FileState::Disabled, ..spec });
+        }
     }
 
     pub fn unit(&mut self, name: &UnitName) -> &mut Unit {
@@ -362,7 +379,10 @@ impl Host {
                 Phase::Dead | Phase::Failed => Called::Nothing,
                 _ => self.stop(name),
             },
-            Verb::ResetConnections { .. } | Verb::ReclaimMemory { .. } | Verb::Hook { .. } => Called::Nothing,
+            Verb::ResetConnections { invocation } | Verb::ReclaimMemory { invocation } => {
+                self.mild(name, verb, invocation)
+            }
+            Verb::Hook { .. } => Called::Nothing,
             Verb::TryRestart => match self.units[name].phase {
                 Phase::Dead | Phase::Failed | Phase::Stopping | Phase::Killing => {
                     // Collapses to no operation.
@@ -373,6 +393,27 @@ impl Host {
                 }
                 _ => self.restart(name),
             },
+        }
+    }
+
+    /// What interrupts nothing.
+    fn mild(&mut self, name: &UnitName, verb: Verb, invocation: InvocationId) -> Called {
+        let unit = self.unit(name);
+        if unit.view.invocation != invocation || unit.view.main_pid == 0 {
+            return Called::Superseded;
+        }
+        match verb {
+            Verb::ReclaimMemory { .. } if unit.usage.growth_per_sec > 0 || unit.usage.memory <= 300 << 20 => {
+                Called::Did("reclaimed nothing")
+            }
+            Verb::ReclaimMemory { .. } => {
+                unit.usage.memory = 300 << 20;
+                Called::Did("reclaimed 500 MiB")
+            }
+            _ => {
+                unit.trouble.half_open = false;
+                Called::Did("destroyed 1 connection")
+            }
         }
     }
 
@@ -501,6 +542,7 @@ impl Host {
         unit.view.exec_code = 0;
         unit.view.exec_status = 0;
         unit.view.result = ServiceResult::Success;
+        unit.trouble = Trouble::default();
         unit.usage = Load { cpus: 0.1, memory: 100 << 20, high_at: unit.usage.high_at, ..Load::default() };
         let (wait, hang) = (unit.spec.start_time, unit.broken.hang_start);
         self.enter(name, Phase::Starting);

@@ -3,6 +3,7 @@
 //! `SIM_SEEDS=n` runs n seeds; `SIM_SEED=n` runs one and prints its whole time line.
 
 mod checkers;
+mod controls;
 mod driver;
 mod faults;
 mod host;
@@ -11,6 +12,7 @@ mod rng;
 mod scenarios;
 mod scene;
 mod transcript;
+mod work;
 
 use driver::{Event, Sim};
 use faults::{Step, Swarm};
@@ -38,6 +40,7 @@ fn run(seed: u64, keep: usize) -> Sim {
     sim.ship_signals();
     sim.start_engine();
     sim.after(5 * SEC, Event::Sample);
+    sim.after(7 * SEC, Event::Work);
     sim.after(SEC, Event::Step(Step::NextFault));
     sim.after(2 * SEC, Event::Step(Step::NextDoing));
     let end = sim.now + TROUBLE;

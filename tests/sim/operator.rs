@@ -91,7 +91,14 @@ pub fn act(sim: &mut Sim, doing: Doing) {
             sim.ask(Ask::Resume { worker });
         }
         Doing::Recover | Doing::RecoverWorker => {
-            let action = *sim.rng.pick(&[Action::Restart, Action::GracefulRestart]);
+            let action = *sim.rng.pick(&[
+                Action::Restart,
+                Action::GracefulRestart,
+                Action::ConnectionReset,
+                Action::MemoryCleanup,
+                Action::ScaleUp,
+                Action::ScaleDown,
+            ]);
             let force = sim.rng.chance(25);
             let worker = sim.settings.worker_of(unit.as_str()).map(|w| w.name.clone());
             let target = match worker.filter(|_| doing == Doing::RecoverWorker) {
@@ -143,20 +150,37 @@ pub fn act(sim: &mut Sim, doing: Doing) {
 
 /// New settings are in force, and all units are looked at anew.
 pub fn configure(sim: &mut Sim, settings: Settings) {
+    // What went down while it belonged to no worker is nobody's to bring back.
+    for unit in sim.host.units.values_mut().filter(|unit| unit.is_down()) {
+        if sim.settings.worker_of(unit.name.as_str()).is_none() {
+            unit.want = Want::Open;
+        }
+    }
     sim.settings = settings.clone();
     sim.deliver(Input::Reload { settings: Box::new(settings) });
     sim.resync(ResyncReason::SettingsChanged);
 }
 
+/// That one which we started and remember as ours was started anew while we were away cannot be seen.
+fn ours_unseen(sim: &Sim, name: &UnitName) -> bool {
+    sim.engine.is_none() && sim.store.safety.owned.iter().any(|owned| owned.unit == *name)
+}
+
 pub fn start(sim: &mut Sim, name: &UnitName) {
+    let ours = ours_unseen(sim, name);
+    let ran = sim.host.units[name].serves();
     sim.host.start(name);
     let unit = sim.host.unit(name);
+    if ran {
+        // Nothing happens, and nothing is said by it.
+        return settle(sim);
+    }
     // Refused by the mask or by the start limit: nobody can tell from outside that it was wanted.
     // Started while we were away, of one that we remember as stopped: it is left to people if it fails again.
     let remembered =
         |(name, wanted): &(UnitName, Wanted)| *name == unit.name && matches!(wanted, Wanted::Stopped { .. });
     let unseen = sim.engine.is_none() && sim.store.safety.wanted.iter().any(remembered);
-    let tried = !unseen && !unit.masked && unit.phase != Phase::Failed && !unit.spec.oneshot;
+    let tried = !unseen && !ours && !unit.masked && unit.phase != Phase::Failed && !unit.spec.oneshot;
     unit.want = if tried { Want::Run } else { Want::Open };
     unit.want_since = sim.now;
     settle(sim);
@@ -164,9 +188,10 @@ pub fn start(sim: &mut Sim, name: &UnitName) {
 
 pub fn restart(sim: &mut Sim, name: &UnitName) {
     let masked = sim.host.units[name].masked;
+    let ours = ours_unseen(sim, name);
     sim.host.restart(name);
     let unit = sim.host.unit(name);
-    unit.want = if masked || unit.phase == Phase::Failed || unit.spec.oneshot { Want::Open } else { Want::Run };
+    unit.want = if ours || masked || unit.phase == Phase::Failed || unit.spec.oneshot { Want::Open } else { Want::Run };
     unit.want_since = sim.now;
     settle(sim);
 }

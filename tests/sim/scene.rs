@@ -8,6 +8,7 @@ use unitmedic::model::{Selector, Settings, UnitName, WorkerName, WorkerSettings}
 
 use crate::host::{Host, MS, Restart, SEC, Spec, Want};
 use crate::rng::Rng;
+use crate::work;
 
 /// Virtual time at which every run starts: the host has been up for a while.
 pub const BEGIN: u64 = 1_000 * SEC;
@@ -30,8 +31,8 @@ pub fn of_seed(rng: &mut Rng) -> (Settings, Host) {
     let mut host = Host::new(BEGIN);
     let mut workers = Vec::new();
     host.startup_finished = BEGIN - if rng.chance(80) { 900 * SEC } else { 60 * SEC };
-    for kind in 0..5 {
-        let last_resort = kind == 4 && workers.is_empty();
+    for kind in 0..6 {
+        let last_resort = kind == 5 && workers.is_empty();
         if !rng.chance(60) && !last_resort {
             continue;
         }
@@ -43,9 +44,13 @@ pub fn of_seed(rng: &mut Rng) -> (Settings, Host) {
                 ("batch", Selector::Glob("batch-*.service".into()), units)
             }
             3 => ("report", Selector::Unit(unit("report.service")), vec!["report.service".into()]),
-            _ => {
+            4 => {
                 let units = (1..=rng.range(2, 6)).map(|n| format!("mail@{n}.service")).collect();
                 ("mail", Selector::Template("mail".into()), units)
+            }
+            _ => {
+                let units = (1..=rng.range(1, 4)).map(|n| format!("task@{n}.service")).collect();
+                (work::WORKER, Selector::Template("task".into()), units)
             }
         };
         let mut spec = Spec {
@@ -67,6 +72,9 @@ pub fn of_seed(rng: &mut Rng) -> (Settings, Host) {
         }
         let mut settings = worker(name, selector);
         vary(&mut settings, units.len() as u32, rng);
+        if kind == 5 {
+            consume(&mut settings, units.len() as u32, rng);
+        }
         workers.push(settings);
     }
     begin(&mut host, rng);
@@ -88,6 +96,17 @@ fn vary(settings: &mut WorkerSettings, units: u32, rng: &mut Rng) {
     settings.warning_patience = Duration::from_secs(*rng.pick(&[30, 300]));
     settings.start_timeout = Duration::from_secs(*rng.pick(&[10, 90]));
     settings.verify_for = Duration::from_secs(*rng.pick(&[20, 60]));
+}
+
+/// It consumes the queue of the broker, and may be scaled.
+fn consume(settings: &mut WorkerSettings, units: u32, rng: &mut Rng) {
+    settings.queues = vec![work::queue()];
+    settings.amqp_url = Some("amqp://localhost".into());
+    settings.max_instances = if rng.chance(80) { Some(units + rng.range(0, 4) as u32) } else { None };
+    settings.min_instances = settings.min_instances.min(settings.max_instances);
+    settings.scale_down_after = Duration::from_secs(*rng.pick(&[60, 300]));
+    settings.surge = rng.chance(30);
+    settings.error_rate_window = Duration::from_secs(*rng.pick(&[60, 600]));
 }
 
 /// Most units run already when we first look.

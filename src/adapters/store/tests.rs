@@ -56,6 +56,7 @@ pub(super) fn incident(id: u64, opened: u64) -> Incident {
         reopened: 0,
         waiting: None,
         action_was_allowed: false,
+        idle_actions: Vec::new(),
         helped_by: None,
     }
 }
@@ -83,6 +84,7 @@ pub(super) fn attempt(number: u32, at: u64, ended: Option<(u64, Outcome)>) -> At
         in_doubt: false,
         activated: ended.is_some(),
         drain_until: None,
+        extra: None,
     }
 }
 

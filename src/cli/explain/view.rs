@@ -251,6 +251,7 @@ fn about_open(explanation: &Explanation, incident: &Incident, page: &Page<'_>) -
         let text = match attempt.stage {
             Stage::Recording => format!("{} is about to be done; its intent is being written down.", attempt.action),
             Stage::Draining => format!("{} is under way: it was asked to finish its work first.", attempt.action),
+            Stage::Surging => format!("{} is under way: an extra instance is to stand in first.", attempt.action),
             Stage::Acting => format!("{} is under way: the order is with systemd.", attempt.action),
             Stage::Verifying => format!("{} is done; now it must stay healthy to count as recovered.", attempt.action),
             Stage::Ended => unreachable!("a running attempt has not ended"),

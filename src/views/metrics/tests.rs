@@ -583,6 +583,7 @@ fn incidents_of_a_former_life_are_open() {
         reopened: 0,
         waiting: None,
         action_was_allowed: false,
+        idle_actions: Vec::new(),
         helped_by: None,
     };
     let closed = Incident { id: IncidentId(5), closed_at: Some(Mono(1)), ..incident.clone() };

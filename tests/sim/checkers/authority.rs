@@ -6,7 +6,7 @@ use unitmedic::model::fact::What;
 use unitmedic::model::incident::Origin;
 use unitmedic::model::settings::OnStop;
 use unitmedic::model::unit::JobKind;
-use unitmedic::model::{Command, Fact, IncidentId, Verb};
+use unitmedic::model::{Action, Command, Fact, IncidentId, UnitName, Verb};
 
 use super::{Checker, Seen, WINDOW, World, require};
 use crate::driver::micros;
@@ -18,6 +18,8 @@ pub struct Authority {
     requested: BTreeMap<IncidentId, bool>,
     /// Attempts whose first order was given: their second one finishes what was begun.
     begun: BTreeSet<unitmedic::model::AttemptId>,
+    /// Instances that we started beyond those that were there; only those are ever stopped.
+    ours: BTreeSet<UnitName>,
 }
 
 impl Checker for Authority {
@@ -27,18 +29,27 @@ impl Checker for Authority {
 
     fn see(&mut self, world: &World<'_>, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Life(_) => *self = Self::default(),
+            Seen::Life(_) => *self = Authority { ours: std::mem::take(&mut self.ours), ..Self::default() },
             Seen::Command(Command::Tell(fact)) => self.note(fact),
             // Saved before its intent is recorded.
             Seen::Command(Command::Save(incident)) => {
-                if let (Origin::Operator { force, .. }, true) = (&incident.origin, incident.conditions.is_empty()) {
-                    self.requested.insert(incident.id, *force);
+                match &incident.origin {
+                    Origin::Operator { force, .. } if incident.is_errand() => {
+                        self.requested.insert(incident.id, *force);
+                    }
+                    Origin::Surplus if incident.is_errand() => _ = self.requested.insert(incident.id, false),
+                    _ => {}
                 }
+                let started = incident.last_attempt().filter(|attempt| attempt.action == Action::ScaleUp);
+                self.ours.extend(started.map(|_| incident.unit.clone()));
+                self.ours.extend(incident.attempts.iter().filter_map(|attempt| attempt.extra.clone()));
             }
             Seen::Command(Command::Act(order)) => {
                 let unit = &world.host.units[&order.unit];
                 let second = !self.begun.insert(order.attempt);
                 let requested = self.requested.get(&order.attempt.incident).copied();
+                let ours = self.ours.contains(&order.unit);
+                require(order.verb != Verb::Stop || ours, || format!("{} is stopped and was not ours", order.unit))?;
                 let what = || format!("{} of {} ({})", order.verb.as_str(), order.unit, order.attempt);
                 let by_force = requested == Some(true);
                 judge_knowledge(world, unit, second, by_force, order.verb)
@@ -95,7 +106,11 @@ fn judge_truth(world: &World<'_>, unit: &Unit, second: bool, requested: Option<b
     }
     // A sample every 30 s, five of them in the window, and then patience.
     let memory = micros(settings.warning_patience) + 5 * 30 * SEC + 60 * SEC;
-    let complains = now.saturating_sub(unit.usage.high_at) < memory && unit.usage.high_at > 0;
+    let high = now.saturating_sub(unit.usage.high_at) < memory && unit.usage.high_at > 0;
+    // Errors stay in their window for so long.
+    let lately = memory + micros(settings.error_rate_window) + micros(settings.heartbeat_timeout);
+    let troubled = now.saturating_sub(unit.trouble_at) < lately && unit.trouble_at > 0;
+    let complains = high || troubled;
     let well = unit.phase == Phase::Running && for_long(unit.since) && !complains;
     require(!well, || "which is up and well".into())?;
     let limit = micros(settings.start_timeout);

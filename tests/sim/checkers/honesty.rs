@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use unitmedic::model::fact::What;
-use unitmedic::model::{Command, Condition, Fact, IncidentId, Input, Outcome, Resolution};
+use unitmedic::model::{Action, Command, Condition, Fact, IncidentId, Input, Outcome, Resolution};
 
 use super::{Checker, Seen, WINDOW, World, require};
 use crate::driver::micros;
@@ -19,6 +19,8 @@ struct Told {
     failed_at: Option<u64>,
     succeeded: bool,
     marked: bool,
+    /// It was to be stopped.
+    leaves: bool,
     worst: Option<Condition>,
 }
 
@@ -60,8 +62,13 @@ impl Honesty {
             What::ConditionJoined { condition, .. } => {
                 let told = self.told.entry(id).or_default();
                 told.worst = told.worst.max(Some(*condition));
+                // From then on it is well only when that is over, too.
+                told.failed_at = told.failed_at.filter(|_| of_death(*condition));
             }
             What::MarkedFalse { .. } => self.told.entry(id).or_default().marked = true,
+            What::AttemptEnded { action: Action::ScaleDown, .. } => {
+                self.told.entry(id).or_default().leaves = true;
+            }
             What::AttemptEnded { attempt, outcome: Outcome::Succeeded, time_to_recover, .. } => {
                 let told = self.told.entry(id).or_default();
                 told.succeeded = true;
@@ -94,7 +101,10 @@ impl Honesty {
                 })?;
                 let well = !matches!(resolution, Resolution::Operator | Resolution::FalseAlarm);
                 let lately = unit.down_at.is_some_and(|at| now - at < WINDOW);
-                require(!well || unit.serves() || lately || unit.spec.oneshot, || {
+                // A spare that was not wanted any more before it was started.
+                let never_begun = *resolution == Resolution::SelfCleared && told.worst == Some(Condition::BacklogHigh);
+                let down = told.leaves || never_begun;
+                require(!well || unit.serves() || lately || unit.spec.oneshot || down, || {
                     format!("{id} is closed as {resolution} though {name} is {:?}", unit.phase)
                 })?;
             }
@@ -102,4 +112,8 @@ impl Honesty {
         }
         Ok(())
     }
+}
+
+fn of_death(condition: Condition) -> bool {
+    matches!(condition, Condition::Dead | Condition::OomKilled | Condition::CrashLoop)
 }
