@@ -133,7 +133,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
 }
 
-/// The helper's own connection, so that the first act need not wait for it.
+/// Puts back what a killed process of ours left changed, and connects ahead of the first order.
 fn prepare(helper: Arc<Helper>) {
     tokio::spawn(async move { helper.prepare().await });
 }

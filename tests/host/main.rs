@@ -8,6 +8,7 @@ mod fixture;
 
 mod configuration;
 mod connections;
+mod errors;
 mod guard;
 mod liveness;
 mod many;

@@ -141,7 +141,7 @@ fn bad_brokers_and_queues() {
         r#"
 worker.a = { unit = "a.service", queues = ["mail"] }
 worker.b = { unit = "b.service", amqp_url = "amqp://u:secret@h/v", amqp_password = "secret" }
-worker.c = { unit = "c.service", amqp_url = "http://h.example", management_url = "http://u:secret@h.example" }
+worker.c = { unit = "c.service", amqp_url = "http://h.example", management_url = "http://u.example:secret@h.example" }
 worker.d = { unit = "d.service", amqp_url = "amqp://", management_url = "amqp://h" }
 worker.e = { unit = "e.service", amqp_url = "amqp://h/a/b", queues = ["q", "q"] }
 worker.f = { unit = "f.service", amqp_url = "amqp://h/", queues = [{ nam = "q" }] }
@@ -255,9 +255,12 @@ fn no_error_repeats_a_password() {
         "amqp_password_file",
         "amqp_password_credential",
     ] {
-        for value in
-            ["\"amqp://u:secret@h/v\"", "\"http://u:secret@h.example\"", "\"u:secret@h:1\"", "[\"u:secret@h:1\"]"]
-        {
+        for value in [
+            "\"amqp://u:secret@h/v\"",
+            "\"http://u.example:secret@h.example\"",
+            "\"u:secret@h:1\"",
+            "[\"u:secret@h:1\"]",
+        ] {
             let told = one(&format!("[worker.a]\nunit = \"a.service\"\n{key} = {value}\n")).unwrap_err().to_string();
             assert!(!told.contains("secret"), "{told}");
         }

@@ -1,0 +1,126 @@
+//! Errors that instances write to a real journal, as the daemon counts them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::fixture::{DAEMON, Host, Setup, ensure, until};
+use crate::testhost::{Failure, Place};
+
+/// Counts come every ten seconds.
+const ROUNDS: Duration = Duration::from_secs(45);
+
+/// Writes what is put into its pipe, as the instance: `N PRIORITY TEXT` for N entries.
+const TALKER: &str = "[Service]\nExecStartPre=sh -c 'rm -f /run/say-%i; mkfifo /run/say-%i'\n\
+                      ExecStart=sh -c 'while read -r script < /run/say-%i; do eval \"$$script\"; done'\n\
+                      Restart=always\nLogRateLimitIntervalSec=0\n";
+
+fn host(name: &str, settings: &str) -> Result<Host, Failure> {
+    let journald = "[Journal]\nStorage=volatile\nRuntimeMaxUse=200M\nRateLimitIntervalSec=0\n";
+    Setup::new(name)
+        .file("/etc/systemd/journald.conf.d/test.conf", journald)
+        .worker_with("talk", "talk@.service", TALKER, settings)
+        .starting("talk@1.service")
+        .starting("talk@2.service")
+        .start()
+}
+
+/// Makes an instance run a line of shell.
+fn say(host: &Host, instance: u32, script: &str) -> Result<(), Failure> {
+    let pipe = format!("/run/say-{instance}");
+    host.run_for(&["sh", "-c", &format!("cat > {pipe}")], format!("{script}\n").as_bytes(), Duration::from_secs(20))?
+        .success()?;
+    Ok(())
+}
+
+/// What was counted in all, by unit, and the gaps, from the inputs that the daemon recorded.
+fn told(host: &Host) -> Result<(BTreeMap<String, u64>, Vec<String>), Failure> {
+    let lines = host.sh("grep -h '\"input\":\"errors\"' /var/lib/unitmedic/inputs/*.jsonl || true")?;
+    let (mut counts, mut gaps) = (BTreeMap::new(), Vec::new());
+    for line in lines.lines() {
+        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+        let input = &line["input"];
+        for count in input["counts"].as_array().into_iter().flatten() {
+            let unit = count[0].as_str().unwrap_or_default().to_owned();
+            *counts.entry(unit).or_default() += count[1].as_u64().unwrap_or_default();
+        }
+        gaps.extend(input["gap"].as_str().map(str::to_owned));
+    }
+    Ok((counts, gaps))
+}
+
+fn wait_counts(host: &Host, want: &[(&str, u64)]) -> Result<(), Failure> {
+    let want: BTreeMap<String, u64> = want.iter().map(|(unit, count)| (unit.to_string(), *count)).collect();
+    until("the counts", ROUNDS, || match told(host)? {
+        (counts, _) if counts == want => Ok(()),
+        other => Err(Failure::new(format!("{other:?}, not {want:?}"))),
+    })
+}
+
+/// In one test: each round takes ten seconds.
+#[test]
+fn errors_of_each_instance_are_counted() -> Result<(), Failure> {
+    let host = host("errors", "error_match = '(?i)panicked'")?;
+    say(
+        &host,
+        1,
+        "for n in 1 2 3 4 5; do echo oops | systemd-cat -p err; done; echo fine; echo w | systemd-cat -p warning",
+    )?;
+    say(&host, 2, "echo thread main panicked; echo bad | systemd-cat -p crit")?;
+    // A megabyte in one entry, and bytes that are no text.
+    say(
+        &host,
+        2,
+        "printf 'MESSAGE=%01000000d\\nPRIORITY=3\\n' 7 | logger --journald; printf '\\001\\377\\n' | systemd-cat -p err",
+    )?;
+    // Nobody is blamed for what others say of it.
+    host.sh("echo talk@1.service failed | systemd-cat -p err; printf 'MESSAGE=x\\nPRIORITY=3\\n_SYSTEMD_UNIT=talk@1.service\\nUNIT=talk@1.service\\n' | logger --journald")?;
+    // systemd says that it failed; that is no error of its own.
+    host.sh("systemctl kill --signal=KILL --kill-whom=main talk@1.service")?;
+    host.wait_active("talk@1.service", ROUNDS)?;
+    wait_counts(&host, &[("talk@1.service", 5), ("talk@2.service", 4)])?;
+
+    host.ctl(&["restart", "systemd-journald.service"])?;
+    until("it can be written to again", ROUNDS, || say(&host, 2, "echo again | systemd-cat -p err"))?;
+    wait_counts(&host, &[("talk@1.service", 5), ("talk@2.service", 5)])?;
+
+    // What is written while we are away is counted afterwards.
+    host.ctl(&["stop", DAEMON])?;
+    say(&host, 2, "echo unseen | systemd-cat -p err")?;
+    host.start_daemon()?;
+    wait_counts(&host, &[("talk@1.service", 5), ("talk@2.service", 6)])?;
+    let (_, gaps) = told(&host)?;
+    ensure(gaps.is_empty(), || format!("{gaps:?}"))?;
+
+    // A journal that was rotated away is noticed.
+    host.ctl(&["stop", DAEMON])?;
+    host.sh("journalctl --quiet --rotate && journalctl --quiet --vacuum-size=1 && journalctl --quiet --rotate && journalctl --quiet --vacuum-size=1")?;
+    host.start_daemon()?;
+    until("the gap", ROUNDS, || match told(&host)? {
+        (_, gaps) if gaps.iter().any(|gap| gap.contains("rotated away")) => Ok(()),
+        other => Err(Failure::new(format!("{other:?}"))),
+    })?;
+    host.done()
+}
+
+#[test]
+fn a_flood_of_errors_is_bounded() -> Result<(), Failure> {
+    let host = host("flood", "")?;
+    say(&host, 1, "yes oops | systemd-cat -p err")?;
+    until("the gap", Duration::from_secs(90), || match told(&host)? {
+        (_, gaps) if gaps.iter().any(|gap| gap.contains("flooded")) => Ok(()),
+        other => Err(Failure::new(format!("{other:?}"))),
+    })?;
+    ensure(host.status()?.ready, || "the daemon is not ready".into())?;
+    let usage = host.property(DAEMON, "CPUUsageNSec")?;
+    eprintln!("CPU of the daemon and its children until the flood was seen: {usage} ns");
+    host.ctl(&["stop", "talk@1.service"])?;
+    // Over, and what comes then is counted: a round without a gap.
+    say(&host, 2, "echo after | systemd-cat -p err")?;
+    until("a round without a gap", Duration::from_secs(60), || {
+        let lines = host.sh("grep -h '\"input\":\"errors\"' /var/lib/unitmedic/inputs/*.jsonl | tail -n 1")?;
+        if lines.contains("flooded") { Err(Failure::new(lines)) } else { Ok(()) }
+    })?;
+    host.done()
+}
