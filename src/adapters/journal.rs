@@ -147,7 +147,7 @@ impl Watcher {
             reading: Reading::Rests,
             pause: pace.pause_first,
             pace,
-            from: From::Time(now.wall.0),
+            from: From::End,
             cursor: None,
             since: now.mono,
             gaps: Vec::new(),
@@ -202,13 +202,21 @@ impl Watcher {
             if !matches!(self.wanted.has_between(&cursor, oldest).await, Ok(false)) {
                 self.gap("errors of our absence that are older than 10 min were not counted");
             }
-            self.from = From::Time(oldest);
+            self.from = self.since_time(oldest).await;
         } else if intact {
             self.from = From::Cursor(cursor);
         } else {
-            self.from = From::Time(left.0);
+            self.from = self.since_time(left.0).await;
         }
         self.since = now.mono - Duration::from_micros(now.wall.0.saturating_sub(left.0.max(oldest)).max(0) as u64);
+    }
+
+    /// A journalctl of systemd 252 that follows from a time behind which there is nothing yet never shows anything.
+    async fn since_time(&self, time: i64) -> From {
+        match self.wanted.has_since(time).await {
+            Ok(true) => From::Time(time),
+            _ => From::End,
+        }
     }
 
     /// Starts a child, if there is anything to watch.
@@ -343,7 +351,7 @@ impl Watcher {
             (Reading::Rests, true) => {
                 // What was written while nothing was watched is nobody's.
                 let now = (self.clock)();
-                (self.from, self.since) = (From::Time(now.wall.0), now.mono);
+                (self.from, self.since) = (From::End, now.mono);
                 self.begin();
             }
             (_, false) => self.reading = Reading::Rests,

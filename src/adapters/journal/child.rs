@@ -93,6 +93,14 @@ impl Wanted {
         command.args(["--quiet", "--lines=1"]).args(range);
         Ok(first(command).await?.is_some())
     }
+
+    /// Whether there are entries since that time.
+    pub async fn has_since(&self, time: i64) -> io::Result<bool> {
+        let mut command = self.command();
+        self.filter(&mut command);
+        command.args(["--quiet".to_owned(), format!("--since={}", at(time))]);
+        Ok(first(command).await?.is_some())
+    }
 }
 
 /// A time as journalctl takes it, seconds with a fraction.
