@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use crate::testhost::{Failure, Machine, Output, Place, UserSession, wait_for};
 
 /// For things that take milliseconds, on a machine that has other work.
 pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// For what is slow to start (RabbitMQ: 4 s of CPU) on a machine that has other work.
+const FIRST_LIMIT: Duration = Duration::from_secs(120);
 
 /// Each look at the daemon is a process.
 const LOOK_PAUSE: Duration = Duration::from_millis(40);
@@ -48,12 +52,21 @@ pub struct Setup {
     name: String,
     config: String,
     files: Vec<(String, String)>,
+    programs: Vec<(String, PathBuf)>,
+    first: Option<String>,
     starts: Vec<String>,
 }
 
 impl Setup {
     pub fn new(name: &str) -> Self {
-        let setup = Self { name: name.into(), config: SHORT_SPANS.into(), files: Vec::new(), starts: Vec::new() };
+        let setup = Self {
+            name: name.into(),
+            config: SHORT_SPANS.into(),
+            files: Vec::new(),
+            programs: Vec::new(),
+            first: None,
+            starts: Vec::new(),
+        };
         setup.worker("canary", CANARY, SLEEPER)
     }
 
@@ -85,6 +98,18 @@ impl Setup {
         self
     }
 
+    /// Copies a program of this machine.
+    pub fn program(mut self, path: &str, source: PathBuf) -> Self {
+        self.programs.push((path.into(), source));
+        self
+    }
+
+    /// What others need: started, and ready, before them. It may take its time.
+    pub fn starting_first(mut self, unit: &str) -> Self {
+        self.first = Some(unit.into());
+        self
+    }
+
     /// What is started before unitmedic is.
     pub fn starting(mut self, unit: &str) -> Self {
         self.starts.push(unit.into());
@@ -100,7 +125,13 @@ impl Setup {
         for (path, text) in &self.files {
             builder = builder.file(path, text);
         }
+        for (path, source) in self.programs {
+            builder = builder.program(&path, source);
+        }
         let host = Host { machine: builder.boot()?, config: self.config, done: false };
+        if let Some(first) = &self.first {
+            host.run_for(&["systemctl", "start", first], b"", FIRST_LIMIT)?.success()?;
+        }
         let starts: Vec<&str> = self.starts.iter().map(String::as_str).collect();
         host.ctl(&[&["start"], starts.as_slice()].concat())?;
         Ok(host)

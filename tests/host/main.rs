@@ -3,6 +3,7 @@
 #[path = "../testhost/testhost.rs"]
 mod testhost;
 
+mod broker;
 mod fixture;
 
 mod configuration;
@@ -11,6 +12,7 @@ mod guard;
 mod liveness;
 mod many;
 mod operator;
+mod queues;
 mod resilience;
 mod store;
 mod telling;

@@ -15,6 +15,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("adapters::clock", &["model", "adapters::clock"]),
     ("adapters::host", &["model", "adapters::host"]),
     ("adapters::http", &["model", "adapters::http"]),
+    ("adapters::journal", &["model", "adapters::journal"]),
     ("adapters::notify", &["model", "adapters::notify"]),
     ("adapters::store", &["model", "adapters::store"]),
     ("adapters::systemd", &["model", "adapters::systemd"]),
