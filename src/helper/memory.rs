@@ -32,6 +32,8 @@ use crate::model::unit::InvocationId;
 const TIME_LIMIT: Duration = Duration::from_millis(1800);
 /// How long a time box waits for others to end: four actions may be under way at once.
 const TURN_LIMIT: Duration = Duration::from_secs(6);
+/// Less than this is nothing, bytes: a process frees and takes as much at any time.
+const NOTHING: u64 = 1 << 20;
 const MIB: f64 = (1 << 20) as f64;
 
 /// How memory may be taken back.
@@ -166,6 +168,11 @@ impl Subject {
         };
         let early = early.map_err(|error| trouble(&error))?;
         let after = self.cgroup.current().map_err(|error| trouble(&error))?;
+        if before.saturating_sub(after) < NOTHING {
+            let (before, limit) = (before as f64 / MIB, limit as f64 / MIB);
+            let early = early.map(|why| format!(": {why}")).unwrap_or_default();
+            return Err(Trouble::Unable(format!("nothing of the {before:.0} of {limit:.0} MiB was taken back{early}")));
+        }
         Ok(Reclaimed { before, after, limit, early })
     }
 
@@ -193,7 +200,7 @@ fn share(limit: u64, percent: f64) -> u64 {
 
 fn host_memory() -> u64 {
     let host = sysinfo();
-    u64::from(host.totalram).saturating_mul(u64::from(host.mem_unit))
+    u64::try_from(u128::from(host.totalram) * u128::from(host.mem_unit)).unwrap_or(u64::MAX)
 }
 
 /// Puts every memory.high back that a process of ours left lowered when it was killed. Called when the root side
@@ -243,13 +250,14 @@ mod tests {
         let own = ("mail.service/memory.max", 64 * MIB);
         let slice = ("memory.max", 48 * MIB);
         let reclaim = ("mail.service/memory.reclaim", 0);
-        let limit = |files: &[(&str, u64)]| Tree::new(files).clean(60.0).map(|reclaimed| reclaimed.limit);
-        assert_eq!(limit(&[current, own, reclaim]), Ok(64 * MIB));
-        assert_eq!(limit(&[current, own, slice, reclaim]), Ok(48 * MIB));
+        let limit = |files: &[(&str, u64)]| Tree::new(files).clean(50.0).unwrap_err().to_string();
+        assert_eq!(limit(&[current, own, reclaim]), "nothing of the 40 of 64 MiB was taken back");
+        assert_eq!(limit(&[current, own, slice, reclaim]), "nothing of the 40 of 48 MiB was taken back");
         let host = host_memory();
         assert!(host > 64 * MIB);
-        let all = Tree::new(&[("mail.service/memory.current", host), reclaim]).clean(60.0);
-        assert_eq!(all.map(|reclaimed| reclaimed.limit), Ok(host));
+        let all = Tree::new(&[("mail.service/memory.current", 40 * MIB), reclaim]).clean(100.0).unwrap_err();
+        let host = format!("memory_target (100 %, {} MiB)", (host as f64 / super::MIB).round());
+        assert!(all.to_string().ends_with(&host), "{all}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use unitmedic::model::settings::Peer;
 use unitmedic::model::unit::InvocationId;
 use unitmedic::model::{AttemptId, IncidentId, Order, Selector, Settings, UnitName, Verb, WorkerName, WorkerSettings};
 
-use crate::fixture::{LIMIT, ensure, until};
+use crate::fixture::{DAEMON, LIMIT, Setup, ensure, until};
 use crate::testhost::{Failure, Machine, Place, wait_for};
 
 /// This program, in the host.
@@ -315,4 +315,46 @@ fn without_the_right_to_destroy_a_signal_is_sent() -> Result<(), Failure> {
     ensure(did(&answer).ends_with("CAP_NET_ADMIN is missing"), || format!("{answer:?}"))?;
     wait_for_file(&host, "/run/hup-1")?;
     wait_connections(&host, "mail@1.service", &["ESTAB 127.0.0.1:5672"])
+}
+
+/// What the daemon needs for it, beyond what its unit allows.
+const RIGHTS: &str = "[Service]\nCapabilityBoundingSet=CAP_NET_ADMIN\nRestrictAddressFamilies=AF_NETLINK\n";
+
+#[test]
+fn an_operator_asks_for_it() -> Result<(), Failure> {
+    let listener = "[Service]\nExecStart=python3 /opt/listener.py\n";
+    let host = Setup::new("asked")
+        .file("/opt/listener.py", LISTENER)
+        .file("/opt/client.py", CLIENT)
+        .file(&format!("/etc/systemd/system/{DAEMON}.d/rights.conf"), RIGHTS)
+        .unit("listener.service", listener)
+        .worker_with(
+            "mail",
+            "mail@.service",
+            &client("%i", "est-127.0.0.1-5672 closewait-[::1]-5672 est-127.0.0.1-5673", ""),
+            "peers = [\"localhost:5672\", \"[::1]:5672\"]",
+        )
+        .starting("listener.service")
+        .boot()?;
+    wait_for_file(&host, "/run/listening")?;
+    let (one, other) = ("mail@1.service", "mail@2.service");
+    start(&host, &[(one, "1"), (other, "2")])?;
+    host.start_daemon()?;
+    let whole = ["CLOSE-WAIT [::1]:5672", "ESTAB 127.0.0.1:5672", "ESTAB 127.0.0.1:5673"];
+    wait_connections(&host, one, &whole)?;
+    let activation = host.activation(one)?;
+    let ask = format!(r#"{{"ask":"recover","target":{{"unit":"{one}"}},"action":"connection_reset","force":false}}"#);
+    let socket = ["curl", "-sS", "--unix-socket", "/run/unitmedic/control.sock"];
+    let request = ["-H", "Content-Type: application/json", "-d", &ask, "http://localhost/api/v1/requests"];
+    let reply = host.run(&[&socket[..], &request].concat())?.success()?;
+    ensure(reply.contains("accepted"), || reply.clone())?;
+    wait_connections(&host, one, &["ESTAB 127.0.0.1:5673"])?;
+    wait_connections(&host, other, &whole)?;
+    until("it is told", LIMIT, || {
+        let told = host.journal(&["UNITMEDIC_EVENT=attempt_acted", &format!("UNITMEDIC_UNIT={one}")])?;
+        let whole = told.contains("destroyed 2 connections to 127.0.0.1:5672 (1), [::1]:5672 (1)");
+        if whole { Ok(()) } else { Err(Failure::new(told)) }
+    })?;
+    ensure(host.activation(one)? == activation, || "it was started anew".into())?;
+    host.done()
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub mod cleanup;
 mod cpu;
 mod memory;
 mod recovery;
@@ -23,6 +24,10 @@ pub const CASES: &[Case] = &[
     ("a_warning_does_not_justify_downtime_of_the_only_instance", memory::no_downtime_for_a_warning),
     ("the_lowest_memory_limit_on_the_path_holds", memory::the_lowest_limit_holds),
     ("an_oom_kill_is_seen_counted_and_mended", memory::an_oom_kill_is_mended),
+    ("memory_cleanup_reclaims_to_the_target_without_a_restart", cleanup::reclaims_to_the_target),
+    ("a_time_box_reclaims_and_puts_memory_high_back", cleanup::time_box_restores),
+    ("memory_high_is_put_back_after_a_kill_of_unitmedic", cleanup::a_kill_is_mended),
+    ("memory_that_cannot_be_taken_costs_no_time", cleanup::gives_up),
     ("cpu_is_judged_by_the_quota_and_busy_is_not_sick", cpu::judged_by_the_quota),
     ("samples_are_what_the_cgroup_says", sampling::agree_with_the_cgroup),
     ("verification_goes_on_after_a_kill_of_unitmedic", recovery::verification_goes_on),

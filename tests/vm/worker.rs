@@ -3,6 +3,7 @@
 //! A trigger is a file: what a worker does to harm itself it does only after somebody made that file, and it takes the
 //! file away first. So it begins well, does its harm when the case is looking, and is well again once restarted.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io::{Read, Seek, Write};
@@ -11,7 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Advice, fadvise};
+use unitmedic::helper::memory::Way;
 
+use crate::cases::cleanup::{RUNTIME_DIR, TARGET, subject};
 use crate::testhost::Failure;
 
 /// The first argument of such a process.
@@ -41,6 +44,12 @@ pub fn run(words: &[String]) -> Result<(), Failure> {
             }
         }
         ["read-file", path] => read_for_good(Path::new(path)),
+        ["read-on", path, trigger] => loop {
+            wait_for_trigger(trigger);
+            std::io::copy(&mut File::open(path)?, &mut std::io::sink())?;
+            fs::write(format!("{trigger}-done"), "")?;
+        },
+        ["time-box", unit] => cleaned_for_ever(unit),
         ["spin", trigger] => {
             wait_for_trigger(trigger);
             loop {
@@ -108,6 +117,20 @@ fn write_and_read(path: &Path, bytes: usize) -> Result<(), Failure> {
     file.rewind()?;
     file.read_to_end(&mut Vec::with_capacity(bytes))?;
     Ok(())
+}
+
+/// The root side in the middle of a time box: it lowers memory.high and then never gets any further.
+fn cleaned_for_ever(unit: &str) -> Result<(), Failure> {
+    let steps = Cell::new(0);
+    let go_on = || {
+        steps.set(steps.get() + 1);
+        if steps.get() == 3 {
+            sleep_for_good(())
+        }
+        true
+    };
+    let cleaned = subject(unit)?.clean(TARGET, Path::new(RUNTIME_DIR), Way::TimeBox, &go_on);
+    Err(format!("it came to an end: {cleaned:?}").into())
 }
 
 /// `57M`

@@ -94,7 +94,7 @@ mod tests {
             ("amqp://[::1", None),
             ("amqp://broker:99999", None),
             ("amqp://broker:", None),
-            ("http://broker", None),
+            ("stomp://broker", None),
             ("broker", None),
         ] {
             let expected = expected.map(|(host, port)| Peer { host: host.into(), port });
