@@ -5,5 +5,6 @@ pub mod clock;
 pub mod host;
 pub mod http;
 pub mod notify;
+pub mod rabbitmq;
 pub mod store;
 pub mod systemd;

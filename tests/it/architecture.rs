@@ -16,6 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("adapters::host", &["model", "adapters::host"]),
     ("adapters::http", &["model", "adapters::http"]),
     ("adapters::notify", &["model", "adapters::notify"]),
+    ("adapters::rabbitmq", &["model", "adapters::rabbitmq"]),
     ("adapters::store", &["model", "adapters::store"]),
     ("adapters::systemd", &["model", "adapters::systemd"]),
     ("adapters", &[]),
