@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod clock;
 pub mod host;
 pub mod http;
+pub mod journal;
 pub mod notify;
 pub mod rabbitmq;
 pub mod store;

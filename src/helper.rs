@@ -3,6 +3,11 @@
 //!
 //! It runs in the daemon's process; the interface is narrow enough for a process of its own.
 
+pub mod activation;
+pub mod memory;
+pub mod trouble;
+
+mod connections;
 mod refusal;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +17,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{Mutex, watch as cell};
 use zbus::{ObjectPath, Variant};
 
+use self::activation::signal_main;
 use self::refusal::answer_to;
 use crate::adapters::systemd::bus::{BusAddress, Caller, Haste, UNIT, error_name, error_text};
 use crate::adapters::systemd::unit_path;
@@ -19,7 +25,7 @@ use crate::model::action::{ACT_TIMEOUT, Answer, Order, Refused, Verb};
 use crate::model::name::UnitName;
 use crate::model::never::never_touch;
 use crate::model::settings::Settings;
-use crate::model::unit::{ActiveState, InvocationId};
+use crate::model::unit::ActiveState;
 
 /// While a file of this name is in the runtime directory, nothing is done.
 pub const HOLD_FILE: &str = "hold";
@@ -29,6 +35,7 @@ pub struct Helper {
     bus: BusAddress,
     settings: cell::Receiver<Arc<Settings>>,
     hold: PathBuf,
+    runtime_dir: PathBuf,
     calls: Arc<AtomicU64>,
     caller: Mutex<Option<Caller>>,
 }
@@ -36,12 +43,15 @@ pub struct Helper {
 impl Helper {
     /// Connects with the first order. Every order is checked against the settings that are in force at that moment.
     pub fn new(bus: BusAddress, settings: cell::Receiver<Arc<Settings>>, runtime_dir: &Path) -> Self {
-        let hold = runtime_dir.join(HOLD_FILE);
-        Self { bus, settings, hold, calls: Arc::default(), caller: Mutex::new(None) }
+        let (hold, runtime_dir) = (runtime_dir.join(HOLD_FILE), runtime_dir.to_owned());
+        Self { bus, settings, hold, runtime_dir, calls: Arc::default(), caller: Mutex::new(None) }
     }
 
-    /// Connects ahead of the first order, which would otherwise pay for it. A failure is left to the first order.
+    /// Puts back what a killed process of ours left changed. Connects ahead of the first order, which would otherwise
+    /// pay for it; a failure is left to the first order.
     pub async fn prepare(&self) {
+        let runtime_dir = self.runtime_dir.clone();
+        let _ = tokio::task::spawn_blocking(move || memory::restore_leftovers(&runtime_dir)).await;
         if let Err(error) = self.caller().await {
             tracing::debug!(error = %error_text(&error), "no connection for acting yet");
         }
@@ -91,9 +101,16 @@ impl Helper {
     }
 
     async fn carry_out(&self, order: &Order) -> Answer {
-        let done = match self.caller().await {
-            Ok(caller) => carry_out(&caller, order).await,
-            Err(error) => Err(error),
+        let worker = self.settings.borrow().worker_of(order.unit.as_str()).cloned();
+        let done = match (self.caller().await, worker, order.verb) {
+            (Ok(caller), Some(worker), Verb::ResetConnections { invocation }) => {
+                connections::reset(&caller, &order.unit, invocation, &worker).await
+            }
+            (Ok(caller), Some(worker), Verb::ReclaimMemory { invocation }) => {
+                memory::clean_up(&caller, &order.unit, invocation, &worker, &self.runtime_dir).await
+            }
+            (Ok(caller), ..) => carry_out(&caller, order).await,
+            (Err(error), ..) => Err(error),
         };
         done.unwrap_or_else(|error| answer_to(&order.unit, error_name(&error).as_deref(), &error_text(&error)))
     }
@@ -123,7 +140,7 @@ async fn carry_out(caller: &Caller, order: &Order) -> Result<Answer, zbus::Error
             Some(refusal) => Ok(refusal),
             None => queue(caller, "TryRestartUnit", unit).await,
         },
-        Verb::Drain { signal, invocation } => drain(caller, &order.unit, signal, invocation).await,
+        Verb::Drain { signal, invocation } => signal_main(caller, &order.unit, invocation, signal, None).await,
         Verb::Stop => queue(caller, "StopUnit", unit).await,
         Verb::ResetConnections { .. } | Verb::ReclaimMemory { .. } | Verb::Hook { .. } => {
             Ok(Answer::Refused { why: Refused::NotAllowed, text: "not built yet".into() })
@@ -179,24 +196,6 @@ async fn reset_failed_state(caller: &Caller, unit: &str) -> Result<(), zbus::Err
         Err(error) if error_name(&error).as_deref() != Some("org.freedesktop.systemd1.NoSuchUnit") => Err(error),
         _ => Ok(()),
     }
-}
-
-/// Signals the main process of the activation that was meant, and of no other.
-async fn drain(caller: &Caller, unit: &UnitName, signal: i32, invocation: InvocationId) -> Result<Answer, zbus::Error> {
-    let value = caller.get(Haste::Quick, &unit_path(unit.as_str()), UNIT, "InvocationID").await?;
-    let now = match &*value {
-        Variant::Array(id) => {
-            let bytes: Vec<u8> = id.iter().filter_map(|byte| u8::try_from(byte).ok()).collect();
-            InvocationId::from_bytes(&bytes)
-        }
-        _ => InvocationId::default(),
-    };
-    if now != invocation || now.is_none() {
-        let text = format!("{unit} is no longer in the activation {invocation:?} that was meant");
-        return Ok(Answer::Refused { why: Refused::Superseded, text });
-    }
-    caller.manager("KillUnit", &(unit.as_str(), "main", signal)).await?;
-    Ok(Answer::Accepted { job: None, did: None })
 }
 
 #[cfg(test)]

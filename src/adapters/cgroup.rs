@@ -22,12 +22,12 @@ mod thread;
 mod tests;
 
 pub use files::raise_nofile;
-pub use path::{CgroupRoot, PathError, RootError};
+pub use parse::{limit, number, pressure};
+pub use path::{CgroupPath, CgroupRoot, PathError, RootError};
 pub use thread::{SamplerGone, SamplerHandle, Sources, Stats, spawn};
 
 use files::Budget;
 use instance::{Instance, Shared};
-use path::CgroupPath;
 
 /// Reads the usage of many instances.
 #[derive(Debug)]

@@ -11,11 +11,12 @@ use tracing::{error, warn};
 
 use crate::adapters::cgroup::{self, CgroupRoot, Sampler, SamplerHandle, Sources};
 use crate::adapters::http::{self, BindError};
+use crate::adapters::journal;
 use crate::adapters::store::lock::{Lock, LockError};
 use crate::adapters::store::recorder::{Header, Recorder};
 use crate::adapters::store::starts::Starts;
 use crate::adapters::store::{Opened, Store};
-use crate::adapters::systemd::{self, BusStats};
+use crate::adapters::systemd::{self, BusAddress, BusStats};
 use crate::adapters::{clock, host};
 use crate::engine::Engine;
 use crate::helper::{HOLD_FILE, Helper};
@@ -86,7 +87,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let (selectors_in, selectors_out) = watch::channel(selectors(&settings));
     let (readiness, ready) = watch::channel(Err("starting".to_string()));
     let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
-    let helper = Arc::new(Helper::new(options.bus, in_force, &settings.daemon.runtime_dir));
+    let helper = Arc::new(Helper::new(options.bus, in_force.clone(), &settings.daemon.runtime_dir));
     let bus = Arc::new(BusStats::default());
     let own = Own::new();
     let mut board = Board::new(build(), own.clone(), &settings);
@@ -110,6 +111,16 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let early = helper.clone();
     tokio::spawn(async move { early.prepare().await });
     let sampler = sampler(&settings, inputs_in.clone());
+    let errors = tokio::spawn(journal::watch(
+        match options.bus {
+            BusAddress::System => journal::Scope::System,
+            BusAddress::User => journal::Scope::User,
+        },
+        settings.daemon.state_dir.clone(),
+        Arc::new(clock::now),
+        in_force,
+        inputs_in.clone(),
+    ));
     let watcher = tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus));
     let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
@@ -128,17 +139,17 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         requests: 0,
     };
     let event_loop = tokio::spawn(event_loop.run());
-    let tasks = serve(control, tcp, &shared, stopped, watcher);
+    let tasks = serve(control, tcp, &shared, stopped, vec![watcher, errors]);
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
 }
 
-/// The servers, and what ends the watcher with them.
+/// The servers, and what ends the watchers with them.
 fn serve(
     control: UnixListener,
     tcp: Option<TcpListener>,
     shared: &Arc<Shared>,
     mut stopped: watch::Receiver<bool>,
-    watcher: JoinHandle<()>,
+    watchers: Vec<JoinHandle<()>>,
 ) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![tokio::spawn(http::serve_unix(control, shared.clone(), stopped.clone()))];
     if let Some(tcp) = tcp {
@@ -146,7 +157,9 @@ fn serve(
     }
     tasks.push(tokio::spawn(async move {
         let _ = stopped.wait_for(|stop| *stop).await;
-        watcher.abort();
+        for watcher in watchers {
+            watcher.abort();
+        }
     }));
     tasks
 }

@@ -59,9 +59,10 @@ impl Engine {
     fn escalate_when_due(&mut self, id: IncidentId) {
         let incident = &self.incidents[&id];
         let asking = self.asking(incident, Action::Escalate, false);
+        let because = self.instances[&incident.unit].because();
         match self.refusal(&asking) {
-            None => self.escalate(id, "its plan has no other action"),
-            Some(refusal) if refusal.gate == Gate::Attempts => self.escalate(id, "its plan has no other action"),
+            None => self.escalate(id, &because),
+            Some(refusal) if refusal.gate == Gate::Attempts => self.escalate(id, &because),
             Some(refusal) => self.wait_for(id, Action::Escalate, refusal),
         }
     }

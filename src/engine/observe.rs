@@ -132,7 +132,13 @@ impl Engine {
         let new_activation = instance.view.invocation != was_invocation && !instance.view.invocation.is_none();
         match (new_activation, first_look) {
             (true, false) => self.new_activation(unit, was_auto || restarted_by_systemd > 0),
-            (true, true) => self.unseen_activation(unit),
+            (true, true) => {
+                if !was_invocation.is_none() {
+                    // Who started it cannot be known: it is left running.
+                    self.disown(unit);
+                }
+                self.unseen_activation(unit);
+            }
             (false, _) => {}
         }
         if !first_look || self.instances[unit].is_spare() {

@@ -20,6 +20,8 @@ use super::timers::TimerKey;
 
 /// Numbers beyond `max_instances` that are tried when lower ones may not be used.
 const NUMBERS_BEYOND: u32 = 16;
+/// After a start, the others have this long to show how much is left for more.
+const SETTLES: Duration = Duration::from_secs(60);
 /// Values kept for the stabilisation window; one a reading (at most one a second for an hour would be too many, so
 /// neighbours that are equal are kept as one).
 const WANTS_KEPT: usize = 1024;
@@ -106,7 +108,7 @@ impl Engine {
         self.note_limit(name, &need, max, &format!("max_instances ({max}) are there"));
         let have = self.counted_of(name);
         self.timers.set(TimerKey::Rescale(name.clone()), forget.filter(|_| have > floor));
-        if need.up && want > have {
+        if need.up && want > have && !self.settles(&running) {
             self.tell_want(name, have, want, need.because.clone().unwrap_or_default());
             self.stepped(name, now);
             self.want_spares(name, &settings, want - have, need.because.unwrap_or_default());
@@ -119,6 +121,13 @@ impl Engine {
                 self.withdraw_spares(name);
             }
         }
+    }
+
+    /// One of them has just been started, by a deploy or by us: what it can do is not seen yet.
+    fn settles(&self, running: &[UnitName]) -> bool {
+        let now = self.now();
+        let young = |unit: &UnitName| self.instances[unit].view.active_enter.is_some_and(|at| now.since(at) < SETTLES);
+        running.iter().any(young)
     }
 
     /// After a round of samples: those that may be scaled by what their instances use.

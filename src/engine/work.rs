@@ -142,7 +142,10 @@ impl Errors {
                 break;
             }
             self.reports.pop_front();
-            self.learn(count, span);
+            // What is complained of must not become what is usual.
+            if self.raised_at.is_none() {
+                self.learn(count, span);
+            }
         }
     }
 

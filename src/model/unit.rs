@@ -281,7 +281,8 @@ impl UnitView {
     }
 }
 
-fn signal_name(number: i32) -> String {
+/// `SIGTERM (15)`
+pub fn signal_name(number: i32) -> String {
     let name = match number {
         1 => "HUP",
         2 => "INT",
@@ -291,7 +292,9 @@ fn signal_name(number: i32) -> String {
         7 => "BUS",
         8 => "FPE",
         9 => "KILL",
+        10 => "USR1",
         11 => "SEGV",
+        12 => "USR2",
         13 => "PIPE",
         14 => "ALRM",
         15 => "TERM",

@@ -7,6 +7,7 @@ mod broker;
 mod fixture;
 
 mod configuration;
+mod connections;
 mod guard;
 mod liveness;
 mod many;

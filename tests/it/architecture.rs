@@ -15,13 +15,15 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("adapters::clock", &["model", "adapters::clock"]),
     ("adapters::host", &["model", "adapters::host"]),
     ("adapters::http", &["model", "adapters::http"]),
+    ("adapters::journal", &["model", "adapters::journal"]),
     ("adapters::notify", &["model", "adapters::notify"]),
     ("adapters::rabbitmq", &["model", "adapters::rabbitmq"]),
     ("adapters::store", &["model", "adapters::store"]),
     ("adapters::systemd", &["model", "adapters::systemd"]),
     ("adapters", &[]),
-    // It acts through systemd, over a connection of its own.
-    ("helper", &["model", "adapters::systemd", "helper"]),
+    // It acts through systemd, over a connection of its own. Of cgroups it takes where they are, which paths are safe and
+    // how their files read: a second parser of what the kernel says would be a second truth.
+    ("helper", &["model", "adapters::cgroup", "adapters::systemd", "helper"]),
     ("views", &["model", "views"]),
     // The composition root knows all but the files of the configuration and the command line.
     ("app", &["model", "engine", "adapters", "helper", "views", "app"]),

@@ -126,6 +126,8 @@ pub struct Sim {
     pub failure: Option<Failure>,
     pub mended: bool,
     pub broker: Broker,
+    /// Orders given to the root side.
+    pub orders: u64,
     checkers: Vec<Box<dyn Checker>>,
     queue: BTreeMap<(u64, u64), Event>,
     tick: u64,
@@ -152,6 +154,7 @@ impl Sim {
             failure: None,
             mended: false,
             broker: Broker::default(),
+            orders: 0,
             checkers: all_checkers(),
             queue: BTreeMap::new(),
             tick: 0,
@@ -379,6 +382,7 @@ impl Sim {
     }
 
     fn obey(&mut self, command: Command) {
+        self.orders += u64::from(matches!(command, Command::Act(_)));
         match command {
             Command::Save(incident) => self.write(Item::Save(incident)),
             Command::Record(intent) => self.write(Item::Record(intent)),

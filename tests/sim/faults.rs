@@ -210,7 +210,7 @@ fn strike(sim: &mut Sim, fault: Fault) {
         Fault::Deaf => sim.host.unit(&unit).trouble.deaf = true,
         Fault::Noise => sim.host.unit(&unit).trouble.errors = sim.rng.range(1, 30),
         Fault::BrokerAway => {
-            sim.broker.up = false;
+            crate::work::lose_broker(sim);
             let span = sim.rng.range(SEC, 300 * SEC);
             sim.after(span, Event::Step(Step::BrokerReturns));
         }

@@ -3,6 +3,7 @@
 //! `SIM_SEEDS=n` runs n seeds; `SIM_SEED=n` runs one and prints its whole time line.
 
 mod checkers;
+mod controls;
 mod driver;
 mod faults;
 mod host;

@@ -161,7 +161,13 @@ pub fn configure(sim: &mut Sim, settings: Settings) {
     sim.resync(ResyncReason::SettingsChanged);
 }
 
+/// That one which we started and remember as ours was started anew while we were away cannot be seen.
+fn ours_unseen(sim: &Sim, name: &UnitName) -> bool {
+    sim.engine.is_none() && sim.store.safety.owned.iter().any(|owned| owned.unit == *name)
+}
+
 pub fn start(sim: &mut Sim, name: &UnitName) {
+    let ours = ours_unseen(sim, name);
     let ran = sim.host.units[name].serves();
     sim.host.start(name);
     let unit = sim.host.unit(name);
@@ -174,7 +180,7 @@ pub fn start(sim: &mut Sim, name: &UnitName) {
     let remembered =
         |(name, wanted): &(UnitName, Wanted)| *name == unit.name && matches!(wanted, Wanted::Stopped { .. });
     let unseen = sim.engine.is_none() && sim.store.safety.wanted.iter().any(remembered);
-    let tried = !unseen && !unit.masked && unit.phase != Phase::Failed && !unit.spec.oneshot;
+    let tried = !unseen && !ours && !unit.masked && unit.phase != Phase::Failed && !unit.spec.oneshot;
     unit.want = if tried { Want::Run } else { Want::Open };
     unit.want_since = sim.now;
     settle(sim);
@@ -182,9 +188,10 @@ pub fn start(sim: &mut Sim, name: &UnitName) {
 
 pub fn restart(sim: &mut Sim, name: &UnitName) {
     let masked = sim.host.units[name].masked;
+    let ours = ours_unseen(sim, name);
     sim.host.restart(name);
     let unit = sim.host.unit(name);
-    unit.want = if masked || unit.phase == Phase::Failed || unit.spec.oneshot { Want::Open } else { Want::Run };
+    unit.want = if ours || masked || unit.phase == Phase::Failed || unit.spec.oneshot { Want::Open } else { Want::Run };
     unit.want_since = sim.now;
     settle(sim);
 }

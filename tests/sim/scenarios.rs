@@ -7,10 +7,11 @@ use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::{Action, Selector, Settings, UnitName, WorkerSettings};
 
-use crate::driver::Sim;
+use crate::driver::{Event, Sim};
 use crate::faults::Swarm;
 use crate::host::{Host, MS, Restart, SEC, Spec, Want};
 use crate::scene::{BEGIN, unit, with_workers, worker};
+use crate::work;
 
 /// A calm host with some units, all of them running.
 struct Stage {
@@ -436,4 +437,213 @@ fn a_reload_of_systemd_is_no_failure() {
     stage.sim.resync(ResyncReason::ManagerReexecuted);
     stage.pass(10.0);
     stage.told(expect![[r#""#]]);
+}
+
+// ---- signals of work ----
+
+fn tasks(change: impl Fn(&mut WorkerSettings), running: u32) -> Stage {
+    let mut task = worker(work::WORKER, Selector::Template("task".into()));
+    task.queues = vec![work::queue()];
+    task.amqp_url = Some("amqp://localhost".into());
+    task.max_instances = Some(3);
+    change(&mut task);
+    let names: Vec<String> = (1..=running).map(|number| format!("task@{number}.service")).collect();
+    let units: Vec<(&str, Spec)> = names.iter().map(|name| (name.as_str(), plain())).collect();
+    let mut stage = Stage::new(with_workers([task]), &units);
+    let begin = stage.sim.now + 5 * SEC;
+    stage.sim.at(begin, Event::Work);
+    stage.pass(300.0);
+    stage
+}
+
+#[test]
+fn one_that_hangs_has_its_connections_reset_and_then_is_restarted() {
+    let mut stage = tasks(|_| {}, 1);
+    stage.sim.host.unit(&unit("task@1.service")).trouble.hung = true;
+    stage.pass(700.0);
+    stage.told(expect![[r#"
+        +325.0  #1 task@1.service incident_opened: 60 messages are ready in jobs, 1 consumers are there, and nothing was acknowledged for 30 s (longest so far 10 s)
+        +325.0  #1 task@1.service attempt_intended #1.1 connection_reset
+        +325.0  -> act #1.1 task@1.service ResetConnections { invocation: 00000000000000010000000000000007 }
+        +365.0  task scale_wanted
+        +365.0  #2 task@2.service incident_opened: 140 messages are ready in jobs for 1 consumers, over 100 each
+        +365.0  #2 task@2.service attempt_intended #2.1 scale_up
+        +365.0  -> act #2.1 task@2.service Start { reset_failed: false }
+        +425.0  [Proceed] #2 task@2.service attempt_ended #2.1 succeeded 16 ms: healthy for 1 min
+        +425.0  [Proceed] #2 task@2.service incident_closed recovered after 1 attempts
+        +455.0  [Proceed] #1 task@1.service attempt_ended #1.1 failed : not well within 2 min 10 s: no sign of life (socket) for 2 min or more
+        +455.0  [Proceed] #1 task@1.service action_suppressed graceful_restart: cooldown: pause between attempts
+        +456.9  [Proceed] #1 task@1.service attempt_intended #1.2 graceful_restart
+        +456.9  -> act #1.2 task@1.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +456.9  #1 task@1.service attempt_draining
+        +457.1  -> act #1.2 task@1.service Start { reset_failed: false }
+        +545.0  #1 task@1.service attempt_ended #1.2 succeeded 2 min 40 s: healthy for 1 min
+        +545.0  #1 task@1.service incident_closed recovered after 2 attempts
+        +665.0  [Rescale] task scale_wanted
+        +665.0  [Rescale] #3 task@2.service incident_opened: not needed for 5 min
+        +665.0  [Rescale] #3 task@2.service attempt_intended #3.1 scale_down
+        +665.0  -> act #3.1 task@2.service Drain { signal: 15, invocation: 00000000000000020000000000000007 }
+        +665.0  #3 task@2.service attempt_draining
+        +665.2  #3 task@2.service attempt_ended #3.1 succeeded : it finished its work and ended
+        +665.2  #3 task@2.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+#[test]
+fn a_half_open_connection_is_reset_and_nothing_is_restarted() {
+    let mut stage = tasks(|_| {}, 2);
+    for name in ["task@1.service", "task@2.service"] {
+        stage.sim.host.unit(&unit(name)).trouble.half_open = true;
+    }
+    stage.pass(200.0);
+    stage.told(expect![[r#"
+        +325.0  #1 task@1.service incident_opened: 60 messages are ready in jobs and nobody consumes it, in 3 readings
+        +325.0  #1 task@1.service attempt_intended #1.1 connection_reset
+        +325.0  #2 task@2.service incident_opened: 60 messages are ready in jobs and nobody consumes it, in 3 readings
+        +325.0  #2 task@2.service attempt_intended #2.1 connection_reset
+        +325.0  -> act #1.1 task@1.service ResetConnections { invocation: 00000000000000010000000000000007 }
+        +325.0  -> act #2.1 task@2.service ResetConnections { invocation: 00000000000000020000000000000007 }
+        +395.0  #1 task@1.service attempt_ended #1.1 succeeded 10 s: healthy for 1 min
+        +395.0  #1 task@1.service incident_closed recovered after 1 attempts
+        +395.0  #2 task@2.service attempt_ended #2.1 succeeded 10 s: healthy for 1 min
+        +395.0  #2 task@2.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+#[test]
+fn a_backlog_scales_up_and_down_again() {
+    let mut stage = tasks(|task| task.scale_down_after = Duration::from_secs(60), 1);
+    stage.sim.broker.ready += 10_000;
+    stage.pass(600.0);
+    stage.told(expect![[r#"
+        +315.0  task scale_wanted
+        +315.0  #1 task@2.service incident_opened: 9240 messages are ready in jobs for 1 consumers, over 100 each
+        +315.0  #1 task@2.service attempt_intended #1.1 scale_up
+        +315.0  #2 task@3.service incident_opened: 9240 messages are ready in jobs for 1 consumers, over 100 each
+        +315.0  #2 task@3.service attempt_intended #2.1 scale_up
+        +315.0  -> act #1.1 task@2.service Start { reset_failed: false }
+        +315.0  -> act #2.1 task@3.service Start { reset_failed: false }
+        +375.0  [Proceed] #1 task@2.service attempt_ended #1.1 succeeded 17 ms: healthy for 1 min
+        +375.0  [Proceed] #1 task@2.service incident_closed recovered after 1 attempts
+        +375.0  [Proceed] #2 task@3.service attempt_ended #2.1 succeeded 23 ms: healthy for 1 min
+        +375.0  [Proceed] #2 task@3.service incident_closed recovered after 1 attempts
+        +445.0  [Rescale] task scale_wanted
+        +445.0  [Rescale] #3 task@3.service incident_opened: not needed for 1 min
+        +445.0  [Rescale] #3 task@3.service attempt_intended #3.1 scale_down
+        +445.0  [Rescale] #4 task@2.service incident_opened: not needed for 1 min
+        +445.0  [Rescale] #4 task@2.service action_suppressed scale_down: concurrency: another instance of this worker is being repaired
+        +445.0  -> act #3.1 task@3.service Drain { signal: 15, invocation: 00000000000000030000000000000007 }
+        +445.0  #3 task@3.service attempt_draining
+        +445.2  #3 task@3.service attempt_ended #3.1 succeeded : it finished its work and ended
+        +445.2  #3 task@3.service incident_closed recovered after 1 attempts
+        +445.2  #4 task@2.service attempt_intended #4.1 scale_down
+        +445.2  -> act #4.1 task@2.service Drain { signal: 15, invocation: 00000000000000020000000000000007 }
+        +445.2  #4 task@2.service attempt_draining
+        +445.4  #4 task@2.service attempt_ended #4.1 succeeded : it finished its work and ended
+        +445.4  #4 task@2.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+#[test]
+fn a_backlog_beyond_all_instances_calls_an_operator_when_it_lasts() {
+    let mut stage = tasks(|_| {}, 3);
+    stage.sim.broker.ready += 1_000_000;
+    stage.pass(400.0);
+    stage.told(expect![[r#"
+        +615.0  #1 task@1.service incident_opened: 962240 messages are ready in jobs for 3 consumers, over 100 each; max_instances (3) are there
+        +615.0  #1 task@1.service escalated: task@1.service needs an operator: its plan has no other action
+        +625.0  #1 task@1.service action_suppressed escalate: cooldown: after giving up it is tried again at a low rate
+    "#]]);
+}
+
+#[test]
+fn a_broker_that_goes_away_and_comes_back_moves_nobody() {
+    let mut stage = tasks(|_| {}, 2);
+    stage.sim.broker.up = false;
+    stage.pass(120.0);
+    stage.sim.broker.ready += 90;
+    stage.sim.broker.up = true;
+    stage.sim.broker.returned_at = stage.sim.now;
+    stage.pass(300.0);
+    stage.told(expect![[r#"
+        +305.0  task queue_lost
+        +425.0  task queue_found
+    "#]]);
+}
+
+#[test]
+fn an_instance_that_stands_in_makes_room_for_a_graceful_restart() {
+    let mut stage = tasks(|task| task.surge = true, 1);
+    let target = Target::Unit(unit("task@1.service"));
+    stage.sim.ask(Ask::Recover { target, action: Action::GracefulRestart, force: false });
+    stage.pass(120.0);
+    stage.told(expect![[r#"
+        +300.0  task@1.service requested graceful_restart force=false
+        +300.0  #1 task@1.service incident_opened: anna asked for graceful_restart
+        +300.0  #1 task@1.service attempt_intended #1.1 graceful_restart
+        +300.0  -> reply accepted [#1], waiting []
+        +300.0  -> act #1.1 task@2.service Start { reset_failed: false }
+        +310.0  -> act #1.1 task@1.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +310.0  #1 task@1.service attempt_draining
+        +310.2  -> act #1.1 task@1.service Start { reset_failed: false }
+        +370.2  [Proceed] #2 task@2.service incident_opened: it stood in during a graceful restart, which is over
+        +370.2  [Proceed] #2 task@2.service attempt_intended #2.1 scale_down
+        +370.2  [Proceed] #1 task@1.service attempt_ended #1.1 succeeded 10 s: healthy for 1 min
+        +370.2  [Proceed] #1 task@1.service incident_closed recovered after 1 attempts
+        +370.2  -> act #2.1 task@2.service Drain { signal: 15, invocation: 00000000000000020000000000000007 }
+        +370.2  #2 task@2.service attempt_draining
+        +370.4  #2 task@2.service attempt_ended #2.1 succeeded : it finished its work and ended
+        +370.4  #2 task@2.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+#[test]
+fn a_probe_that_fails_is_answered_by_a_graceful_restart() {
+    let mut stage = tasks(|_| {}, 1);
+    stage.sim.host.unit(&unit("task@1.service")).trouble.deaf = true;
+    stage.pass(300.0);
+    stage.told(expect![[r#"
+        +365.0  #1 task@1.service incident_opened: connection refused (3 of the last 3 probes failed)
+        +365.0  #1 task@1.service attempt_intended #1.1 graceful_restart
+        +365.0  -> act #1.1 task@1.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +365.0  #1 task@1.service attempt_draining
+        +365.2  -> act #1.1 task@1.service Start { reset_failed: false }
+        +455.0  #1 task@1.service attempt_ended #1.1 succeeded 30 s: healthy for 1 min
+        +455.0  #1 task@1.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+#[test]
+fn errors_are_told_at_once_and_acted_on_when_they_are_unusual() {
+    let mut stage = tasks(|task| task.error_rate_window = Duration::from_secs(60), 1);
+    stage.sim.host.unit(&unit("task@1.service")).trouble.errors = 5;
+    stage.pass(400.0);
+    stage.told(expect![[r#"
+        +315.0  #1 task@1.service incident_opened: 10 errors within 1 min (10.0 per minute, over 0.3; usually 0.0)
+        +315.0  #1 task@1.service attempt_intended #1.1 connection_reset
+        +315.0  -> act #1.1 task@1.service ResetConnections { invocation: 00000000000000010000000000000007 }
+        +445.0  [Proceed] #1 task@1.service attempt_ended #1.1 failed : not well within 2 min 10 s: 35 errors within 1 min (35.0 per minute, over 0.3; usually 5.3)
+        +445.0  [Proceed] #1 task@1.service action_suppressed graceful_restart: cooldown: pause between attempts
+        +446.9  [Proceed] #1 task@1.service attempt_intended #1.2 graceful_restart
+        +446.9  -> act #1.2 task@1.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +446.9  #1 task@1.service attempt_draining
+        +447.1  -> act #1.2 task@1.service Start { reset_failed: false }
+        +507.1  [Proceed] #1 task@1.service attempt_ended #1.2 succeeded 2 min 12 s: healthy for 1 min
+        +507.1  [Proceed] #1 task@1.service incident_closed recovered after 2 attempts
+    "#]]);
+}
+
+#[test]
+fn memory_is_cleaned_up_before_anything_is_restarted() {
+    let mut stage = tasks(|_| {}, 1);
+    stage.sim.at(stage.sim.now + SEC, Event::Sample);
+    stage.sim.host.unit(&unit("task@1.service")).usage.memory = 950 << 20;
+    stage.pass(400.0);
+    stage.told(expect![[r#"
+        +361.0  #1 task@1.service incident_opened: memory 950 MiB of 1.0 GiB (93 % of MemoryMax=), over 85 %
+        +361.0  #1 task@1.service attempt_intended #1.1 memory_cleanup
+        +361.0  -> act #1.1 task@1.service ReclaimMemory { invocation: 00000000000000010000000000000007 }
+        +451.0  #1 task@1.service attempt_ended #1.1 succeeded 30 s: healthy for 1 min
+        +451.0  #1 task@1.service incident_closed recovered after 1 attempts
+    "#]]);
 }

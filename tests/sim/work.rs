@@ -121,6 +121,18 @@ fn note_trouble(host: &mut Host, now: u64) {
     }
 }
 
+/// The broker goes. Our connection to it ends, which is told at once.
+pub fn lose_broker(sim: &mut Sim) {
+    sim.broker.up = false;
+    let at = Mono(sim.now);
+    let reading = QueueState::Unknown { why: "the connection was closed".into() };
+    let workers = sim.settings.workers.values().filter(|worker| worker.queues.contains(&queue()));
+    let readings = workers
+        .map(|w| QueueReading { worker: w.name.clone(), queue: queue(), at, reading: reading.clone() })
+        .collect();
+    sim.deliver(Input::Queues { readings });
+}
+
 fn consume(sim: &mut Sim) {
     let now = sim.now;
     let broker = &mut sim.broker;

@@ -13,7 +13,7 @@ pub(super) struct IoBytes {
 }
 
 /// A decimal number alone in a file or a field. No sign, no fraction, no overflow.
-pub(super) fn number(bytes: &[u8]) -> Option<u64> {
+pub fn number(bytes: &[u8]) -> Option<u64> {
     let digits = bytes.trim_ascii();
     if digits.is_empty() {
         return None;
@@ -39,7 +39,7 @@ pub(super) fn keyed(bytes: &[u8], key: &[u8]) -> Option<u64> {
 }
 
 /// `memory.max`, `memory.high`: bytes; `None` for `max`, which means no limit.
-pub(super) fn limit(bytes: &[u8]) -> Option<u64> {
+pub fn limit(bytes: &[u8]) -> Option<u64> {
     number(bytes)
 }
 
@@ -55,7 +55,7 @@ pub(super) fn cpu_quota(bytes: &[u8]) -> Option<f64> {
 }
 
 /// The `some` line of a pressure file: `some avg10=0.13 avg60=0.14 avg300=0.39 total=23364161`.
-pub(super) fn pressure(bytes: &[u8]) -> Option<Pressure> {
+pub fn pressure(bytes: &[u8]) -> Option<Pressure> {
     let line = bytes.split_inclusive(|byte| *byte == b'\n').find(|line| line.starts_with(b"some "))?;
     let line = line.strip_suffix(b"\n")?;
     let avg10 = fields(line).find_map(|field| field.strip_prefix(b"avg10="))?;

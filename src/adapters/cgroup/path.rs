@@ -77,7 +77,7 @@ pub struct PathError {
 
 /// A path below the root, without its leading slash: `system.slice/mail.service`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct CgroupPath(Box<str>);
+pub struct CgroupPath(Box<str>);
 
 impl CgroupPath {
     /// Takes a ControlGroup= as systemd tells it. It comes over the bus, so it is not trusted to stay below
