@@ -12,6 +12,7 @@ use tracing::{error, warn};
 use crate::adapters::cgroup::{self, CgroupRoot, Sampler, SamplerHandle, Sources};
 use crate::adapters::http::{self, BindError};
 use crate::adapters::journal;
+use crate::adapters::rabbitmq::{self, BrokerStats, Outlet};
 use crate::adapters::store::lock::{Lock, LockError};
 use crate::adapters::store::recorder::{Header, Recorder};
 use crate::adapters::store::starts::Starts;
@@ -111,17 +112,8 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let early = helper.clone();
     tokio::spawn(async move { early.prepare().await });
     let sampler = sampler(&settings, inputs_in.clone());
-    let errors = tokio::spawn(journal::watch(
-        match options.bus {
-            BusAddress::System => journal::Scope::System,
-            BusAddress::User => journal::Scope::User,
-        },
-        settings.daemon.state_dir.clone(),
-        Arc::new(clock::now),
-        in_force,
-        inputs_in.clone(),
-    ));
-    let watcher = tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus));
+    let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in);
+    watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
         engine: Engine::new(now, settings, memory, seed()),
@@ -139,8 +131,26 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         requests: 0,
     };
     let event_loop = tokio::spawn(event_loop.run());
-    let tasks = serve(control, tcp, &shared, stopped, vec![watcher, errors]);
+    let tasks = serve(control, tcp, &shared, stopped, watchers);
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+/// The sources of signals of work.
+fn signals(
+    settings: &Settings,
+    bus: BusAddress,
+    in_force: &watch::Receiver<Arc<Settings>>,
+    inputs: &mpsc::Sender<Input>,
+) -> Vec<JoinHandle<()>> {
+    let scope = match bus {
+        BusAddress::System => journal::Scope::System,
+        BusAddress::User => journal::Scope::User,
+    };
+    let state_dir = settings.daemon.state_dir.clone();
+    let errors = journal::watch(scope, state_dir, Arc::new(clock::now), in_force.clone(), inputs.clone());
+    let outlet = Outlet::new(inputs.clone(), Arc::new(clock::now), Arc::new(BrokerStats::default()));
+    let queues = rabbitmq::watch(in_force.clone(), outlet);
+    vec![tokio::spawn(errors), tokio::spawn(queues)]
 }
 
 /// The servers, and what ends the watchers with them.
