@@ -144,7 +144,7 @@ fn the_management_api_adds_what_a_declare_does_not_tell() -> Result<(), Failure>
 
 /// Settings of a worker whose queue is `tasks`.
 const TASKS: &str = "queues = [\"tasks\"]\namqp_url = \"amqp://127.0.0.1\"\namqp_user = \"medic\"\n\
-                     amqp_password_file = \"/etc/unitmedic/amqp-password\"\n";
+                     amqp_password_file = \"/etc/unitmedic/amqp-password\"\nstart_timeout = \"2s\"\n";
 
 #[test]
 fn the_daemon_sees_a_queue_that_nobody_consumes_and_shows_no_password() -> Result<(), Failure> {
