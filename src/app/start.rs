@@ -108,7 +108,6 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let now = clock::now();
     let header = Header::new(&boot, now, settings.clone(), serde_json::to_value(&memory).unwrap_or_default());
     let recorder = Recorder::open(&settings.daemon, header);
-    let hold_file = settings.daemon.runtime_dir.join(HOLD_FILE);
     let early = helper.clone();
     tokio::spawn(async move { early.prepare().await });
     let sampler = sampler(&settings, inputs_in.clone());
@@ -116,6 +115,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
+        hold_file: settings.daemon.runtime_dir.join(HOLD_FILE),
         engine: Engine::new(now, settings, memory, seed()),
         dispatch,
         inputs,
@@ -125,7 +125,6 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         readiness,
         recorder,
         notifier: options.notifier,
-        hold_file,
         boot,
         stop: stopped.clone(),
         requests: 0,

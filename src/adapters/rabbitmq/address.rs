@@ -22,7 +22,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// `amqp://HOST[:PORT][/VHOST]` or `amqps://…`: address and virtual host, `/` where none is given. The error names the
+/// The address and the virtual host, `/` where none is given, of `amqp:` or `amqps:`, host, port and virtual host. The error names the
 /// fault and never repeats the URL, which may hold a password.
 pub fn amqp(url: &str) -> Result<(Address, String), String> {
     let (address, path) = split(url, [("amqp", false, 5672), ("amqps", true, 5671)])?;
@@ -34,7 +34,7 @@ pub fn amqp(url: &str) -> Result<(Address, String), String> {
     Ok((address, vhost))
 }
 
-/// `http://HOST[:PORT][/PATH]` or `https://…`: address, and the path before `/api`.
+/// The address, and the path before `/api`, of `http:` or `https:`, host, port and path.
 pub fn management(url: &str) -> Result<(Address, String), String> {
     let (address, path) = split(url, [("http", false, 15672), ("https", true, 15671)])?;
     if path.contains(['?', '#']) {
@@ -115,23 +115,23 @@ mod tests {
     #[test]
     fn urls_of_brokers() {
         for (url, want) in [
-            ("amqp://broker", r#"plain broker:5672 "/""#),
-            ("amqps://broker", r#"tls broker:5671 "/""#),
-            ("amqp://broker:1234/jobs", r#"plain broker:1234 "jobs""#),
-            ("amqp://broker/%2F", r#"plain broker:5672 "/""#),
-            ("amqp://broker/a%2fb%20%C3%A9", r#"plain broker:5672 "a/b é""#),
+            ("amqp://broker.example", r#"plain broker.example:5672 "/""#),
+            ("amqps://broker.example", r#"tls broker.example:5671 "/""#),
+            ("amqp://broker.example:1234/jobs", r#"plain broker.example:1234 "jobs""#),
+            ("amqp://broker.example/%2F", r#"plain broker.example:5672 "/""#),
+            ("amqp://broker.example/a%2fb%20%C3%A9", r#"plain broker.example:5672 "a/b é""#),
             ("amqp://[::1]:99/x", r#"plain [::1]:99 "x""#),
             ("amqps://[::1]", r#"tls [::1]:5671 "/""#),
-            ("http://broker", "it must begin with amqp:// or amqps://"),
+            ("http://broker.example", "it must begin with amqp:// or amqps://"),
             ("broker", "it has no scheme"),
             ("amqp://", "it has no host"),
-            ("amqp://broker:0", "its port is not one of 1 to 65535"),
-            ("amqp://broker:65536", "its port is not one of 1 to 65535"),
-            ("amqp://broker/a/b", "a virtual host is one word"),
-            ("amqp://broker/%2", "% must be followed by two hexadecimal digits"),
-            ("amqp://broker/%+1", "% must be followed by two hexadecimal digits"),
-            ("amqp://broker/%FF", "its virtual host is not UTF-8"),
-            ("amqp://me:hunter2@broker", "a user or password has no place in it"),
+            ("amqp://broker.example:0", "its port is not one of 1 to 65535"),
+            ("amqp://broker.example:65536", "its port is not one of 1 to 65535"),
+            ("amqp://broker.example/a/b", "a virtual host is one word"),
+            ("amqp://broker.example/%2", "% must be followed by two hexadecimal digits"),
+            ("amqp://broker.example/%+1", "% must be followed by two hexadecimal digits"),
+            ("amqp://broker.example/%FF", "its virtual host is not UTF-8"),
+            ("amqp://me:hunter2@broker.example", "a user or password has no place in it"),
         ] {
             assert_eq!(parsed(url), want, "{url}");
         }
@@ -139,11 +139,11 @@ mod tests {
 
     #[test]
     fn urls_of_management() {
-        let (address, path) = management("https://broker/rabbit/").expect("a URL");
+        let (address, path) = management("https://broker.example/rabbit/").expect("a URL");
         assert_eq!((address.tls, address.port, path.as_str()), (true, 15671, "/rabbit"));
         let (address, path) = management("http://[::1]:80").expect("a URL");
         assert_eq!((address.to_string().as_str(), path.as_str()), ("[::1]:80", ""));
-        assert!(management("http://broker/?x").is_err());
+        assert!(management("http://broker.example/?x").is_err());
     }
 
     #[test]

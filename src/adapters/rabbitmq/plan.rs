@@ -147,8 +147,8 @@ mod tests {
     #[test]
     fn workers_share_connections_and_queues() {
         let plan = plan(vec![
-            worker("a", "amqp://broker/jobs", &[(None, "x"), (Some("other"), "x")]),
-            worker("b", "amqp://broker:5672", &[(Some("jobs"), "x"), (Some("jobs"), "y")]),
+            worker("a", "amqp://broker.example/jobs", &[(None, "x"), (Some("other"), "x")]),
+            worker("b", "amqp://broker.example:5672", &[(Some("jobs"), "x"), (Some("jobs"), "y")]),
         ]);
         assert_eq!(plan.refused, []);
         let shape: Vec<_> = plan
@@ -164,26 +164,31 @@ mod tests {
 
     #[test]
     fn another_user_or_password_is_another_connection() {
-        let mut with_user = worker("b", "amqp://broker", &[(None, "x")]);
+        let mut with_user = worker("b", "amqp://broker.example", &[(None, "x")]);
         with_user.amqp_user = Some("medic".into());
         let mut with_password = with_user.clone();
         with_password.name = WorkerName::new("c").expect("a name");
         with_password.amqp_password_credential = Some("amqp".into());
-        assert_eq!(plan(vec![worker("a", "amqp://broker", &[(None, "x")]), with_user, with_password]).links.len(), 3);
+        assert_eq!(
+            plan(vec![worker("a", "amqp://broker.example", &[(None, "x")]), with_user, with_password]).links.len(),
+            3
+        );
     }
 
     #[test]
     fn what_is_too_much_or_wrong_is_refused_with_its_reason() {
         let vhosts: Vec<String> = (0..70).map(|n| format!("v{n}")).collect();
         let queues: Vec<_> = vhosts.iter().map(|vhost| (Some(vhost.as_str()), "x")).collect();
-        let many =
-            plan(vec![worker("a", "amqp://broker", &queues), worker("b", "amqp://u:hunter2@broker", &[(None, "x")])]);
+        let many = plan(vec![
+            worker("a", "amqp://broker.example", &queues),
+            worker("b", "amqp://u:hunter2@broker.example", &[(None, "x")]),
+        ]);
         assert_eq!((many.links.len(), many.refused.len()), (64, 7));
         assert_eq!(many.refused[0].1, "more than 64 connections to brokers are configured");
         assert_eq!(many.refused[6].1, "amqp_url: a user or password has no place in it");
         let names: Vec<String> = (0..4100).map(|n| n.to_string()).collect();
         let queues: Vec<_> = names.iter().map(|name| (None, name.as_str())).collect();
-        assert_eq!(plan(vec![worker("a", "amqp://broker", &queues)]).refused.len(), 4);
+        assert_eq!(plan(vec![worker("a", "amqp://broker.example", &queues)]).refused.len(), 4);
     }
 
     #[test]
