@@ -6,5 +6,6 @@ pub mod host;
 pub mod http;
 pub mod journal;
 pub mod notify;
+pub mod rabbitmq;
 pub mod store;
 pub mod systemd;

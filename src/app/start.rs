@@ -12,6 +12,7 @@ use tracing::{error, warn};
 use crate::adapters::cgroup::{self, CgroupRoot, Sampler, SamplerHandle, Sources};
 use crate::adapters::http::{self, BindError};
 use crate::adapters::journal;
+use crate::adapters::rabbitmq::{self, BrokerStats, Outlet};
 use crate::adapters::store::lock::{Lock, LockError};
 use crate::adapters::store::recorder::{Header, Recorder};
 use crate::adapters::store::starts::Starts;
@@ -107,13 +108,13 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let now = clock::now();
     let header = Header::new(&boot, now, settings.clone(), serde_json::to_value(&memory).unwrap_or_default());
     let recorder = Recorder::open(&settings.daemon, header);
-    let hold_file = settings.daemon.runtime_dir.join(HOLD_FILE);
     prepare(helper.clone());
     let sampler = sampler(&settings, inputs_in.clone());
-    let errors = count_errors(options.bus, &settings, in_force, inputs_in.clone());
-    let watcher = tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus));
+    let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in);
+    watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
+        hold_file: settings.daemon.runtime_dir.join(HOLD_FILE),
         engine: Engine::new(now, settings, memory, seed()),
         dispatch,
         inputs,
@@ -123,13 +124,12 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         readiness,
         recorder,
         notifier: options.notifier,
-        hold_file,
         boot,
         stop: stopped.clone(),
         requests: 0,
     };
     let event_loop = tokio::spawn(event_loop.run());
-    let tasks = serve(control, tcp, &shared, stopped, vec![watcher, errors]);
+    let tasks = serve(control, tcp, &shared, stopped, watchers);
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
 }
 
@@ -138,18 +138,22 @@ fn prepare(helper: Arc<Helper>) {
     tokio::spawn(async move { helper.prepare().await });
 }
 
-fn count_errors(
-    bus: BusAddress,
+/// The sources of signals of work.
+fn signals(
     settings: &Settings,
-    in_force: watch::Receiver<Arc<Settings>>,
-    inputs: mpsc::Sender<Input>,
-) -> JoinHandle<()> {
+    bus: BusAddress,
+    in_force: &watch::Receiver<Arc<Settings>>,
+    inputs: &mpsc::Sender<Input>,
+) -> Vec<JoinHandle<()>> {
     let scope = match bus {
         BusAddress::System => journal::Scope::System,
         BusAddress::User => journal::Scope::User,
     };
     let state_dir = settings.daemon.state_dir.clone();
-    tokio::spawn(journal::watch(scope, state_dir, Arc::new(clock::now), in_force, inputs))
+    let errors = journal::watch(scope, state_dir, Arc::new(clock::now), in_force.clone(), inputs.clone());
+    let outlet = Outlet::new(inputs.clone(), Arc::new(clock::now), Arc::new(BrokerStats::default()));
+    let queues = rabbitmq::watch(in_force.clone(), outlet);
+    vec![tokio::spawn(errors), tokio::spawn(queues)]
 }
 
 /// The servers, and what ends the watchers with them.

@@ -154,12 +154,21 @@ fn action_of(what: &What) -> Option<Action> {
 
 /// The filter that a variable sets, or the default one; with a complaint about a variable that makes no sense.
 fn filter(level: LevelFilter, variable: impl Fn(&str) -> Option<String>) -> (EnvFilter, Option<String>) {
-    let default = || EnvFilter::new(format!("warn,unitmedic={level}"));
+    let default = || quiet(EnvFilter::new(format!("warn,unitmedic={level}")));
     let set = FILTER_VARIABLES.into_iter().find_map(|name| Some((name, variable(name).filter(|v| !v.is_empty())?)));
     let Some((name, text)) = set else { return (default(), None) };
     match EnvFilter::builder().parse(&text) {
-        Ok(filter) => (filter, None),
+        Ok(filter) => (quiet(filter), None),
         Err(error) => (default(), Some(format!("{name}={text:?} is not a log filter and is ignored: {error}"))),
+    }
+}
+
+/// lapin calls each failed attempt an error, and shows frames with a password in them when it traces. The adapter tells
+/// what is worth telling.
+fn quiet(filter: EnvFilter) -> EnvFilter {
+    match "lapin=off".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
     }
 }
 

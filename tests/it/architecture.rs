@@ -17,6 +17,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("adapters::http", &["model", "adapters::http"]),
     ("adapters::journal", &["model", "adapters::journal"]),
     ("adapters::notify", &["model", "adapters::notify"]),
+    ("adapters::rabbitmq", &["model", "adapters::rabbitmq"]),
     ("adapters::store", &["model", "adapters::store"]),
     ("adapters::systemd", &["model", "adapters::systemd"]),
     ("adapters", &[]),

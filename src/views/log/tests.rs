@@ -85,12 +85,12 @@ fn filters_of_the_environment() {
         (filter.to_string(), complaint)
     };
     let sorted = |text: &str| text.split(',').map(str::to_string).collect::<BTreeSet<_>>();
-    assert_eq!(sorted(&with(&[]).0), sorted("warn,unitmedic=info"));
-    assert_eq!(with(&[("RUST_LOG", "debug")]).0, "debug");
-    assert_eq!(with(&[("RUST_LOG", "debug"), ("UNITMEDIC_LOG", "error")]).0, "error");
-    assert_eq!(with(&[("RUST_LOG", "debug"), ("UNITMEDIC_LOG", "")]).0, "debug");
+    assert_eq!(sorted(&with(&[]).0), sorted("warn,unitmedic=info,lapin=off"));
+    assert_eq!(sorted(&with(&[("RUST_LOG", "debug")]).0), sorted("debug,lapin=off"));
+    assert_eq!(sorted(&with(&[("RUST_LOG", "debug"), ("UNITMEDIC_LOG", "error")]).0), sorted("error,lapin=off"));
+    assert_eq!(sorted(&with(&[("RUST_LOG", "debug"), ("UNITMEDIC_LOG", "")]).0), sorted("debug,lapin=off"));
     let (bad, complaint) = with(&[("UNITMEDIC_LOG", "unitmedic=loud")]);
-    assert_eq!(sorted(&bad), sorted("warn,unitmedic=info"));
+    assert_eq!(sorted(&bad), sorted("warn,unitmedic=info,lapin=off"));
     assert!(complaint.is_some_and(|text| text.contains("UNITMEDIC_LOG") && text.contains("loud")));
 }
 

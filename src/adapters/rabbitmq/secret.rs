@@ -1,0 +1,112 @@
+//! Passwords: read when they are needed, never shown.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use tokio::io::AsyncReadExt;
+
+/// Longest password, bytes. Whatever is longer is some other file.
+const SECRET_MAX: u64 = 4096;
+
+/// A password. It has no `Display`, and its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// For the one who sends it to the broker, and nobody else.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// Where a password comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// Nobody configured one: RabbitMQ's own default, which it accepts on its loopback only.
+    Default,
+    File(PathBuf),
+    /// A systemd credential of the service.
+    Credential(String),
+}
+
+impl Source {
+    /// Reads the password anew; `credentials` is the service's `$CREDENTIALS_DIRECTORY`. The error names the file and
+    /// never what is in it.
+    pub async fn read(&self, credentials: Option<&PathBuf>) -> Result<Secret, String> {
+        let path = match self {
+            Source::Default => return Ok(Secret::new("guest")),
+            Source::File(path) => path.clone(),
+            Source::Credential(name) if name.contains('/') || name.starts_with('.') => {
+                return Err(format!("{name:?} is not the name of a credential"));
+            }
+            Source::Credential(name) => credentials
+                .ok_or_else(|| {
+                    format!("there is no credential {name}: unitmedic.service needs LoadCredential={name}:")
+                })?
+                .join(name),
+        };
+        let told = |error: io::Error| format!("the password in {} cannot be read: {error}", path.display());
+        let mut bytes = Vec::new();
+        let file = tokio::fs::File::open(&path).await.map_err(told)?;
+        file.take(SECRET_MAX + 1).read_to_end(&mut bytes).await.map_err(told)?;
+        if bytes.len() as u64 > SECRET_MAX {
+            return Err(format!("the password in {} is longer than {SECRET_MAX} bytes", path.display()));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| format!("the password in {} is not UTF-8", path.display()))?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    async fn read(content: &[u8]) -> Result<Secret, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("pw"), content).expect("written");
+        let at = directory.path().to_path_buf();
+        Source::Credential("pw".into()).read(Some(&at)).await
+    }
+
+    #[tokio::test]
+    async fn one_newline_is_cut() {
+        for (content, want) in [("pass", "pass"), ("pass\n", "pass"), ("pass\r\n", "pass"), (" pass \n\n", " pass \n")]
+        {
+            assert_eq!(read(content.as_bytes()).await.expect("a password").expose(), want);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_password_is_refused_without_showing_it() {
+        assert!(read(&[b'x'; 4096]).await.is_ok());
+        let long = read(&[b'x'; 4097]).await.expect_err("too long");
+        assert!(long.ends_with("is longer than 4096 bytes") && !long.contains("xxx"), "{long}");
+        assert!(read(b"\xff").await.expect_err("not UTF-8").ends_with("is not UTF-8"));
+        let outside = Source::Credential("../shadow".into()).read(Some(&"/etc/x".into())).await;
+        assert_eq!(outside, Err("\"../shadow\" is not the name of a credential".into()));
+        assert!(Source::Credential("pw".into()).read(None).await.expect_err("none").contains("LoadCredential=pw:"));
+        assert!(Source::File("/nowhere/pw".into()).read(None).await.expect_err("none").contains("/nowhere/pw"));
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        assert_eq!(
+            format!("{:?} {:#?}", Secret::new("hunter2"), Some(Secret::new("hunter2"))).matches("hunter").count(),
+            0
+        );
+    }
+}
