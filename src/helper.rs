@@ -8,11 +8,13 @@ pub mod memory;
 pub mod trouble;
 
 mod connections;
+mod hook;
 mod refusal;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use tokio::sync::{Mutex, watch as cell};
 use zbus::{ObjectPath, Variant};
@@ -24,7 +26,7 @@ use crate::adapters::systemd::unit_path;
 use crate::model::action::{ACT_TIMEOUT, Answer, Order, Refused, Verb};
 use crate::model::name::UnitName;
 use crate::model::never::never_touch;
-use crate::model::settings::Settings;
+use crate::model::settings::{Selector, Settings, WorkerSettings};
 use crate::model::unit::ActiveState;
 
 /// While a file of this name is in the runtime directory, nothing is done.
@@ -67,12 +69,22 @@ impl Helper {
         if let Some(refusal) = self.check(&order.unit) {
             return refusal;
         }
-        match tokio::time::timeout(ACT_TIMEOUT, self.carry_out(order)).await {
+        let limit = self.limit(order);
+        match tokio::time::timeout(limit, self.carry_out(order)).await {
             Ok(answer) => answer,
             Err(_) => {
-                let limit = ACT_TIMEOUT.as_secs();
+                let limit = limit.as_secs();
                 Answer::Failed { text: format!("{}: systemd did not answer within {limit} s", order.unit) }
             }
+        }
+    }
+
+    /// How long the order may take.
+    fn limit(&self, order: &Order) -> Duration {
+        let settings = self.settings.borrow();
+        match (order.verb, settings.worker_of(order.unit.as_str())) {
+            (Verb::Hook { name }, Some(worker)) => hook::of(worker, name).map_or(ACT_TIMEOUT, hook::limit),
+            _ => ACT_TIMEOUT,
         }
     }
 
@@ -102,6 +114,15 @@ impl Helper {
 
     async fn carry_out(&self, order: &Order) -> Answer {
         let worker = self.settings.borrow().worker_of(order.unit.as_str()).cloned();
+        if let (Some(worker), Verb::Hook { name }) = (&worker, order.verb) {
+            return hook::run(self.bus, &order.unit, worker, name).await;
+        }
+        if let (Some(worker), Verb::Stop) = (&worker, order.verb)
+            && !may_be_stopped(worker)
+        {
+            let text = format!("{} is not scaled, so it is never stopped", order.unit);
+            return Answer::Refused { why: Refused::NotAllowed, text };
+        }
         let done = match (self.caller().await, worker, order.verb) {
             (Ok(caller), Some(worker), Verb::ResetConnections { invocation }) => {
                 connections::reset(&caller, &order.unit, invocation, &worker).await
@@ -143,9 +164,15 @@ async fn carry_out(caller: &Caller, order: &Order) -> Result<Answer, zbus::Error
         Verb::Drain { signal, invocation } => signal_main(caller, &order.unit, invocation, signal, None).await,
         Verb::Stop => queue(caller, "StopUnit", unit).await,
         Verb::ResetConnections { .. } | Verb::ReclaimMemory { .. } | Verb::Hook { .. } => {
-            Ok(Answer::Refused { why: Refused::NotAllowed, text: "not built yet".into() })
+            let text = format!("no configured worker owns {unit}");
+            Ok(Answer::Refused { why: Refused::NotAllowed, text })
         }
     }
+}
+
+/// Only instances of a template that is scaled, or that has others stand in, are ever stopped.
+fn may_be_stopped(worker: &WorkerSettings) -> bool {
+    matches!(worker.unit, Selector::Template(_)) && (worker.max_instances.is_some() || worker.surge)
 }
 
 /// Queues a job in mode `fail`: a queued job of somebody else wins.
@@ -203,7 +230,6 @@ mod tests {
     use super::*;
     use crate::model::incident::{AttemptId, IncidentId};
     use crate::model::name::WorkerName;
-    use crate::model::settings::{Selector, WorkerSettings};
 
     fn helper(units: &[Selector], runtime_dir: &Path) -> Helper {
         let mut settings = Settings::empty();

@@ -168,7 +168,7 @@ fn ours_unseen(sim: &Sim, name: &UnitName) -> bool {
 
 pub fn start(sim: &mut Sim, name: &UnitName) {
     let ours = ours_unseen(sim, name);
-    let ran = sim.host.units[name].serves();
+    let ran = matches!(sim.host.units[name].phase, Phase::Running | Phase::Starting);
     sim.host.start(name);
     let unit = sim.host.unit(name);
     if ran {
