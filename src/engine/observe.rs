@@ -316,6 +316,7 @@ impl Engine {
         };
         let ran = view.active_enter.is_some() || view.inactive_enter.is_some();
         let enabled = matches!(view.file_state, FileState::Enabled | FileState::EnabledRuntime);
+        let scalable = settings.max_instances.is_some() && matches!(settings.unit, Selector::Template(_));
         let filled = settings.min_instances.is_some() && matches!(settings.unit, Selector::Template(_));
         match (known, view.active) {
             (Some(Wanted::Stopped { why, .. }), _) => self.stand(unit, Standing::Stopped(why)),
@@ -325,6 +326,8 @@ impl Engine {
                 self.stand(unit, Standing::Stopped("it was inactive at our first look; we did not see why".into()));
             }
             (None, _) if enabled || filled => self.stand_after_grace(unit),
+            // Somebody has only asked about it.
+            (None, _) if scalable => self.stand(unit, Standing::Spare),
             (None, _) => {
                 let why = format!("it has not run since boot and is not enabled ({})", view.file_state);
                 self.stand(unit, Standing::Stopped(why));

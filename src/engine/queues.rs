@@ -11,8 +11,8 @@ use crate::model::{Condition, Evidence, Mono, UnitView, What, WorkerName, Worker
 
 use super::Engine;
 
-/// After a queue could not be read (the broker was away) its consumers get this long to come back.
-const BROKER_SETTLES: Duration = Duration::from_secs(60);
+/// After a queue could not be read (the broker was away) its consumers get so many intervals to come back.
+const BROKER_SETTLES_INTERVALS: u32 = 2;
 /// Readings that are remembered of a queue.
 const READINGS_KEPT: usize = 64;
 /// Readings in a row over the threshold that make a backlog.
@@ -238,13 +238,14 @@ impl Engine {
 
     fn read_queue(&mut self, reading: QueueReading, now: Mono) {
         let QueueReading { worker, queue: name, at, reading } = reading;
+        let settles = self.settings.daemon.health_check_interval * BROKER_SETTLES_INTERVALS;
         let sum = self.workers.entry(worker.clone()).or_default();
         let queue = sum.queues.by_name.entry(name.clone()).or_default();
         let label = name.to_string();
         match reading {
             QueueState::Known(depth) => {
                 if queue.unknown.take().is_some() {
-                    queue.settled_at = Some(now + BROKER_SETTLES);
+                    queue.settled_at = Some(now + settles);
                     self.desk.tell_worker(&worker, What::QueueFound { queue: label });
                 }
                 queue.take(at, depth);

@@ -20,8 +20,8 @@ use super::timers::TimerKey;
 
 /// Numbers beyond `max_instances` that are tried when lower ones may not be used.
 const NUMBERS_BEYOND: u32 = 16;
-/// After a start, the others have this long to show how much is left for more.
-const SETTLES: Duration = Duration::from_secs(60);
+/// After a start, so many intervals must pass to show how much is left for more.
+const SETTLES_INTERVALS: u32 = 2;
 /// Values kept for the stabilisation window; one a reading (at most one a second for an hour would be too many, so
 /// neighbours that are equal are kept as one).
 const WANTS_KEPT: usize = 1024;
@@ -126,7 +126,8 @@ impl Engine {
     /// One of them has just been started, by a deploy or by us: what it can do is not seen yet.
     fn settles(&self, running: &[UnitName]) -> bool {
         let now = self.now();
-        let young = |unit: &UnitName| self.instances[unit].view.active_enter.is_some_and(|at| now.since(at) < SETTLES);
+        let settles = self.settings.daemon.health_check_interval * SETTLES_INTERVALS;
+        let young = |unit: &UnitName| self.instances[unit].view.active_enter.is_some_and(|at| now.since(at) < settles);
         running.iter().any(young)
     }
 

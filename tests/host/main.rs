@@ -17,3 +17,4 @@ mod queues;
 mod resilience;
 mod store;
 mod telling;
+mod work;

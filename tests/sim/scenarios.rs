@@ -551,7 +551,7 @@ fn a_backlog_beyond_all_instances_calls_an_operator_when_it_lasts() {
     stage.pass(400.0);
     stage.told(expect![[r#"
         +615.0  #1 task@1.service incident_opened: 962240 messages are ready in jobs for 3 consumers, over 100 each; max_instances (3) are there
-        +615.0  #1 task@1.service escalated: task@1.service needs an operator: its plan has no other action
+        +615.0  #1 task@1.service escalated: task@1.service needs an operator: 962240 messages are ready in jobs for 3 consumers, over 100 each; max_instances (3) are there
         +625.0  #1 task@1.service action_suppressed escalate: cooldown: after giving up it is tried again at a low rate
     "#]]);
 }
@@ -622,7 +622,7 @@ fn errors_are_told_at_once_and_acted_on_when_they_are_unusual() {
         +315.0  #1 task@1.service incident_opened: 10 errors within 1 min (10.0 per minute, over 0.3; usually 0.0)
         +315.0  #1 task@1.service attempt_intended #1.1 connection_reset
         +315.0  -> act #1.1 task@1.service ResetConnections { invocation: 00000000000000010000000000000007 }
-        +445.0  [Proceed] #1 task@1.service attempt_ended #1.1 failed : not well within 2 min 10 s: 35 errors within 1 min (35.0 per minute, over 0.3; usually 5.3)
+        +445.0  [Proceed] #1 task@1.service attempt_ended #1.1 failed : not well within 2 min 10 s: 35 errors within 1 min (35.0 per minute, over 0.3; usually 0.0)
         +445.0  [Proceed] #1 task@1.service action_suppressed graceful_restart: cooldown: pause between attempts
         +446.9  [Proceed] #1 task@1.service attempt_intended #1.2 graceful_restart
         +446.9  -> act #1.2 task@1.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }

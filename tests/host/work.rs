@@ -1,0 +1,125 @@
+//! Workers that are alive for systemd and useless in practice: real consumers of a real RabbitMQ, seen and repaired.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use unitmedic::model::{Action, Outcome};
+
+use crate::broker::{Broker, Handled, PASSWORD, handled, worker_unit};
+use crate::fixture::{LIMIT, Setup, ensure, until};
+use crate::testhost::{Failure, Place};
+
+const RESULTS: &str = "/run/worker/results";
+
+/// For what takes thousands of messages, or several readings, on a machine that has other work.
+const WORK_LIMIT: Duration = Duration::from_secs(90);
+
+/// Settings of a worker whose queue is `tasks`.
+const TASKS: &str = "queues = [\"tasks\"]\namqp_url = \"amqp://127.0.0.1\"\namqp_user = \"medic\"\n\
+                     amqp_password_file = \"/etc/unitmedic/amqp-password\"\nstart_timeout = \"10s\"\n";
+
+fn setup(name: &str, environment: &str, settings: &str) -> Setup {
+    Setup::new(name).broker(&Broker::new().queue("tasks")).file("/etc/unitmedic/amqp-password", PASSWORD).worker_with(
+        "tasks",
+        "tasks@.service",
+        &worker_unit("tasks", environment, ""),
+        &format!("{TASKS}{settings}"),
+    )
+}
+
+/// Each message was handled, and more than once only where the broker says that it delivered it again.
+fn check_deliveries(all: &[Handled], count: u32) -> Result<(), Failure> {
+    let mut first: BTreeMap<u32, u32> = BTreeMap::new();
+    for one in all {
+        let id: u32 = one.message.parse().map_err(|_| Failure::new(format!("{one:?}")))?;
+        *first.entry(id).or_default() += u32::from(!one.redelivered);
+    }
+    let missing = (0..count).filter(|id| !first.contains_key(id)).count();
+    let twice = first.values().filter(|times| **times > 1).count();
+    ensure(missing == 0 && twice == 0, || format!("{missing} messages were lost, {twice} delivered twice as new"))
+}
+
+#[test]
+fn a_backlog_scales_a_template_up_and_down_again() -> Result<(), Failure> {
+    const COUNT: u32 = 10_000;
+    let settings = "max_instances = 3\nscale_down_after = \"5s\"\n";
+    let host = setup("scale", "WORK_MS=2", settings).starting("tasks@1.service").start()?;
+    host.wait_depth("tasks", "one consumer", LIMIT, |_, consumers| consumers == 1)?;
+    host.publish("tasks", 0, COUNT)?;
+    let pushed = Instant::now();
+    let active = |unit: &str| host.property(unit, "ActiveState").is_ok_and(|state| state == "active");
+    until("three instances run", WORK_LIMIT, || {
+        let up = (1..=3).filter(|n| active(&format!("tasks@{n}.service"))).count();
+        if up == 3 { Ok(()) } else { Err(Failure::new(format!("{up}"))) }
+    })?;
+    eprintln!("three instances run {:?} after the last message was pushed", pushed.elapsed());
+    host.wait_depth("tasks", "empty", WORK_LIMIT, |ready, _| ready == 0)?;
+    until("all are handled", WORK_LIMIT, || {
+        let ids: std::collections::BTreeSet<String> =
+            handled(&*host, RESULTS)?.into_iter().map(|one| one.message).collect();
+        if ids.len() == COUNT as usize { Ok(()) } else { Err(Failure::new(ids.len().to_string())) }
+    })?;
+    until("one instance runs again", WORK_LIMIT, || {
+        let up = (1..=3).filter(|n| active(&format!("tasks@{n}.service"))).count();
+        if up == 1 && active("tasks@1.service") { Ok(()) } else { Err(Failure::new(format!("{up}"))) }
+    })?;
+    let all = handled(&*host, RESULTS)?;
+    check_deliveries(&all, COUNT)?;
+    eprintln!("{} deliveries of {COUNT} messages", all.len());
+    let acted = host.history()?;
+    let of = |action| acted.iter().filter(|one| one.action == action && one.outcome == Outcome::Succeeded).count();
+    ensure(of(Action::ScaleDown) == 2, || format!("{acted:#?}"))?;
+    host.done()
+}
+
+#[test]
+fn a_half_open_connection_is_reset_and_no_message_is_lost() -> Result<(), Failure> {
+    let host = setup("halfopen", "WORK_MS=20", "").starting("tasks@1.service").start()?;
+    host.publish("tasks", 0, 50)?;
+    host.wait_depth("tasks", "consumed", LIMIT, |ready, consumers| (ready, consumers) == (0, 1))?;
+    until("the daemon has seen its consumer", LIMIT, || {
+        let seen = host.explain("tasks@1.service")?;
+        if seen.health.serves() { Ok(()) } else { Err(Failure::new(format!("{seen:?}"))) }
+    })?;
+    std::thread::sleep(Duration::from_secs(3));
+    let (pid, activation) = (host.main_pid("tasks@1.service")?, host.activation("tasks@1.service")?);
+    let port = host.sh(&format!("ss -Htnp | grep 'pid={pid},' | awk '{{print $4}}' | head -1 | sed 's/.*://'"))?;
+    // From now on neither hears the other, and the broker gives up first.
+    host.sh(&format!(
+        "nft add table inet cut && nft 'add chain inet cut in {{ type filter hook input priority 0; }}' && \
+         nft add rule inet cut in tcp sport {port} drop && nft add rule inet cut in tcp dport {port} drop && \
+         ss -K dport = {port} sport = 5672"
+    ))?;
+    let cut = Instant::now();
+    host.wait_depth("tasks", "no consumer", LIMIT, |_, consumers| consumers == 0)?;
+    host.publish("tasks", 50, 50)?;
+    let published = Instant::now();
+    host.wait_depth("tasks", "consumed again", WORK_LIMIT, |ready, consumers| (ready, consumers) == (0, 1))?;
+    eprintln!("messages flow {:?} after they were published, {:?} after the cut", published.elapsed(), cut.elapsed());
+    until("all are handled", LIMIT, || check_deliveries(&handled(&*host, RESULTS)?, 100))?;
+    ensure(host.activation("tasks@1.service")? == activation, || "it was restarted".into())?;
+    let incident = host.wait_closed("tasks@1.service", 1)?;
+    let actions: Vec<Action> = incident.attempts.iter().map(|attempt| attempt.action).collect();
+    ensure(actions == [Action::ConnectionReset], || format!("{incident:#?}"))?;
+    host.done()
+}
+
+#[test]
+fn a_graceful_restart_loses_no_message() -> Result<(), Failure> {
+    let host = setup("graceful", "WORK_MS=5", "surge = true\nmax_instances = 2\nscale_on = []\n")
+        .starting("tasks@1.service")
+        .start()?;
+    host.publish("tasks", 0, 1500)?;
+    let before = host.activation("tasks@1.service")?;
+    host.unitmedic(&["recover", "tasks@1.service", "--action", "graceful_restart"])?.success()?;
+    host.wait_depth("tasks", "empty", WORK_LIMIT, |ready, _| ready == 0)?;
+    until("it was restarted", WORK_LIMIT, || {
+        if host.activation("tasks@1.service")? == before { Err(Failure::new("not yet")) } else { Ok(()) }
+    })?;
+    until("all are handled", WORK_LIMIT, || check_deliveries(&handled(&*host, RESULTS)?, 1500))?;
+    until("the one that stood in is gone", WORK_LIMIT, || {
+        let state = host.property("tasks@2.service", "ActiveState")?;
+        if state == "inactive" { Ok(()) } else { Err(Failure::new(state)) }
+    })?;
+    host.done()
+}
