@@ -2,10 +2,12 @@
 
 pub mod cgroup;
 pub mod clock;
+pub mod heartbeat;
 pub mod host;
 pub mod http;
 pub mod journal;
 pub mod notify;
+pub mod probe;
 pub mod rabbitmq;
 pub mod store;
 pub mod systemd;

@@ -15,6 +15,7 @@ mod properties;
 mod session;
 mod signals;
 mod table;
+mod watchdog;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, watch as cell};
 pub use self::bus::BusAddress;
 pub use self::path::unit_path;
 use self::session::{End, Session};
+pub use self::watchdog::watch_watchdogs;
 use crate::model::fact::ResyncReason;
 use crate::model::input::Input;
 use crate::model::name::UnitName;

@@ -26,7 +26,6 @@ impl Roster {
     }
 
     /// All that are up now, by name.
-    #[expect(dead_code, reason = "the adapters that ask are on their way")]
     pub fn members(&self) -> Vec<Member> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }

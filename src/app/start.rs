@@ -18,7 +18,7 @@ use crate::adapters::store::recorder::{Header, Recorder};
 use crate::adapters::store::starts::Starts;
 use crate::adapters::store::{Opened, Store};
 use crate::adapters::systemd::{self, BusAddress, BusStats};
-use crate::adapters::{clock, host};
+use crate::adapters::{clock, heartbeat, host, probe};
 use crate::engine::Engine;
 use crate::helper::{HOLD_FILE, Helper};
 use crate::model::{Input, Settings};
@@ -110,7 +110,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let recorder = Recorder::open(&settings.daemon, header);
     prepare(helper.clone());
     let sampler = sampler(&settings, inputs_in.clone());
-    let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in);
+    let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared.roster);
     watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
@@ -144,6 +144,7 @@ fn signals(
     bus: BusAddress,
     in_force: &watch::Receiver<Arc<Settings>>,
     inputs: &mpsc::Sender<Input>,
+    roster: &Roster,
 ) -> Vec<JoinHandle<()>> {
     let scope = match bus {
         BusAddress::System => journal::Scope::System,
@@ -153,7 +154,34 @@ fn signals(
     let errors = journal::watch(scope, state_dir, Arc::new(clock::now), in_force.clone(), inputs.clone());
     let outlet = Outlet::new(inputs.clone(), Arc::new(clock::now), Arc::new(BrokerStats::default()));
     let queues = rabbitmq::watch(in_force.clone(), outlet);
-    vec![tokio::spawn(errors), tokio::spawn(queues)]
+    let members = members_of(roster);
+    let probes = probe::watch(in_force.clone(), members.clone(), Arc::new(clock::now), inputs.clone());
+    let watchdogs = systemd::watch_watchdogs(bus, in_force.clone(), members.clone(), inputs.clone());
+    hear_beats(settings, in_force, members, inputs);
+    vec![tokio::spawn(errors), tokio::spawn(queues), tokio::spawn(probes), tokio::spawn(watchdogs)]
+}
+
+fn members_of(roster: &Roster) -> heartbeat::Members {
+    let roster = roster.clone();
+    Arc::new(move || roster.members())
+}
+
+/// Without the socket no sign of life comes by it, and what never beat is unknown, not hung.
+fn hear_beats(
+    settings: &Settings,
+    in_force: &watch::Receiver<Arc<Settings>>,
+    members: heartbeat::Members,
+    inputs: &mpsc::Sender<Input>,
+) {
+    let stats = Arc::new(heartbeat::HeartbeatStats::default());
+    let sources = heartbeat::Sources { clock: Arc::new(clock::now), members, inputs: inputs.clone(), stats };
+    let socket = settings.daemon.runtime_dir.join(heartbeat::SOCKET_NAME);
+    if let Err(error) = heartbeat::listen(&socket, sources.clone()) {
+        error!(%error, socket = %socket.display(), "no signs of life can be heard over the socket");
+    }
+    if let Err(error) = heartbeat::watch_files(in_force.clone(), sources) {
+        error!(%error, "files of signs of life cannot be looked at");
+    }
 }
 
 /// The servers, and what ends the watchers with them.

@@ -45,6 +45,14 @@ enum Deed {
     Restart,
     /// Let it finish its work first
     GracefulRestart,
+    /// Start one more instance of the worker
+    ScaleUp,
+    /// Drain and stop an instance that unitmedic started
+    ScaleDown,
+    /// Destroy its connections to the worker's peers
+    ConnectionReset,
+    /// Reclaim its memory
+    MemoryCleanup,
 }
 
 impl From<Deed> for Action {
@@ -52,6 +60,10 @@ impl From<Deed> for Action {
         match deed {
             Deed::Restart => Action::Restart,
             Deed::GracefulRestart => Action::GracefulRestart,
+            Deed::ScaleUp => Action::ScaleUp,
+            Deed::ScaleDown => Action::ScaleDown,
+            Deed::ConnectionReset => Action::ConnectionReset,
+            Deed::MemoryCleanup => Action::MemoryCleanup,
         }
     }
 }

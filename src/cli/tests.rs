@@ -62,7 +62,7 @@ fn wrong_arguments() {
         "recover",
         "recover mail",
         "recover --action restart",
-        "recover mail --action scale_up",
+        "recover mail --action scale_sideways",
         "recover mail --action escalate",
         "pause",
         "pause mail --all",

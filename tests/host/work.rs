@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use unitmedic::model::{Action, Outcome};
+use unitmedic::model::{Action, Condition, Outcome};
 
-use crate::broker::{Broker, Handled, PASSWORD, handled, worker_unit};
+use crate::broker::{Broker, Handled, PASSWORD, control, handled, worker_unit};
 use crate::fixture::{LIMIT, Setup, ensure, until};
 use crate::testhost::{Failure, Place};
 
@@ -120,6 +120,52 @@ fn a_graceful_restart_loses_no_message() -> Result<(), Failure> {
     until("the one that stood in is gone", WORK_LIMIT, || {
         let state = host.property("tasks@2.service", "ActiveState")?;
         if state == "inactive" { Ok(()) } else { Err(Failure::new(state)) }
+    })?;
+    host.done()
+}
+
+#[test]
+fn one_that_hangs_is_seen_by_its_silence_and_restarted() -> Result<(), Failure> {
+    let settings = "heartbeat_timeout = \"5s\"\ndrain_timeout = \"1s\"\nscale_on = []\n";
+    let host = setup("hung", "BEATS=socket\nBEAT_MS=200", settings).starting("tasks@1.service").start()?;
+    let before = host.activation("tasks@1.service")?;
+    // One beat must have been heard: what never beat is unknown.
+    std::thread::sleep(Duration::from_secs(3));
+    control(&*host, "tasks@1.service", "hang", Some(""))?;
+    let hung = Instant::now();
+    until("hung", WORK_LIMIT, || {
+        let incidents = host.incidents("tasks@1.service")?;
+        let seen = incidents.iter().any(|incident| incident.conditions.contains_key(&Condition::Hung));
+        if seen { Ok(()) } else { Err(Failure::new(format!("{incidents:#?}"))) }
+    })?;
+    eprintln!("hung is seen after {:?}", hung.elapsed());
+    control(&*host, "tasks@1.service", "hang", None)?;
+    let incident = host.wait_closed("tasks@1.service", 1)?;
+    ensure(!incident.attempts.is_empty(), || format!("{incident:#?}"))?;
+    let _ = before;
+    host.done()
+}
+
+#[test]
+fn a_probe_that_fails_and_errors_in_the_journal_are_seen() -> Result<(), Failure> {
+    let settings = "probe_command = [\"/bin/sh\", \"-c\", \"test ! -e /run/sick\"]\nerror_rate_window = \"1min\"\n\
+                    scale_on = []\ndrain_timeout = \"2s\"\nprobe_timeout = \"1s\"\n";
+    let host = setup("probed", "", settings).starting("tasks@1.service").start()?;
+    let before = host.activation("tasks@1.service")?;
+    std::thread::sleep(Duration::from_secs(2));
+    host.write("/run/sick", "")?;
+    until("it is restarted for its probe", WORK_LIMIT, || {
+        let incidents = host.incidents("tasks@1.service")?;
+        let failed = incidents.iter().any(|incident| incident.conditions.contains_key(&Condition::ProbeFailed));
+        let anew = host.activation("tasks@1.service")? != before;
+        if failed && anew { Ok(()) } else { Err(Failure::new(format!("{incidents:#?}"))) }
+    })?;
+    host.sh("rm /run/sick")?;
+    host.wait_recovered("tasks@1.service", 1)?;
+    control(&*host, "tasks@1.service", "log-errors", Some("600"))?;
+    until("errors are counted", WORK_LIMIT, || {
+        let instance = host.instance("tasks@1.service")?;
+        if instance.conditions.contains_key(&Condition::ErrorRateHigh) { Ok(()) } else { Err(Failure::new("not yet")) }
     })?;
     host.done()
 }

@@ -254,6 +254,9 @@ fn attempt(fact: &Fact, it: &str) -> Option<String> {
             }
             match action {
                 Action::Escalate => format!("{it} ({attempt}) was escalated{along}"),
+                Action::MemoryCleanup | Action::ConnectionReset | Action::Hook(_) => {
+                    format!("{action} of {it} ({attempt}) was done{along}")
+                }
                 _ => format!("{action} of {it} ({attempt}) was handed to systemd{along}"),
             }
         }
@@ -262,7 +265,7 @@ fn attempt(fact: &Fact, it: &str) -> Option<String> {
         }
         What::VerificationStarted { attempt, verify_for } => {
             let after = attempt.map(|attempt| format!(" after {attempt}")).unwrap_or_default();
-            format!("{it} is up{after}; it must stay healthy for {} to count as well", fine(*verify_for))
+            format!("{it} is well{after}; it must stay healthy for {} to count as well", fine(*verify_for))
         }
         What::AttemptEnded { attempt, action, outcome, reason, time_to_recover, .. } => {
             let spent = time_to_recover.map(|span| format!(", well again after {}", fine(span))).unwrap_or_default();
