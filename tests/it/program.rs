@@ -140,13 +140,13 @@ fn a_value_that_cannot_be() {
     check(
         "recover mail --action reboot",
         expect![[r#"
-        exit code 64
-        --
-        error: invalid value 'reboot' for '--action <ACTION>'
-          [possible values: restart, graceful_restart]
+            exit code 64
+            --
+            error: invalid value 'reboot' for '--action <ACTION>'
+              [possible values: restart, graceful_restart, scale_up, scale_down, connection_reset, memory_cleanup]
 
-        For more information, try '--help'.
-    "#]],
+            For more information, try '--help'.
+        "#]],
     );
 }
 
