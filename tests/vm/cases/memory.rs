@@ -22,6 +22,7 @@ warning_patience = 0
 
 [worker.solo]
 unit = "vm-solo.service"
+plans.memory_high = ["graceful_restart", "escalate"]
 warning_patience = "1s"
 
 [worker.inner]
