@@ -53,9 +53,30 @@ async fn ask(caller: Caller, member: Member) -> Option<Beat> {
     let path = unit_path(member.unit.as_str());
     let value = caller.get(Haste::Bulk, &path, SERVICE, "WatchdogTimestampMonotonic").await.ok()?;
     match *value {
-        Variant::U64(at) if at > 0 && at < u64::MAX => {
+        Variant::U64(at) if is_beat(at, member.up_since) => {
             Some(Beat { unit: member.unit, at: Mono(at), source: BeatSource::Watchdog })
         }
         _ => None,
+    }
+}
+
+/// systemd sets the timestamp itself when it starts a unit with WatchdogSec=, before the unit is active: taken for a
+/// beat, that would make a program that never beats look hung.
+fn is_beat(at: u64, up_since: Option<Mono>) -> bool {
+    at < u64::MAX && up_since.is_some_and(|up| at > up.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemd_sets_at_the_start_is_no_beat() {
+        // As measured on systemd 252 with WatchdogSec=1h and a program that never beats.
+        let up = Some(Mono(14_264_248_547));
+        assert!(!is_beat(14_264_248_225, up));
+        assert!(is_beat(14_264_348_547, up));
+        assert!(!is_beat(14_264_348_547, None), "one that is not up does not beat");
+        assert!(!is_beat(0, up) && !is_beat(u64::MAX, up), "none was ever set");
     }
 }
