@@ -36,6 +36,8 @@ const ROUND: Duration = Duration::from_secs(10);
 const FLOOD_ENTRIES: u64 = 50_000;
 /// The same in bytes, for entries of a megabyte each.
 const FLOOD_BYTES: u64 = 256 << 20;
+/// After so many rounds without an entry another journalctl is asked whether there is any: 10 ms of CPU a minute.
+const QUIET_ROUNDS: u32 = 6;
 /// Pause after a flood or an end of the child; doubles up to the second.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -120,6 +122,8 @@ struct Watcher {
     gaps: Vec<String>,
     entries: u64,
     bytes: u64,
+    /// Rounds without an entry, one after the other.
+    quiet: u32,
     /// Why nothing can be read, as the log has it.
     told: Option<String>,
 }
@@ -153,13 +157,14 @@ impl Watcher {
             gaps: Vec::new(),
             entries: 0,
             bytes: 0,
+            quiet: 0,
             told: None,
         }
     }
 
     async fn run(mut self) {
         self.go_on_from_the_kept_cursor().await;
-        self.begin();
+        self.begin().await;
         let mut rounds = interval_at(Instant::now() + self.pace.round, self.pace.round);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -170,14 +175,14 @@ impl Watcher {
             tokio::select! {
                 _ = rounds.tick() => if !self.hand_over().await { return },
                 changed = self.settings.changed() => match changed {
-                    Ok(()) => self.take_settings(),
+                    Ok(()) => self.take_settings().await,
                     Err(_) => return,
                 },
                 length = read(&mut self.reading) => match length {
                     Ok(0) | Err(_) => self.child_ended().await,
                     Ok(length) => self.take(length),
                 },
-                () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => self.begin(),
+                () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => self.begin().await,
             }
         }
     }
@@ -213,14 +218,14 @@ impl Watcher {
 
     /// A journalctl of systemd 252 that follows from a time behind which there is nothing yet never shows anything.
     async fn since_time(&self, time: i64) -> From {
-        match self.wanted.has_since(time).await {
+        match self.wanted.has_any(&From::Time(time)).await {
             Ok(true) => From::Time(time),
             _ => From::End,
         }
     }
 
     /// Starts a child, if there is anything to watch.
-    fn begin(&mut self) {
+    async fn begin(&mut self) {
         if let Reading::Pauses { why, .. } = std::mem::replace(&mut self.reading, Reading::Rests) {
             self.gap(&why);
         }
@@ -228,6 +233,10 @@ impl Watcher {
             return;
         }
         self.parser = Parser::default();
+        self.quiet = 0;
+        if self.from == From::End {
+            self.from = self.wanted.end().await;
+        }
         match self.wanted.follow(&self.from) {
             Ok(follower) => {
                 self.reading = Reading::Follows { follower: Box::new(follower), since: Instant::now() };
@@ -290,7 +299,7 @@ impl Watcher {
     /// Closes the span. `false`: nobody listens any more.
     async fn hand_over(&mut self) -> bool {
         let now = (self.clock)();
-        self.look_at_the_child();
+        self.look_at_the_child().await;
         if !self.tally.has_workers() {
             self.close_span(now.mono);
             return true;
@@ -312,7 +321,22 @@ impl Watcher {
         }
     }
 
-    fn look_at_the_child(&mut self) {
+    /// Quiet may mean that nothing was written, or that the child does not see it: then another one reads on from the
+    /// same place, and nothing is lost.
+    async fn look_whether_it_follows(&mut self) {
+        self.quiet = if self.entries == 0 { self.quiet + 1 } else { 0 };
+        if self.quiet < QUIET_ROUNDS || !matches!(self.reading, Reading::Follows { .. }) {
+            return;
+        }
+        self.quiet = 0;
+        if matches!(self.wanted.has_any(&self.from).await, Ok(true)) {
+            warn!("journalctl did not show entries that are there; another one is started");
+            self.begin().await;
+        }
+    }
+
+    async fn look_at_the_child(&mut self) {
+        self.look_whether_it_follows().await;
         match &self.reading {
             Reading::Follows { follower, since } => match follower.blindness(self.wanted.scope) {
                 // It may come to see more: another one is started later.
@@ -340,19 +364,19 @@ impl Watcher {
         self.since = now;
     }
 
-    fn take_settings(&mut self) {
+    async fn take_settings(&mut self) {
         let settings = self.settings.borrow_and_update().clone();
         self.tally.set(settings);
         let messages = self.tally.needs_messages();
         let changed = self.wanted.messages != messages;
         self.wanted.messages = messages;
         match (&self.reading, self.tally.has_workers()) {
-            (Reading::Follows { .. }, true) if changed => self.begin(),
+            (Reading::Follows { .. }, true) if changed => self.begin().await,
             (Reading::Rests, true) => {
                 // What was written while nothing was watched is nobody's.
                 let now = (self.clock)();
                 (self.from, self.since) = (From::End, now.mono);
-                self.begin();
+                self.begin().await;
             }
             (_, false) => self.reading = Reading::Rests,
             _ => {}

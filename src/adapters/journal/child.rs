@@ -24,7 +24,7 @@ pub enum From {
     Cursor(String),
     /// At this wall time, microseconds.
     Time(i64),
-    /// With what comes from now on.
+    /// With what comes from now on. [`Wanted::end`] makes an entry of it.
     End,
 }
 
@@ -64,6 +64,11 @@ impl Wanted {
         let mut command = self.command();
         self.filter(&mut command);
         command.arg("--follow");
+        // --follow takes the present boot alone, by an id that is another machine's in a container whose /proc/sys was
+        // mounted anew (ProtectKernelTunables=). --merge takes all boots, but the journals of other machines, too.
+        if let Some(machine) = machine_id() {
+            command.args(["--merge".to_owned(), format!("_MACHINE_ID={machine}")]);
+        }
         match from {
             // --follow alone begins ten entries before the end.
             From::Cursor(cursor) => command.args(["--no-tail", &format!("--after-cursor={cursor}")]),
@@ -94,13 +99,33 @@ impl Wanted {
         Ok(first(command).await?.is_some())
     }
 
-    /// Whether there are entries since that time.
-    pub async fn has_since(&self, time: i64) -> io::Result<bool> {
+    /// Behind the last entry of all, wanted or not. A journalctl of systemd 252 that follows from the end (`--lines=0`)
+    /// while no entry matches never shows anything; behind an entry it finds its way.
+    pub async fn end(&self) -> From {
+        let mut command = self.command();
+        command.args(["--quiet", "--output-fields=_PID", "--lines=1"]);
+        first(command).await.ok().flatten().map_or(From::End, From::Cursor)
+    }
+
+    /// Whether there is an entry to read from there on.
+    pub async fn has_any(&self, from: &From) -> io::Result<bool> {
         let mut command = self.command();
         self.filter(&mut command);
-        command.args(["--quiet".to_owned(), format!("--since={}", at(time))]);
+        command.arg("--quiet");
+        match from {
+            From::Cursor(cursor) => drop(command.arg(format!("--after-cursor={cursor}"))),
+            From::Time(time) => drop(command.arg(format!("--since={}", at(*time)))),
+            From::End => {}
+        }
         Ok(first(command).await?.is_some())
     }
+}
+
+/// This machine's id, as journald has it in its entries.
+fn machine_id() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/machine-id").ok()?;
+    let id = text.trim_end();
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
 }
 
 /// A time as journalctl takes it, seconds with a fraction.

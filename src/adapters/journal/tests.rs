@@ -190,7 +190,7 @@ impl Rig {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("journalctl");
         // Written by a shell: a file that this process had open for writing could still be so in another test's child.
-        let text = format!("#!/bin/sh\ncd {}\necho \"$@\" >> calls\n{script}\n", dir.path().display());
+        let text = format!("#!/bin/sh\ncd {}\n{QUESTIONS}echo \"$@\" >> calls\n{script}\n", dir.path().display());
         let place = program.display();
         let command = format!("cat > {place}.new && chmod 755 {place}.new && mv {place}.new {place}");
         let mut shell = std::process::Command::new("sh");
@@ -255,6 +255,14 @@ impl Rig {
     }
 }
 
+/// What every journalctl answers: the last entry of all; and whether there is more behind one, if a file says so.
+const QUESTIONS: &str = r#"case "$*" in
+*--follow*|*--cursor=*|*--until*|*--since*) ;;
+*--after-cursor*) [ -e more ] && printf '__CURSOR=s=1;i=7\n\n'; exit;;
+*--lines=1*) printf '__CURSOR=s=1;i=0\n\n'; exit;;
+esac
+"#;
+
 fn read_lines(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
@@ -282,7 +290,7 @@ async fn errors_are_counted_and_the_cursor_is_kept() {
     let kept = rig.dir.path().join("journal.cursor");
     rig.eventually(|| (read_lines(&kept) == ["s=1;i=3"]).then_some(())).await;
     let call = rig.call(0).await;
-    assert!(call.contains("--priority=err") && call.contains("--lines=0"), "{call}");
+    assert!(call.contains("--priority=err") && call.contains("--after-cursor=s=1;i=0"), "{call}");
     assert!(!call.contains("MESSAGE"), "{call}");
 }
 
@@ -319,6 +327,21 @@ async fn a_child_that_dies_is_started_again_behind_what_was_read() {
 }
 
 #[tokio::test]
+async fn a_child_that_does_not_show_what_is_there_is_replaced() {
+    let script = format!("if [ -e more ]; then rm more; i=7; {ERROR}; fi; exec sleep 60");
+    let mut rig = Rig::start(&script, None);
+    assert_eq!(rig.round().await.counts, vec![]);
+    std::fs::write(rig.dir.path().join("more"), "").unwrap();
+    let counts = rig.until("what it did not show", |counts| !counts.counts.is_empty()).await;
+    assert_eq!(counts.gap, None, "nothing is lost");
+    assert!(rig.call(1).await.contains("--after-cursor=s=1;i=0"));
+    for _ in 0..2 * QUIET_ROUNDS {
+        rig.round().await;
+    }
+    assert_eq!(rig.calls().len(), 2, "one that shows everything is left alone");
+}
+
+#[tokio::test]
 async fn what_may_not_be_read_is_unknown_in_every_round() {
     for script in [
         "echo 'No journal files were opened due to insufficient permissions.' >&2; exit 1",
@@ -348,7 +371,7 @@ async fn a_flood_is_not_read_to_its_end() {
         assert!(gap(&rig.round().await, "flooded"), "it goes on, and so does the gap");
     }
     let calls = rig.calls();
-    assert!(calls.len() > 1 && calls[1..].iter().all(|call| call.contains("--lines=0")), "{calls:#?}");
+    assert!(calls.len() > 1 && calls[1..].iter().all(|call| call.contains("--after-cursor=s=1;i=0")), "{calls:#?}");
 }
 
 /// A cursor so many seconds before now.
