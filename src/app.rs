@@ -28,8 +28,10 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::adapters::heartbeat::HeartbeatStats;
 use crate::adapters::http::PortError;
 use crate::adapters::notify::Notifier;
+use crate::adapters::rabbitmq::BrokerStats;
 use crate::adapters::store::Store;
 use crate::adapters::systemd::{BusAddress, BusStats};
 use crate::helper::Helper;
@@ -79,7 +81,15 @@ pub(crate) struct Shared {
     own: Own,
     bus: Arc<BusStats>,
     roster: roster::Roster,
+    counted: Counted,
     helper: Arc<Helper>,
+}
+
+/// What adapters of signals of work count, for the metrics.
+#[derive(Default)]
+pub(crate) struct Counted {
+    beats: Arc<HeartbeatStats>,
+    brokers: Arc<BrokerStats>,
 }
 
 /// A question to the event loop, which alone knows the engine.

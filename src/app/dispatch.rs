@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -177,10 +178,13 @@ impl Dispatch {
         self.ratios_read = None;
     }
 
-    /// Samples go to the metrics as they are.
-    pub fn show_samples(&self, input: &Input) {
-        if let Input::Usage { samples, .. } = input {
-            self.board().usage(samples);
+    /// Readings go to the metrics as they are.
+    pub fn show_readings(&self, input: &Input, now: Now) {
+        if matches!(
+            input,
+            Input::Usage { .. } | Input::Beats { .. } | Input::Queues { .. } | Input::Errors(_) | Input::Probes { .. }
+        ) {
+            self.board().input(input, now);
         }
     }
 
@@ -216,6 +220,7 @@ impl Dispatch {
         let own = &self.shared.own;
         own.dropped_total(Queue::Signals, self.shared.bus.dropped());
         own.dropped_total(Queue::Record, recorder.stats().dropped);
+        own.dropped_total(Queue::Queues, self.shared.counted.brokers.dropped.load(Relaxed));
         own.dropped_total(Queue::Facts, self.store.stats().lost);
         if let Some(sampler) = &self.sampler {
             own.dropped_total(Queue::Usage, sampler.stats().dropped_rounds);

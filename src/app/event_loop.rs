@@ -105,7 +105,7 @@ impl EventLoop {
         let now = clock::now();
         self.recorder.record(now, &input);
         self.dispatch.follow_control_groups(&input);
-        self.dispatch.show_samples(&input);
+        self.dispatch.show_readings(&input, now);
         note_touched(&input, touched);
         self.engine.handle(now, input);
         self.dispatch.drain(&mut self.engine);

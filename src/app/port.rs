@@ -1,5 +1,6 @@
 //! What the HTTP server asks, answered by the event loop, the store and the metrics board.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, PoisonError};
 
 use hyper::body::Bytes;
@@ -14,7 +15,7 @@ use crate::model::status::{Explanation, Status};
 use crate::model::{Fact, Incident, IncidentId, Wall, WorkerName};
 use crate::views::metrics::Process;
 
-use super::{Query, Shared};
+use super::{Counted, Query, Shared};
 
 /// Beginning of history, for totals without a start.
 const ALWAYS: Wall = Wall(0);
@@ -42,6 +43,11 @@ impl Port for Shared {
         let store = self.store.stats();
         self.own.store_totals(store.errors, store.last_write_wall);
         self.own.dbus_totals(self.bus.calls() + self.helper.calls(), self.bus.signals());
+        let Counted { beats, brokers } = &self.counted;
+        self.own.broker_totals(brokers.connects.load(Relaxed), brokers.connect_failures.load(Relaxed));
+        self.own.heartbeats_total("counted", beats.beats());
+        self.own.heartbeats_total("other", beats.other());
+        beats.refused().for_each(|(why, count)| self.own.heartbeats_total(why.as_str(), count));
         let process = Process::read();
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         board.render(now, &process).into()

@@ -12,7 +12,7 @@ use tracing::{error, warn};
 use crate::adapters::cgroup::{self, CgroupRoot, Sampler, SamplerHandle, Sources};
 use crate::adapters::http::{self, BindError};
 use crate::adapters::journal;
-use crate::adapters::rabbitmq::{self, BrokerStats, Outlet};
+use crate::adapters::rabbitmq::{self, Outlet};
 use crate::adapters::store::lock::{Lock, LockError};
 use crate::adapters::store::recorder::{Header, Recorder};
 use crate::adapters::store::starts::Starts;
@@ -27,7 +27,7 @@ use crate::views::metrics::{Board, Build, Own};
 use super::dispatch::Dispatch;
 use super::event_loop::{EventLoop, selectors};
 use super::roster::Roster;
-use super::{Daemon, FACTS_BEHIND, Options, QUERIES, Shared};
+use super::{Counted, Daemon, FACTS_BEHIND, Options, QUERIES, Shared};
 
 /// Signals and samples that may wait for the event loop; beyond it the adapters resync or drop a round.
 const INPUTS: usize = 16_384;
@@ -102,6 +102,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         own,
         bus: bus.clone(),
         roster: Roster::default(),
+        counted: Counted::default(),
         helper: helper.clone(),
     });
 
@@ -110,7 +111,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let recorder = Recorder::open(&settings.daemon, header);
     prepare(helper.clone());
     let sampler = sampler(&settings, inputs_in.clone());
-    let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared.roster);
+    let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared);
     watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
@@ -144,7 +145,7 @@ fn signals(
     bus: BusAddress,
     in_force: &watch::Receiver<Arc<Settings>>,
     inputs: &mpsc::Sender<Input>,
-    roster: &Roster,
+    shared: &Shared,
 ) -> Vec<JoinHandle<()>> {
     let scope = match bus {
         BusAddress::System => journal::Scope::System,
@@ -152,12 +153,12 @@ fn signals(
     };
     let state_dir = settings.daemon.state_dir.clone();
     let errors = journal::watch(scope, state_dir, Arc::new(clock::now), in_force.clone(), inputs.clone());
-    let outlet = Outlet::new(inputs.clone(), Arc::new(clock::now), Arc::new(BrokerStats::default()));
+    let outlet = Outlet::new(inputs.clone(), Arc::new(clock::now), shared.counted.brokers.clone());
     let queues = rabbitmq::watch(in_force.clone(), outlet);
-    let members = members_of(roster);
+    let members = members_of(&shared.roster);
     let probes = probe::watch(in_force.clone(), members.clone(), Arc::new(clock::now), inputs.clone());
     let watchdogs = systemd::watch_watchdogs(bus, in_force.clone(), members.clone(), inputs.clone());
-    hear_beats(settings, in_force, members, inputs);
+    hear_beats(settings, in_force, members, inputs, shared.counted.beats.clone());
     vec![tokio::spawn(errors), tokio::spawn(queues), tokio::spawn(probes), tokio::spawn(watchdogs)]
 }
 
@@ -172,8 +173,8 @@ fn hear_beats(
     in_force: &watch::Receiver<Arc<Settings>>,
     members: heartbeat::Members,
     inputs: &mpsc::Sender<Input>,
+    stats: Arc<heartbeat::HeartbeatStats>,
 ) {
-    let stats = Arc::new(heartbeat::HeartbeatStats::default());
     let sources = heartbeat::Sources { clock: Arc::new(clock::now), members, inputs: inputs.clone(), stats };
     let socket = settings.daemon.runtime_dir.join(heartbeat::SOCKET_NAME);
     if let Err(error) = heartbeat::listen(&socket, sources.clone()) {

@@ -60,6 +60,9 @@ pub fn instance(name: &str, health: Health, because: &str) -> InstanceStatus {
         memory_limit_bytes: serves.then_some(512 << 20),
         up_since: serves.then_some(ago(3725).wall),
         restarts: BTreeMap::new(),
+        heartbeat: None,
+        errors_per_minute: None,
+        scaled: false,
         conditions: BTreeMap::new(),
         incident: None,
         doing: None,
@@ -81,6 +84,8 @@ pub fn worker_status(name: &str, health: Health, because: &str, instances: Vec<I
         running: count(Health::serves),
         serving: count(Health::serves),
         healthy: count(|health| health == Health::Healthy),
+        scaled: 0,
+        queues: Vec::new(),
         instances,
     }
 }

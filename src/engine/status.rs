@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::incident::Stage;
-use crate::model::signal::Member;
-use crate::model::status::{InstanceStatus, Status, WorkerStatus};
+use crate::model::signal::{Member, QueueName};
+use crate::model::status::{InstanceStatus, LastBeat, QueueStatus, Status, WorkerStatus};
 use crate::model::time::human;
 use crate::model::{Health, IncidentId, Now, UnitName, WorkerName};
 
@@ -69,8 +69,20 @@ impl Engine {
             running: self.of_worker(name).filter(|instance| instance.view.active.is_up()).count(),
             serving,
             healthy: sum.map_or(0, |sum| sum.count(Health::Healthy)),
+            scaled: self.of_worker(name).filter(|instance| self.owned.contains_key(&instance.unit)).count(),
+            queues: self.queue_status(name),
             instances: Vec::new(),
         }
+    }
+
+    fn queue_status(&self, name: &WorkerName) -> Vec<QueueStatus> {
+        let known = self.workers.get(name).map(|sum| &sum.queues.by_name);
+        let status = |queue: &QueueName| {
+            let read = known.and_then(|known| known.get(queue));
+            let unknown = read.and_then(|queue| queue.unknown.clone());
+            QueueStatus { queue: queue.clone(), depth: read.and_then(|queue| queue.last()), unknown }
+        };
+        self.settings.workers[name].queues.iter().map(status).collect()
     }
 
     fn of_worker<'a>(&'a self, name: &'a WorkerName) -> impl Iterator<Item = &'a Instance> {
@@ -124,6 +136,13 @@ impl Engine {
             memory_limit_bytes: instance.readings.memory_limit,
             up_since: up_since.map(|at| now.wall_of(at)),
             restarts: restarts(instance),
+            heartbeat: instance.work.beats.last.map(|(at, source)| LastBeat { at: now.wall_of(at), source }),
+            errors_per_minute: self
+                .settings
+                .workers
+                .get(&instance.worker)
+                .and_then(|settings| instance.work.errors.per_minute(settings)),
+            scaled: self.owned.contains_key(&instance.unit),
             conditions: instance.conditions.iter().map(|(c, held)| (*c, held.evidence.clone())).collect(),
             incident: instance.incident,
             doing: instance.incident.and_then(|id| self.doing(id, now)),

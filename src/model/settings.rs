@@ -213,6 +213,15 @@ impl WorkerSettings {
         self.min_instances.unwrap_or(1)
     }
 
+    /// The virtual host of a queue: its own, else that of `amqp_url`, else `/`.
+    pub fn vhost_of(&self, queue: &QueueName) -> String {
+        let of_url = || {
+            let rest = self.amqp_url.as_deref()?.split_once("://")?.1;
+            Some(percent_decoded(rest.split_once('/')?.1))
+        };
+        queue.vhost.clone().or_else(of_url).unwrap_or_else(|| "/".into())
+    }
+
     /// Whether connection_reset has anything to reset.
     pub fn has_peers(&self) -> bool {
         !self.peers.is_empty() || self.amqp_url.is_some()
@@ -420,6 +429,20 @@ impl Settings {
         }
         self.workers.values().find(|worker| worker.unit.matches(unit))
     }
+}
+
+/// What is no escape stays as it is; the configuration has refused it.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escape = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => (bytes.push(byte), rest = &tail[2..]),
+            None => (bytes.push(*first), rest = tail),
+        };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::fact::Refusal;
 use super::incident::{Incident, IncidentId};
 use super::input::Pause;
 use super::name::{UnitName, WorkerName};
+use super::signal::{BeatSource, QueueDepth, QueueName};
 use super::time::{Now, Wall};
 use super::unit::UnitView;
 use super::usage::{HostUsage, Usage};
@@ -50,7 +51,30 @@ pub struct WorkerStatus {
     /// Healthy and warning.
     pub serving: usize,
     pub healthy: usize,
+    /// Instances that unitmedic started (scale_up, surge) and will stop again.
+    #[serde(default)]
+    pub scaled: usize,
+    /// As last read, in the order of the configuration.
+    #[serde(default)]
+    pub queues: Vec<QueueStatus>,
     pub instances: Vec<InstanceStatus>,
+}
+
+/// A queue as it was last read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    pub queue: QueueName,
+    /// `None`: it could not be read, or not yet.
+    pub depth: Option<QueueDepth>,
+    /// Why it could not be read.
+    pub unknown: Option<String>,
+}
+
+/// The last sign of life of the present activation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastBeat {
+    pub at: Wall,
+    pub source: BeatSource,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +92,15 @@ pub struct InstanceStatus {
     pub memory_limit_bytes: Option<u64>,
     pub up_since: Option<Wall>,
     pub restarts: BTreeMap<String, u32>,
+    /// Absent for one that has not beaten.
+    #[serde(default)]
+    pub heartbeat: Option<LastBeat>,
+    /// Errors in the journal over `error_rate_window`; absent while nothing has been counted.
+    #[serde(default)]
+    pub errors_per_minute: Option<f64>,
+    /// Started by unitmedic (scale_up, surge), which will stop it again.
+    #[serde(default)]
+    pub scaled: bool,
     pub conditions: BTreeMap<Condition, Evidence>,
     pub incident: Option<IncidentId>,
     /// What is being done or waited for, in words.

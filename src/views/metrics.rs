@@ -12,6 +12,7 @@ pub mod catalog;
 mod histogram;
 mod own;
 mod process;
+mod queues;
 mod text;
 mod units;
 mod workers;

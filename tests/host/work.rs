@@ -53,6 +53,15 @@ fn a_backlog_scales_a_template_up_and_down_again() -> Result<(), Failure> {
         if up == 3 { Ok(()) } else { Err(Failure::new(format!("{up}"))) }
     })?;
     eprintln!("three instances run {:?} after the last message was pushed", pushed.elapsed());
+    until("the metrics have it", LIMIT, || {
+        let of = |metric: &str, labels: &str| host.metric(&format!("unitmedic_{metric}{{worker=\"tasks\"{labels}}}"));
+        let queue = ",vhost=\"/\",queue=\"tasks\"";
+        match (of("worker_scaled_instances", "")?, of("queue_up", queue)?, of("queue_consumers", queue)?) {
+            (Some(2.0), Some(1.0), Some(3.0)) => Ok(()),
+            other => Err(Failure::new(format!("{other:?}"))),
+        }
+    })?;
+    eprintln!("{}", host.unitmedic(&["status", "tasks"])?.stdout);
     host.wait_depth("tasks", "empty", WORK_LIMIT, |ready, _| ready == 0)?;
     until("all are handled", WORK_LIMIT, || {
         let ids: std::collections::BTreeSet<String> =

@@ -4,6 +4,8 @@ use super::*;
 use crate::cli::fixtures::*;
 use crate::model::Health;
 use crate::model::input::Pause;
+use crate::model::signal::{BeatSource, QueueDepth, QueueName};
+use crate::model::status::{LastBeat, QueueStatus};
 use crate::views::look::columns;
 
 #[test]
@@ -55,6 +57,56 @@ fn named_ones_in_detail() {
         ◌    cron.service           stopped                     –                 –          –
                stopped on purpose: an operator's stop job"#]]
     .assert_eq(&text(&render(&status, &names, &terminal(100))));
+}
+
+#[test]
+fn signals_of_work_in_detail() {
+    let mut status = status();
+    let queue = |name: &str, depth, unknown: Option<&str>| QueueStatus {
+        queue: QueueName { vhost: None, name: name.into() },
+        depth,
+        unknown: unknown.map(str::to_owned),
+    };
+    let depth = QueueDepth { ready: 120, consumers: 1, unacknowledged: Some(5), ..QueueDepth::default() };
+    status.workers[0].queues = vec![
+        queue("mail", Some(depth), None),
+        queue("late", None, None),
+        queue("lost", None, Some("the broker is away: connection refused")),
+    ];
+    let first = &mut status.workers[0].instances[0];
+    first.scaled = true;
+    first.heartbeat = Some(LastBeat { at: ago(3).wall, source: BeatSource::Socket });
+    first.errors_per_minute = Some(0.2);
+    let named = ["mail".to_string()];
+    expect![[r#"
+        ✖ 1 sick, 1 open incident  1 worker, 3 instances; unitmedic 0.1.0, 18:20:00
+
+           WORKER / UNIT     HEALTH    SERVING         CPU            MEMORY         UP
+        ✖  mail (critical)   critical  2 of 3, min 3  50 %            96 MiB
+               queue mail: 120 ready, 1 consumer, 5 unacknowledged
+               queue late: not read yet
+               ▲ queue lost cannot be read: the broker is away: connection refused
+        ✔    mail@1.service  healthy                  25 %  48 MiB / 512 MiB  1 h 2 min
+               started by unitmedic, last sign of life 3 s ago (socket), 0.2 errors per minute
+        ✖    mail@2.service  dead                        –                 –          –
+               #42: unit failed: killed by signal SIGKILL (9)
+               → waiting: pause between attempts, 4 s left
+        ✔    mail@3.service  healthy                  25 %  48 MiB / 512 MiB  1 h 2 min"#]]
+    .assert_eq(&text(&render(&select(status.clone(), &named).unwrap(), &named, &terminal(100))));
+    expect![[r#"
+        x 1 sick, 1 open incident  3 workers, 1004 instances; unitmedic 0.1.0, 18:20:00
+
+           WORKER / UNIT     HEALTH    SERVING             CPU  MEMORY  UP
+        x  mail (critical)   critical  2 of 3, min 3      50 %  96 MiB
+               ! queue lost cannot be read: the broker is away: connection refused
+        x    mail@2.service  dead                            -       -   -
+               #42: unit failed: killed by signal SIGKILL (9)
+               -> waiting: pause between attempts, 4 s left
+             and 2 healthy
+        +  task              healthy   1000 of 1000   250 CPUs  47 GiB
+        o  cron              stopped   0 of 0                -       -
+               stopped on purpose: an operator's stop job"#]]
+    .assert_eq(&text(&render(&status, &[], &plain())));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::input::Pause;
-use crate::model::status::{InstanceStatus, Status, WorkerStatus};
+use crate::model::status::{InstanceStatus, QueueStatus, Status, WorkerStatus};
 use crate::model::{Health, Wall};
 use crate::views::look::{Look, Tone, clean};
 use crate::views::story::{coarse, count};
@@ -108,6 +108,9 @@ pub fn between(from: Wall, to: Wall) -> String {
 fn add_worker(table: &mut Table, worker: &WorkerStatus, status: &Status, names: &[String], look: &Look) {
     table.row(worker_row(worker, look));
     let whole = is_named(worker.worker.as_str(), names);
+    for queue in worker.queues.iter().filter(|queue| whole || queue.unknown.is_some()) {
+        table.note(queue_note(queue, look));
+    }
     let wanted = |instance: &&InstanceStatus| match names {
         [] => needs_a_look(instance),
         _ => whole || is_named(instance.unit.as_str(), names),
@@ -117,7 +120,7 @@ fn add_worker(table: &mut Table, worker: &WorkerStatus, status: &Status, names: 
         let of_health = listed.entry(instance.health).or_default();
         if !names.is_empty() || *of_health < LISTED_PER_HEALTH {
             *of_health += 1;
-            add_instance(table, instance, status, look);
+            add_instance(table, instance, status, !names.is_empty(), look);
         }
     }
     match listed.values().sum::<usize>() {
@@ -160,7 +163,36 @@ fn worker_row(worker: &WorkerStatus, look: &Look) -> Vec<Cell> {
     ]
 }
 
-fn add_instance(table: &mut Table, instance: &InstanceStatus, status: &Status, look: &Look) {
+/// `queue mail: 120 ready, 3 consumers, 5 unacknowledged`
+fn queue_note(queue: &QueueStatus, look: &Look) -> Cell {
+    let name = clean(&queue.queue.to_string());
+    match (&queue.depth, &queue.unknown) {
+        (_, Some(why)) => {
+            let text = format!("{} queue {name} cannot be read: {}", look.sign(Tone::Warn), clean(why));
+            Cell::new(text).tone(Tone::Warn)
+        }
+        (Some(depth), None) => {
+            let unacknowledged = depth.unacknowledged.map(|n| format!(", {n} unacknowledged")).unwrap_or_default();
+            let consumers = count(depth.consumers as usize, "consumer");
+            Cell::new(format!("queue {name}: {} ready, {consumers}{unacknowledged}", depth.ready))
+        }
+        (None, None) => Cell::new(format!("queue {name}: not read yet")),
+    }
+}
+
+/// `started by unitmedic, last sign of life 3 s ago (socket), 0.2 errors per minute`
+fn work_note(instance: &InstanceStatus, now: Wall) -> Option<Cell> {
+    let beat = instance.heartbeat.as_ref();
+    let parts = [
+        instance.scaled.then(|| "started by unitmedic".to_owned()),
+        beat.map(|beat| format!("last sign of life {} ago ({})", between(beat.at, now), beat.source)),
+        instance.errors_per_minute.filter(|rate| *rate > 0.0).map(|rate| format!("{rate:.1} errors per minute")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| Cell::new(parts.join(", ")))
+}
+
+fn add_instance(table: &mut Table, instance: &InstanceStatus, status: &Status, detailed: bool, look: &Look) {
     let tone = Tone::of(instance.health);
     let memory = match (instance.memory_used_bytes, instance.memory_limit_bytes) {
         (Some(used), Some(limit)) => format!("{} / {}", bytes(used), bytes(limit)),
@@ -176,6 +208,9 @@ fn add_instance(table: &mut Table, instance: &InstanceStatus, status: &Status, l
         Cell::right(memory),
         Cell::right(instance.up_since.map_or_else(|| none(look), |at| between(at, status.at.wall))),
     ]);
+    if let Some(note) = work_note(instance, status.at.wall).filter(|_| detailed) {
+        table.note(note);
+    }
     let incident = instance.incident.map(|id| format!("{id}: ")).unwrap_or_default();
     let sick = instance.health != Health::Healthy;
     if sick {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::catalog as c;
 use super::own::Own;
 use super::process::{self, Process};
+use super::queues::Queues;
 use super::text::{Text, label};
 use super::units::{INSTANCES_MAX, Instance, Units};
 use super::workers::{INCIDENT_HEALTH, Workers};
@@ -14,6 +15,7 @@ use crate::model::condition::{Condition, Health};
 use crate::model::fact::{Fact, What};
 use crate::model::history::WorkerRatios;
 use crate::model::incident::{AttemptId, Incident, IncidentId, Outcome};
+use crate::model::input::Input;
 use crate::model::name::{UnitName, WorkerName};
 use crate::model::settings::Settings;
 use crate::model::status::{InstanceStatus, Status, WorkerStatus};
@@ -43,6 +45,7 @@ pub struct Board {
     own: Own,
     units: Units,
     workers: Workers,
+    queues: Queues,
     open: BTreeMap<IncidentId, Open>,
     /// Attempts that have been counted and have not ended.
     acted: BTreeSet<AttemptId>,
@@ -73,6 +76,7 @@ impl Board {
             own,
             units: Units::new(INSTANCES_MAX),
             workers: Workers::new(),
+            queues: Queues::default(),
             open: BTreeMap::new(),
             acted: BTreeSet::new(),
             seeing: false,
@@ -103,6 +107,7 @@ impl Board {
     /// New settings: series of workers that are gone go away, those of new ones start at 0.
     pub fn configure(&mut self, settings: &Settings) {
         self.workers.configure(settings);
+        self.queues.configure(settings);
         self.units.retain(|worker, _| settings.workers.contains_key(worker));
         self.units.forget_dropped();
         self.dry_run = settings.daemon.dry_run;
@@ -126,7 +131,16 @@ impl Board {
         }
     }
 
-    /// One round of samples; those of units that are not watched are ignored.
+    /// Readings are shown as they came in; those of units and queues that are not watched are ignored.
+    pub fn input(&mut self, input: &Input, now: Now) {
+        match input {
+            Input::Usage { samples, .. } => self.usage(samples),
+            Input::Queues { readings } => self.queues.take(readings),
+            _ => self.units.signal(input, now),
+        }
+    }
+
+    /// One round of samples.
     pub fn usage(&mut self, samples: &[Usage]) {
         samples.iter().for_each(|usage| self.units.sample(usage));
     }
@@ -205,6 +219,7 @@ impl Board {
             What::HoldChanged { held } => self.held = *held,
             What::WatchOnly { .. } => self.watch_only = true,
             What::StormOpened { .. } => self.storm = true,
+            What::JournalGap { .. } => self.own.journal_gap(),
             What::StormClosed { .. } => self.storm = false,
             What::ConditionRaised { condition, delay: Some(delay), .. } => self.own.detected(*condition, *delay),
             What::Paused { .. } => self.pause(fact.worker.as_ref(), true),
@@ -313,6 +328,7 @@ impl Board {
         if self.seeing {
             self.units.write(&mut text, now.mono, self.stale_after);
         }
+        self.queues.write(&mut text);
         text.single_int(&c::SERIES_DROPPED, self.units.dropped() as u64);
         self.own.write(&mut text);
         self.write_process(&mut text, process);

@@ -63,6 +63,8 @@ catalog! {
         "1 for the present health of the worker, 0 for the others.";
     WORKER_INSTANCES = Gauge "unitmedic_worker_instances" "count" ["worker", "state"]
         "Instances of the worker: configured min and max, desired, running, healthy.";
+    WORKER_SCALED = Gauge "unitmedic_worker_scaled_instances" "count" ["worker"]
+        "Instances that unitmedic started by scale_up or surge and will stop again.";
     PAUSED = Gauge "unitmedic_paused" "bool" ["worker"]
         "Whether an operator has paused the worker (maintenance).";
 
@@ -94,6 +96,22 @@ catalog! {
         "Time in which at least one task of the unit waited for the resource (PSI some) since its cgroup began.";
     UNIT_OOM_KILLS = Counter "unitmedic_unit_oom_kills_total" "count" ["worker", "unit"]
         "Processes of the unit that were killed for memory: those that its cgroups counted, and one where systemd says that such a kill ended the unit.";
+    HEARTBEAT_TIME = Gauge "unitmedic_heartbeat_timestamp_seconds" "timestamp" ["worker", "unit"]
+        "When the unit last gave a sign of life, in seconds since 1970-01-01 UTC; absent for one that never did since it started.";
+    JOURNAL_ERRORS = Counter "unitmedic_journal_errors_total" "count" ["worker", "unit"]
+        "Entries of priority err and worse, or matching error_match, that the unit wrote to the journal.";
+    PROBE_SUCCESS = Gauge "unitmedic_probe_success" "bool" ["worker", "unit"]
+        "Whether the last probe of the unit passed; absent while that is unknown.";
+    QUEUE_UP = Gauge "unitmedic_queue_up" "bool" ["worker", "vhost", "queue"]
+        "Whether the queue could be read the last time; 0 takes its other series away and judges nobody.";
+    QUEUE_READY = Gauge "unitmedic_queue_messages_ready" "count" ["worker", "vhost", "queue"]
+        "Messages ready for delivery.";
+    QUEUE_UNACKED = Gauge "unitmedic_queue_messages_unacknowledged" "count" ["worker", "vhost", "queue"]
+        "Messages delivered and not acknowledged; needs management_url.";
+    QUEUE_CONSUMERS = Gauge "unitmedic_queue_consumers" "count" ["worker", "vhost", "queue"]
+        "Consumers of the queue, those of other hosts included.";
+    QUEUE_ACKED = Counter "unitmedic_queue_acknowledged_total" "count" ["worker", "vhost", "queue"]
+        "Messages acknowledged since the broker's statistics of the queue began; needs management_url.";
     SERIES_DROPPED = Gauge "unitmedic_series_dropped" "count" []
         "Units that have no series because there are more of them than the exposition's limit.";
 
@@ -141,6 +159,14 @@ catalog! {
         "Duration of one turn of the event loop, waiting not included.";
     INPUTS_DROPPED = Counter "unitmedic_inputs_dropped_total" "count" ["queue"]
         "Inputs lost because a bounded queue was full, by queue; lost signals are made good by a resync.";
+    JOURNAL_GAPS = Counter "unitmedic_journal_gaps_total" "count" []
+        "Spans of time in which errors in the journal may have been missed; the log says why.";
+    HEARTBEATS = Counter "unitmedic_heartbeat_datagrams_total" "count" ["result"]
+        "Datagrams to the heartbeat socket: counted, other (no WATCHDOG=1), or refused because the sender is a stranger, gone, or unseen.";
+    BROKER_CONNECTS = Counter "unitmedic_broker_connects_total" "count" []
+        "Attempts to connect to a message broker.";
+    BROKER_FAILURES = Counter "unitmedic_broker_connect_failures_total" "count" []
+        "Attempts to connect to a message broker that failed, and connections that were lost.";
     STORE_ERRORS = Counter "unitmedic_store_errors_total" "count" []
         "Writes to the history that failed; protection goes on, the history has a hole.";
     STORE_LAST_WRITE = Gauge "unitmedic_store_last_write_timestamp_seconds" "timestamp" []

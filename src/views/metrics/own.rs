@@ -36,6 +36,8 @@ closed_set!(
         Record = "record",
         /// Facts on their way to the history.
         Facts = "facts",
+        /// Readings of queues of a broker, before the engine.
+        Queues = "queues",
     }
 );
 
@@ -48,6 +50,10 @@ pub struct Own {
     detection_delay: HistogramVec,
     loop_turn: Histogram,
     inputs_dropped: IntCounterVec,
+    journal_gaps: IntCounter,
+    heartbeats: IntCounterVec,
+    broker_connects: IntCounter,
+    broker_failures: IntCounter,
     store_errors: IntCounter,
     http_requests: IntCounterVec,
     times: Arc<Times>,
@@ -70,6 +76,10 @@ impl Own {
             detection_delay: delays(&registry),
             loop_turn: turns(&registry),
             inputs_dropped: counters(&registry, &c::INPUTS_DROPPED),
+            journal_gaps: counter(&registry, &c::JOURNAL_GAPS),
+            heartbeats: counters(&registry, &c::HEARTBEATS),
+            broker_connects: counter(&registry, &c::BROKER_CONNECTS),
+            broker_failures: counter(&registry, &c::BROKER_FAILURES),
             store_errors: counter(&registry, &c::STORE_ERRORS),
             http_requests: counters(&registry, &c::HTTP_REQUESTS),
             times: Arc::new(Times { resync: AtomicI64::new(NEVER), store_write: AtomicI64::new(NEVER) }),
@@ -78,6 +88,7 @@ impl Own {
         ResyncReason::ALL.iter().for_each(|reason| drop(own.resyncs.with_label_values(&[reason.as_str()])));
         Queue::ALL.iter().for_each(|queue| drop(own.inputs_dropped.with_label_values(&[queue.as_str()])));
         TIMED.iter().for_each(|condition| drop(own.detection_delay.with_label_values(&[condition.as_str()])));
+        drop(own.heartbeats.with_label_values(&["counted"]));
         drop(own.http_requests.with_label_values(&["metrics", "200"]));
         own
     }
@@ -96,6 +107,17 @@ impl Own {
     /// Total since the start of the daemon, as the owner of the queue counts it.
     pub fn dropped_total(&self, queue: Queue, inputs: u64) {
         raise(&self.inputs_dropped.with_label_values(&[queue.as_str()]), inputs);
+    }
+
+    /// Total since the start of the daemon, as the heartbeat socket counts it. `result` is a word of a closed set.
+    pub fn heartbeats_total(&self, result: &'static str, datagrams: u64) {
+        raise(&self.heartbeats.with_label_values(&[result]), datagrams);
+    }
+
+    /// Totals since the start of the daemon, as the keepers of connections count them.
+    pub fn broker_totals(&self, connects: u64, failures: u64) {
+        raise(&self.broker_connects, connects);
+        raise(&self.broker_failures, failures);
     }
 
     /// Totals since the start of the daemon, as the store counts them.
@@ -117,6 +139,10 @@ impl Own {
     pub(super) fn resynced(&self, reason: ResyncReason, at: Wall) {
         self.resyncs.with_label_values(&[reason.as_str()]).inc();
         self.times.resync.store(at.0, Ordering::Relaxed);
+    }
+
+    pub(super) fn journal_gap(&self) {
+        self.journal_gaps.inc();
     }
 
     pub(super) fn detected(&self, condition: Condition, delay: Duration) {

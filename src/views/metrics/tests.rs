@@ -12,11 +12,15 @@ use crate::model::condition::{Condition, Evidence, Health};
 use crate::model::fact::{Availability, Cause, Fact, Gate, Refusal, RestartCause, ResyncReason, What};
 use crate::model::history::WorkerRatios;
 use crate::model::incident::{AttemptId, Incident, IncidentId, Origin, Outcome, Resolution};
+use crate::model::input::Input;
 use crate::model::name::{UnitName, WorkerName};
 use crate::model::settings::{Selector, Settings, WorkerSettings};
+use crate::model::signal::{
+    Beat, BeatSource, ErrorCounts, ProbeReading, ProbeResult, QueueDepth, QueueName, QueueReading, QueueState,
+};
 use crate::model::status::{InstanceStatus, Status, WorkerStatus};
 use crate::model::time::{Mono, Now, Wall};
-use crate::model::unit::{ActiveState, LoadState, UnitView};
+use crate::model::unit::{ActiveState, InvocationId, LoadState, UnitView};
 use crate::model::usage::{Pressure, Usage};
 
 fn worker(name: &str) -> WorkerName {
@@ -31,11 +35,17 @@ fn now(seconds: u64) -> Now {
     Now { mono: Mono(seconds * 1_000_000), wall: Wall(1_700_000_000_000_000 + seconds as i64 * 1_000_000) }
 }
 
+fn queue(name: &str) -> QueueName {
+    QueueName { vhost: None, name: name.into() }
+}
+
 fn settings(workers: &[&str]) -> Settings {
     let mut settings = Settings::empty();
     for name in workers {
         let mut one = WorkerSettings::new(worker(name), Selector::Template((*name).into()));
         one.max_instances = Some(3);
+        one.queues = vec![queue("jobs"), queue("late")];
+        one.amqp_url = Some("amqp://broker.example/a%2Fb".into());
         settings.workers.insert(worker(name), one);
     }
     settings
@@ -77,6 +87,25 @@ fn full_usage(name: &str, at: u64) -> Usage {
     }
 }
 
+fn depth(ready: u64) -> QueueState {
+    let (unacknowledged, acknowledged_total) = (Some(5), Some(70));
+    QueueState::Known(QueueDepth { ready, consumers: 2, unacknowledged, acknowledged_total, publish_rate: None })
+}
+
+/// A reading of each kind of work.
+fn work(name: &str, queue_state: QueueState, probe: ProbeResult) -> Vec<Input> {
+    let (stranger, unit, at) = (unit("stranger.service"), unit(name), now(1).mono);
+    let reading = QueueReading { worker: worker("mail"), queue: queue("jobs"), at, reading: queue_state };
+    let probed = ProbeReading { unit: unit.clone(), at, invocation: InvocationId::default(), result: probe };
+    let counts = vec![(unit.clone(), 3), (stranger, 9)];
+    vec![
+        Input::Queues { readings: vec![reading] },
+        Input::Beats { beats: vec![Beat { unit, at, source: BeatSource::Socket }] },
+        Input::Errors(ErrorCounts { at, span: Duration::from_secs(10), counts, gap: None }),
+        Input::Probes { readings: vec![probed] },
+    ]
+}
+
 /// A board on which every family of the catalog has a series.
 fn full_board() -> Board {
     let mut board = board(&["mail", "web"]);
@@ -113,6 +142,9 @@ fn full_board() -> Board {
     board.unit(&worker("mail"), &unit(r"mail@\x2d1.service"), RUNNING);
     board.unit(&worker("web"), &unit("web@1.service"), RUNNING);
     board.usage(&[full_usage(r"mail@\x2d1.service", 1), full_usage("web@1.service", 1)]);
+    for input in work(r"mail@\x2d1.service", depth(120), ProbeResult::Passed) {
+        board.input(&input, now(2));
+    }
     board.worker(&worker_status("mail", false));
     let ratios = WorkerRatios {
         recovery_success: Some(0.5),
@@ -142,6 +174,8 @@ fn worker_status(name: &str, paused: bool) -> WorkerStatus {
         running: 2,
         serving: 2,
         healthy: 1,
+        scaled: 1,
+        queues: vec![],
         instances: vec![],
     }
 }
@@ -318,7 +352,7 @@ fn units_that_go_take_their_series_along() {
     let text = render(&mut board, 2);
     assert_eq!(value(&text, &format!("unitmedic_unit_memory_bytes{of}")), None, "a gap is no zero");
     assert_eq!(value(&text, &format!("unitmedic_unit_found{of}")), Some(1.0));
-    assert!(!text.contains("stranger"));
+    assert!(!text.contains("stranger.service"));
 
     board.usage(&[full_usage("web@1.service", 3)]);
     let down = Instance { health: Health::Dead, active: ActiveState::Failed, up_since: None, ..RUNNING };
@@ -335,6 +369,50 @@ fn units_that_go_take_their_series_along() {
     assert!(!render(&mut board, 5).contains("worker=\"mail\""));
     board.unit(&worker("mail"), &unit("mail@1.service"), RUNNING);
     assert!(!render(&mut board, 5).contains("mail@1.service"), "a late word about a worker that is gone");
+}
+
+#[test]
+fn signals_of_work() {
+    let mut board = full_board();
+    let text = render(&mut board, 2);
+    let queue = r#"{worker="mail",vhost="a/b",queue="jobs"}"#;
+    let of_unit = r#"{worker="mail",unit="mail@\\x2d1.service"}"#;
+    for (metric, labels, expected) in [
+        ("queue_up", queue, 1.0),
+        ("queue_messages_ready", queue, 120.0),
+        ("queue_messages_unacknowledged", queue, 5.0),
+        ("queue_consumers", queue, 2.0),
+        ("queue_acknowledged_total", queue, 70.0),
+        ("heartbeat_timestamp_seconds", of_unit, 1_700_000_001.0),
+        ("journal_errors_total", of_unit, 3.0),
+        ("probe_success", of_unit, 1.0),
+        ("worker_scaled_instances", r#"{worker="mail"}"#, 1.0),
+    ] {
+        assert_eq!(value(&text, &format!("unitmedic_{metric}{labels}")), Some(expected), "{metric}");
+    }
+    assert!(!text.contains("stranger.service") && !text.contains(r#"queue="late""#), "not watched, or not read");
+
+    let why = || "the broker is away".to_owned();
+    for input in work(r"mail@\x2d1.service", QueueState::Unknown { why: why() }, ProbeResult::Unknown { why: why() }) {
+        board.input(&input, now(3));
+    }
+    let text = render(&mut board, 3);
+    assert_eq!(value(&text, &format!("unitmedic_queue_up{queue}")), Some(0.0));
+    assert_eq!(value(&text, &format!("unitmedic_queue_messages_ready{queue}")), None, "unknown is not zero");
+    assert_eq!(value(&text, &format!("unitmedic_journal_errors_total{of_unit}")), Some(6.0));
+    assert_eq!(value(&text, &format!("unitmedic_probe_success{of_unit}")), None);
+
+    let down = Instance { active: ActiveState::Failed, up_since: None, ..RUNNING };
+    board.unit(&worker("mail"), &unit(r"mail@\x2d1.service"), down);
+    let text = render(&mut board, 4);
+    assert_eq!(
+        value(&text, &format!("unitmedic_heartbeat_timestamp_seconds{of_unit}")),
+        None,
+        "of a process that is gone"
+    );
+    assert_eq!(value(&text, &format!("unitmedic_journal_errors_total{of_unit}")), Some(6.0));
+    board.configure(&settings(&["web"]));
+    assert!(!render(&mut board, 5).contains("vhost="));
 }
 
 #[test]
@@ -515,6 +593,9 @@ fn instance_status(name: &str, health: Health) -> InstanceStatus {
         memory_limit_bytes: None,
         up_since: Some(Wall(5_000_000)),
         restarts: BTreeMap::new(),
+        heartbeat: None,
+        errors_per_minute: None,
+        scaled: false,
         conditions: BTreeMap::new(),
         incident: None,
         doing: None,

@@ -7,9 +7,11 @@ use super::catalog as c;
 use super::text::{Series, Text, closed, label};
 use crate::model::condition::Health;
 use crate::model::fact::RestartCause;
+use crate::model::input::Input;
 use crate::model::name::{UnitName, WorkerName};
+use crate::model::signal::ProbeResult;
 use crate::model::status::InstanceStatus;
-use crate::model::time::{Mono, Wall};
+use crate::model::time::{Mono, Now, Wall};
 use crate::model::unit::{ActiveState, LoadState};
 use crate::model::usage::{Pressure, Usage};
 
@@ -47,9 +49,19 @@ struct Unit {
     health: Option<Health>,
     instance: Option<Instance>,
     usage: Option<Usage>,
+    work: Work,
     oom_kills: OomKills,
     /// By [`RestartCause`].
     restarts: [u64; RestartCause::ALL.len()],
+}
+
+/// Its signals of work.
+#[derive(Debug, Clone, Copy, Default)]
+struct Work {
+    beat: Option<Wall>,
+    errors: u64,
+    /// Whether the last probe passed; `None` while that is unknown.
+    probe: Option<bool>,
 }
 
 /// Kills over all cgroups of a unit. systemd removes the cgroup with the unit that was killed, so that the kill which
@@ -92,6 +104,7 @@ impl Unit {
             health: None,
             instance: None,
             usage: None,
+            work: Work::default(),
             oom_kills: OomKills::default(),
             restarts: Default::default(),
         }
@@ -141,6 +154,7 @@ impl Units {
             if instance.active.is_down() {
                 // Its cgroup is gone, so the last sample is of something that is no more.
                 entry.usage = None;
+                (entry.work.beat, entry.work.probe) = (None, None);
             }
         }
     }
@@ -170,6 +184,32 @@ impl Units {
                 entry.oom_kills.sample(count);
             }
             entry.usage = Some(usage.clone());
+        }
+    }
+
+    /// Signs of life, errors in the journal and results of probes; those of units that are not watched are ignored.
+    pub fn signal(&mut self, input: &Input, now: Now) {
+        match input {
+            Input::Beats { beats } => beats.iter().for_each(|beat| {
+                if let Some(unit) = self.units.get_mut(&beat.unit) {
+                    unit.work.beat = unit.work.beat.max(Some(now.wall_of(beat.at)));
+                }
+            }),
+            Input::Errors(errors) => errors.counts.iter().for_each(|(unit, count)| {
+                if let Some(unit) = self.units.get_mut(unit) {
+                    unit.work.errors += count;
+                }
+            }),
+            Input::Probes { readings } => readings.iter().for_each(|reading| {
+                if let Some(unit) = self.units.get_mut(&reading.unit) {
+                    unit.work.probe = match reading.result {
+                        ProbeResult::Passed => Some(true),
+                        ProbeResult::Failed { .. } => Some(false),
+                        ProbeResult::Unknown { .. } => None,
+                    };
+                }
+            }),
+            _ => {}
         }
     }
 
@@ -219,6 +259,24 @@ impl Units {
             let counted = |unit: &&&Unit| unit.usage.as_ref().is_some_and(|usage| usage.oom_kills.is_some());
             for unit in sampled.iter().filter(counted) {
                 series.int(&unit.labels, "", unit.oom_kills.total());
+            }
+        });
+        self.write_work(text);
+    }
+
+    fn write_work(&self, text: &mut Text) {
+        let units = || self.units.values();
+        text.family(&c::HEARTBEAT_TIME, |series| {
+            for (unit, at) in units().filter_map(|unit| Some((unit, unit.work.beat?))) {
+                series.float(&unit.labels, "", at.0 as f64 / 1e6);
+            }
+        });
+        text.family(&c::JOURNAL_ERRORS, |series| {
+            units().for_each(|unit| series.int(&unit.labels, "", unit.work.errors));
+        });
+        text.family(&c::PROBE_SUCCESS, |series| {
+            for (unit, passed) in units().filter_map(|unit| Some((unit, unit.work.probe?))) {
+                series.bool(&unit.labels, "", passed);
             }
         });
     }

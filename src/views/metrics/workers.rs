@@ -27,6 +27,7 @@ struct Instances {
     desired: usize,
     running: usize,
     healthy: usize,
+    scaled: usize,
 }
 
 #[derive(Debug)]
@@ -94,7 +95,8 @@ impl Worker {
     pub fn set(&mut self, status: &WorkerStatus) {
         self.health = Some(status.health);
         self.paused = status.paused;
-        self.instances = Some(Instances { desired: status.desired, running: status.running, healthy: status.healthy });
+        let WorkerStatus { desired, running, healthy, scaled, .. } = *status;
+        self.instances = Some(Instances { desired, running, healthy, scaled });
     }
 
     pub fn incident_opened(&mut self, condition: Option<Condition>) {
@@ -292,6 +294,11 @@ impl Workers {
                     series.int(&worker.labels, ",state=\"running\"", instances.running as u64);
                     series.int(&worker.labels, ",state=\"healthy\"", instances.healthy as u64);
                 }
+            }
+        });
+        text.family(&c::WORKER_SCALED, |series| {
+            for (worker, instances) in workers().filter_map(|worker| Some((worker, worker.instances?))) {
+                series.int(&worker.labels, "", instances.scaled as u64);
             }
         });
         text.family(&c::PAUSED, |series| {
