@@ -98,4 +98,23 @@ mod tests {
         assert_eq!(next_action(&tell, 0, &[]), None);
         assert_eq!(next_action(&plan, 0, &[GracefulRestart]), Some(Restart));
     }
+
+    #[test]
+    fn the_documented_orders_are_the_default_orders() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/conditions.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        for condition in Condition::ALL {
+            let lead = format!("| [`{condition}`]");
+            let row = text.lines().find(|line| line.starts_with(&lead)).unwrap_or_else(|| panic!("no row: {lead}"));
+            let cells: Vec<&str> = row.split(" | ").collect();
+            assert_eq!(cells[2].split(',').next(), Some(condition.health().as_str()), "{condition}");
+            let named: Vec<&str> = cells[3].split('`').skip(1).step_by(2).collect();
+            let order: Vec<String> =
+                default_order(*condition).iter().map(|action| action.as_str().to_string()).collect();
+            match order.is_empty() {
+                true => assert!(cells[3].starts_with("none"), "{condition}: {}", cells[3]),
+                false => assert_eq!(named, order, "{condition}"),
+            }
+        }
+    }
 }
