@@ -13,6 +13,7 @@ mod guard;
 mod liveness;
 mod many;
 mod operator;
+mod probes;
 mod queues;
 mod resilience;
 mod store;
