@@ -1,7 +1,7 @@
 # What a contributor runs. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint fmt demo bench
+.PHONY: help setup build test lint fmt soak demo bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do \
@@ -21,6 +21,9 @@ lint: ## Check format, clippy and dependencies only
 
 fmt: ## Format the code
 	cargo fmt
+
+soak: ## Watch workers that are well for ten minutes on a host: nothing may be done (as root)
+	UNITMEDIC_CONTROL_SECONDS=600 cargo test --locked --test host nothing_is_done -- --nocapture
 
 demo: setup ## Watch workers fail and heal on a throwaway host (STAY=1 keeps the host up)
 	cargo build --release --locked --bin unitmedic --example demo

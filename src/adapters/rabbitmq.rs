@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
-use tracing::{error, warn};
+use tracing::error;
 
 use crate::model::signal::{QueueReading, QueueState};
 use crate::model::{Input, Mono, Now, Settings};
@@ -98,15 +98,10 @@ impl Outlet {
 /// Reads the queues of all workers for as long as there are settings.
 pub async fn watch(mut settings: watch::Receiver<Arc<Settings>>, outlet: Outlet) {
     let mut keepers = Keepers::default();
-    let mut told = Vec::new();
     loop {
         let now = settings.borrow_and_update().clone();
         let Plan { links, refused } = Plan::of(&now);
-        for (asker, why) in refused.iter().filter(|one| !told.contains(*one)) {
-            warn!(worker = asker.worker.as_str(), queue = asker.queue.name, why, "a queue cannot be read");
-        }
         let period = Plan::period(&now);
-        told = refused;
         keepers.set(links, &outlet);
         let mut look_at = Instant::now() + LOOK_AFTER;
         let mut refusal_at = Instant::now();
@@ -120,8 +115,8 @@ pub async fn watch(mut settings: watch::Receiver<Arc<Settings>>, outlet: Outlet)
                     keepers.look_after(&outlet);
                     look_at = Instant::now() + LOOK_AFTER;
                 }
-                () = sleep_until(refusal_at), if !told.is_empty() => {
-                    outlet.send(refusals(&told, outlet.now()));
+                () = sleep_until(refusal_at), if !refused.is_empty() => {
+                    outlet.send(refusals(&refused, outlet.now()));
                     refusal_at = Instant::now() + period;
                 }
             }

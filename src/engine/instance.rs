@@ -36,6 +36,9 @@ pub struct Job {
     pub kind: Option<JobKind>,
     /// The unit was up when the job was queued: if it ends down, it was a stop.
     pub found_up: bool,
+    /// The unit was being started, and not waiting for systemd's own restart: a start would have been merged with the job
+    /// that was there, so this is most likely none.
+    pub found_starting: bool,
     /// The activation in which the job was queued.
     pub invocation: InvocationId,
     pub result: Option<JobResult>,
@@ -43,7 +46,7 @@ pub struct Job {
 
 impl Job {
     pub fn new(id: u32, found_up: bool, invocation: InvocationId) -> Self {
-        Self { id, kind: None, found_up, invocation, result: None }
+        Self { id, kind: None, found_up, found_starting: false, invocation, result: None }
     }
 
     /// The job took the unit down, or kept it down, and that was its purpose. Asked of a unit that is down now.
@@ -61,7 +64,7 @@ impl Job {
     pub fn is_start(&self) -> bool {
         match self.kind {
             Some(kind) => matches!(kind, JobKind::Start | JobKind::ReloadOrStart),
-            None => !self.found_up,
+            None => !self.found_up && !self.found_starting,
         }
     }
 }

@@ -491,17 +491,23 @@ impl Engine {
     pub(super) fn job_new(&mut self, unit: &UnitName, id: u32) {
         let Some(instance) = self.instances.get_mut(unit) else { return };
         if instance.job.is_none_or(|job| job.id != id) {
-            let found_up = !instance.view.active.is_down() && instance.view.active != ActiveState::Activating;
-            instance.job = Some(Job::new(id, found_up, instance.view.invocation));
+            let activating = instance.view.active == ActiveState::Activating;
+            let found_up = !instance.view.active.is_down() && !activating;
+            let found_starting = activating && !instance.view.in_auto_restart();
+            instance.job = Some(Job { found_starting, ..Job::new(id, found_up, instance.view.invocation) });
             instance.name_own_job();
         }
     }
 
     pub(super) fn job_kind(&mut self, unit: &UnitName, id: u32, kind: JobKind) {
         let Some(instance) = self.instances.get_mut(unit) else { return };
+        let ours = instance.own_job.is_some_and(|(own, _)| own == id);
         for job in [&mut instance.job, &mut instance.last_job].into_iter().flatten() {
             if job.id == id {
-                job.kind = Some(kind);
+                // What runs is not started: this is the second half of a restart, which systemd makes a start without a
+                // word. That it is down in between is a part of it.
+                let second_half = kind == JobKind::Start && job.found_up && !ours;
+                job.kind = Some(if second_half { JobKind::Restart } else { kind });
             }
         }
         self.judge_standing(unit, false);

@@ -11,7 +11,7 @@ use crate::model::{Condition, Evidence, Mono, UnitView, What, WorkerName, Worker
 
 use super::Engine;
 
-/// After a queue could not be read (the broker was away) its consumers get so many intervals to come back.
+/// After a queue could not be read (the broker or we were away) its consumers get so many intervals to come back.
 const BROKER_SETTLES_INTERVALS: u32 = 2;
 /// Readings that are remembered of a queue.
 const READINGS_KEPT: usize = 64;
@@ -244,14 +244,19 @@ impl Engine {
         let label = name.to_string();
         match reading {
             QueueState::Known(depth) => {
-                if queue.unknown.take().is_some() {
+                let found = queue.unknown.take().is_some();
+                // At the first reading of all the broker may have come back just before us.
+                if found || queue.settled_at.is_none() {
                     queue.settled_at = Some(now + settles);
+                }
+                if found {
                     self.desk.tell_worker(&worker, What::QueueFound { queue: label });
                 }
                 queue.take(at, depth);
             }
             QueueState::Unknown { why } => {
-                let news = queue.unknown.as_ref() != Some(&why);
+                // That the reason changes while the broker goes and comes is seen in the status.
+                let news = queue.unknown.is_none();
                 queue.lose(why.clone());
                 if news {
                     self.desk.tell_worker(&worker, What::QueueLost { queue: label, why });

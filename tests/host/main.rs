@@ -8,6 +8,7 @@ mod fixture;
 
 mod configuration;
 mod connections;
+mod controls;
 mod errors;
 mod guard;
 mod liveness;

@@ -29,6 +29,7 @@ enum Control {
     QueueSpike,
     BrokerRestart,
     Deploy,
+    Restart,
     OperatorStop,
     Reload,
     Reexec,
@@ -45,6 +46,7 @@ const ALL: &[Control] = &[
     Control::QueueSpike,
     Control::BrokerRestart,
     Control::Deploy,
+    Control::Restart,
     Control::OperatorStop,
     Control::Reload,
     Control::Reexec,
@@ -70,7 +72,11 @@ fn scene(rng: &mut Rng) -> Sim {
     let mut names: Vec<UnitName> = (1..=running).map(|number| unit(&format!("task@{number}.service"))).collect();
     names.push(unit("api.service"));
     for name in &names {
-        let slow = Spec { start_time: *rng.pick(&[0, 50 * MS, 40 * SEC]), ..Spec::plain() };
+        let slow = Spec {
+            start_time: *rng.pick(&[0, 50 * MS, 40 * SEC]),
+            stop_time: *rng.pick(&[0, 20 * MS, 5 * SEC]),
+            ..Spec::plain()
+        };
         host.add(name, slow);
         host.start(name);
         host.unit(name).want = Want::Run;
@@ -115,6 +121,7 @@ fn happen(sim: &mut Sim, control: Control) {
             let wait = sim.rng.range(0, 20 * SEC);
             sim.after(wait, Event::Step(crate::faults::Step::Start(name)));
         }
+        Control::Restart => operator::restart(sim, &name),
         Control::OperatorStop | Control::StopByDependency => operator::stop(sim, &name),
         Control::Reload => sim.resync(ResyncReason::ManagerReloaded),
         Control::Reexec => sim.resync(ResyncReason::ManagerReexecuted),
@@ -151,7 +158,7 @@ fn run(seed: u64) -> Sim {
     sim.run_until(BEGIN + 120 * SEC);
     sim.broker.arrivals = arrivals;
     let end = sim.now + HOUR;
-    while sim.now < end && sim.failure.is_none() && sim.orders == 0 {
+    while sim.now < end && sim.failure.is_none() && sim.orders + sim.incidents == 0 {
         let pause = rng.range(5 * SEC, 240 * SEC);
         let until = (sim.now + pause).min(end);
         sim.run_until(until);
@@ -159,7 +166,11 @@ fn run(seed: u64) -> Sim {
         // With nine tenths of its power in use, a worker that loses some of it has a backlog, and rightly scales up.
         let takes_away = matches!(
             control,
-            Control::BrokerRestart | Control::Deploy | Control::OperatorStop | Control::StopByDependency
+            Control::BrokerRestart
+                | Control::Deploy
+                | Control::Restart
+                | Control::OperatorStop
+                | Control::StopByDependency
         );
         if sim.broker.arrivals > sim.broker.habits.speed / 4 && takes_away {
             control = Control::Reload;
@@ -183,9 +194,10 @@ fn controls() {
             sim.transcript.lines().for_each(|line| println!("{line}"));
             panic!("control {seed}: {}: {}", failure.checker, failure.text);
         }
-        if sim.orders > 0 {
+        if sim.orders + sim.incidents > 0 {
             sim.transcript.lines().for_each(|line| println!("{line}"));
-            panic!("control {seed}: {} orders were given on a host that is well", sim.orders);
+            let (orders, incidents) = (sim.orders, sim.incidents);
+            panic!("control {seed}: {orders} orders and {incidents} incidents on a host that is well");
         }
     }
 }

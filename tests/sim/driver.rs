@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use unitmedic::engine::Engine;
 use unitmedic::model::action::{Answer, Intent, Order, Refused};
-use unitmedic::model::fact::ResyncReason;
+use unitmedic::model::fact::{ResyncReason, What};
 use unitmedic::model::input::{Durability, Finding, Memory, Pause, Safety, Snapshot};
 use unitmedic::model::request::{Ask, Reply, Request};
 use unitmedic::model::unit::ManagerState;
@@ -128,6 +128,8 @@ pub struct Sim {
     pub broker: Broker,
     /// Orders given to the root side.
     pub orders: u64,
+    /// Incidents that were opened.
+    pub incidents: u64,
     checkers: Vec<Box<dyn Checker>>,
     queue: BTreeMap<(u64, u64), Event>,
     tick: u64,
@@ -155,6 +157,7 @@ impl Sim {
             mended: false,
             broker: Broker::default(),
             orders: 0,
+            incidents: 0,
             checkers: all_checkers(),
             queue: BTreeMap::new(),
             tick: 0,
@@ -383,6 +386,8 @@ impl Sim {
 
     fn obey(&mut self, command: Command) {
         self.orders += u64::from(matches!(command, Command::Act(_)));
+        let opened = matches!(&command, Command::Tell(fact) if matches!(fact.what, What::IncidentOpened { .. }));
+        self.incidents += u64::from(opened);
         match command {
             Command::Save(incident) => self.write(Item::Save(incident)),
             Command::Record(intent) => self.write(Item::Record(intent)),

@@ -114,6 +114,8 @@ pub enum Event {
     Stopped(UnitName, u64),
     StopTimeout(UnitName, u64),
     RestartDue(UnitName, u64),
+    /// The second half of a restart.
+    StartDue(UnitName, u64),
     Crash(UnitName, u64),
     /// Ends by itself, cleanly.
     Finish(UnitName, u64),
@@ -269,6 +271,7 @@ impl Host {
             | Event::Stopped(name, g)
             | Event::StopTimeout(name, g)
             | Event::RestartDue(name, g)
+            | Event::StartDue(name, g)
             | Event::Crash(name, g)
             | Event::Finish(name, g)
             | Event::Collect(name, g) => (name.clone(), *g),
@@ -285,6 +288,7 @@ impl Host {
                 self.later(5 * MS, Event::Stopped(name, generation));
             }
             Event::RestartDue(..) => self.auto_restart(&name),
+            Event::StartDue(..) => self.activate(&name),
             Event::Crash(..) => self.ended(&name, 1, 1),
             Event::Finish(..) => self.ended(&name, 1, 0),
             Event::Collect(..) => self.collect(&name),
@@ -595,7 +599,12 @@ impl Host {
                 self.end_job(name, job.id, JobResult::Done);
                 self.maybe_collect(name);
             }
-            Some(_) => self.activate(name),
+            Some(job) => {
+                // systemd makes a start of what is left of a restart, under the same number and without a word.
+                self.unit(name).job = Some(Job { kind: JobKind::Start, ..job });
+                let generation = self.units[name].generation;
+                self.later(MS, Event::StartDue(name.clone(), generation));
+            }
             None => self.maybe_collect(name),
         }
     }

@@ -299,12 +299,12 @@ fn a_worker_is_recovered_one_instance_at_a_time() {
         +0.0    #1 mail@1.service attempt_intended #1.1 restart
         +0.0    -> reply accepted [#1], waiting ["mail@2.service"]
         +0.0    -> act #1.1 mail@1.service TryRestart
-        +60.0   [Proceed] #1 mail@1.service attempt_ended #1.1 succeeded 23 ms: healthy for 1 min
+        +60.0   [Proceed] #1 mail@1.service attempt_ended #1.1 succeeded 24 ms: healthy for 1 min
         +60.0   [Proceed] #1 mail@1.service incident_closed recovered after 1 attempts
         +60.0   [Proceed] #2 mail@2.service incident_opened: anna asked for restart
         +60.0   [Proceed] #2 mail@2.service attempt_intended #2.1 restart
         +60.0   -> act #2.1 mail@2.service TryRestart
-        +120.1  [Proceed] #2 mail@2.service attempt_ended #2.1 succeeded 28 ms: healthy for 1 min
+        +120.1  [Proceed] #2 mail@2.service attempt_ended #2.1 succeeded 29 ms: healthy for 1 min
         +120.1  [Proceed] #2 mail@2.service incident_closed recovered after 1 attempts
     "#]]);
 }

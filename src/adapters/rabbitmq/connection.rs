@@ -203,6 +203,7 @@ fn refusal(link: &Link, error: &lapin::Error) -> String {
 fn plain(error: &lapin::Error) -> String {
     match error.kind() {
         ErrorKind::IOError(error) => shown(&error.to_string()),
+        ErrorKind::InvalidChannelState(..) | ErrorKind::InvalidConnectionState(_) => "it was closed".into(),
         _ => shown(&error.to_string()),
     }
 }

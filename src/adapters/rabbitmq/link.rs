@@ -1,6 +1,5 @@
 //! One broker and virtual host: connects, reads its queues in rounds, connects again after a pause. Never gives up.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -11,7 +10,7 @@ use crate::model::signal::{QueueDepth, QueueState};
 
 use super::backoff::Backoff;
 use super::connection::{Broker, Trouble};
-use super::plan::{Asked, Link, Work};
+use super::plan::{Link, Work};
 use super::rates::Rates;
 use super::{Outlet, readings};
 
@@ -23,15 +22,8 @@ pub struct Keeper {
     backoff: Backoff,
     retry_at: Instant,
     rates: Rates,
-    told: Told,
-}
-
-/// What the log has been told, so that it hears of changes only.
-#[derive(Default)]
-struct Told {
+    /// Why the broker cannot be asked, as the log has been told: it hears of changes only.
     away: Option<String>,
-    /// Queues that cannot be read, and why.
-    queues: BTreeMap<String, String>,
 }
 
 impl Keeper {
@@ -44,7 +36,7 @@ impl Keeper {
             backoff: Backoff::default(),
             retry_at: Instant::now(),
             rates: Rates::default(),
-            told: Told::default(),
+            away: None,
         }
     }
 
@@ -93,10 +85,10 @@ impl Keeper {
         self.broker = None;
         self.retry_at = Instant::now() + self.backoff.next();
         self.outlet.counts.connect_failures(1);
-        if self.told.away.as_ref() != Some(&why) {
+        if self.away.as_ref() != Some(&why) {
             let (broker, vhost) = (self.link.address.to_string(), &self.link.vhost);
             warn!(broker, vhost, why, "the queues of a broker cannot be read; trying again at growing intervals");
-            self.told.away = Some(why);
+            self.away = Some(why);
         }
     }
 
@@ -107,18 +99,17 @@ impl Keeper {
         }
         if self.broker.is_some() {
             self.backoff.reset();
-            if self.told.away.take().is_some() {
+            if self.away.take().is_some() {
                 info!(broker = self.link.address.to_string(), vhost = self.link.vhost, "the broker answers again");
             }
             self.rates.add(&self.link, &work.queues, &mut states, &self.outlet).await;
-            self.tell(&work.queues, &states);
         }
         self.outlet.send(readings(&work.queues, states, self.outlet.now()));
     }
 
     async fn read(&mut self, queue: &str) -> QueueState {
         let Some(broker) = &mut self.broker else {
-            let why = self.told.away.clone().unwrap_or_else(|| "not connected yet".into());
+            let why = self.away.clone().unwrap_or_else(|| "not connected yet".into());
             return QueueState::Unknown { why };
         };
         match broker.depth(&self.link, queue).await {
@@ -127,23 +118,6 @@ impl Keeper {
             Err(Trouble::Connection(why)) => {
                 self.lost(why.clone());
                 QueueState::Unknown { why }
-            }
-        }
-    }
-
-    /// A queue that cannot be read is named once, and once more when it can.
-    fn tell(&mut self, queues: &[Asked], states: &[QueueState]) {
-        self.told.queues.retain(|name, _| queues.iter().any(|asked| asked.name == *name));
-        for (Asked { name, .. }, state) in queues.iter().zip(states) {
-            match state {
-                QueueState::Unknown { why } if self.told.queues.get(name) != Some(why) => {
-                    warn!(broker = self.link.address.to_string(), queue = name, why, "a queue cannot be read");
-                    self.told.queues.insert(name.clone(), why.clone());
-                }
-                QueueState::Known(_) if self.told.queues.remove(name).is_some() => {
-                    info!(broker = self.link.address.to_string(), queue = name, "the queue can be read again");
-                }
-                _ => {}
             }
         }
     }
