@@ -6,6 +6,7 @@ mod testhost;
 mod broker;
 mod fixture;
 
+mod beats;
 mod configuration;
 mod connections;
 mod controls;
