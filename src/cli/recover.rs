@@ -1,10 +1,13 @@
 //! `recover`: asks the daemon to act now, and follows until the verification has spoken.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command};
 use tokio::time::timeout;
 
 use super::exit;
@@ -12,6 +15,7 @@ use super::pause::tell;
 use super::session::{self, Session};
 use super::target::{as_unit, is_unknown, parse_target};
 use crate::adapters::http::client::ClientError;
+use crate::model::action::{HOOK_PREFIX, HookName};
 use crate::model::fact::Refusal;
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::{Action, Fact, IncidentId, Now, Outcome, UnitName, What};
@@ -23,9 +27,9 @@ pub struct RecoverArgs {
     /// A worker, whose instances go one by one, or one unit
     #[arg(value_name = "WORKER|UNIT", value_parser = parse_target)]
     target: Target,
-    /// What to do
-    #[arg(long)]
-    action: Deed,
+    /// What to do; `hook:NAME` is a command of the worker's own
+    #[arg(long, value_parser = DeedParser)]
+    action: Action,
     /// Past the gates that protect capacity and pace; recorded with your name
     #[arg(long)]
     force: bool,
@@ -37,34 +41,36 @@ pub struct RecoverArgs {
     json: bool,
 }
 
-/// The actions that can be asked for.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum Deed {
-    /// Start it, or restart it at once
-    Restart,
-    /// Let it finish its work first
-    GracefulRestart,
-    /// Start one more instance of the worker
-    ScaleUp,
-    /// Drain and stop an instance that unitmedic started
-    ScaleDown,
-    /// Destroy its connections to the worker's peers
-    ConnectionReset,
-    /// Reclaim its memory
-    MemoryCleanup,
-}
+/// What can be asked for, with the line of the help.
+const DEEDS: [(Action, &str); 6] = [
+    (Action::Restart, "Start it, or restart it at once"),
+    (Action::GracefulRestart, "Let it finish its work first"),
+    (Action::ScaleUp, "Start one more instance of the worker"),
+    (Action::ScaleDown, "Drain and stop an instance that unitmedic started"),
+    (Action::ConnectionReset, "Destroy its connections to the worker's peers"),
+    (Action::MemoryCleanup, "Reclaim its memory"),
+];
 
-impl From<Deed> for Action {
-    fn from(deed: Deed) -> Self {
-        match deed {
-            Deed::Restart => Action::Restart,
-            Deed::GracefulRestart => Action::GracefulRestart,
-            Deed::ScaleUp => Action::ScaleUp,
-            Deed::ScaleDown => Action::ScaleDown,
-            Deed::ConnectionReset => Action::ConnectionReset,
-            Deed::MemoryCleanup => Action::MemoryCleanup,
+/// Takes the word of an action, or `hook:NAME`.
+#[derive(Debug, Clone, Copy)]
+struct DeedParser;
+
+impl TypedValueParser for DeedParser {
+    type Value = Action;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Action, clap::Error> {
+        if let Some(name) = value.to_str().and_then(|word| word.strip_prefix(HOOK_PREFIX)) {
+            return HookName::new(name).map(Action::Hook).map_err(|text| {
+                clap::Error::raw(ErrorKind::ValueValidation, format!("the name of a hook: {text}\n")).with_cmd(command)
+            });
         }
+        let known = PossibleValuesParser::new(self.possible_values().into_iter().flatten());
+        let word = known.parse_ref(command, arg, value)?;
+        Ok(Action::parse(&word).expect("each possible value is an action"))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(DEEDS.iter().map(|(action, help)| PossibleValue::new(action.kind()).help(*help))))
     }
 }
 
@@ -115,7 +121,7 @@ pub fn run(args: &RecoverArgs, session: &Session, out: &mut dyn Write) -> anyhow
 
 /// A name that is no worker may be a unit without its suffix.
 async fn ask(args: &RecoverArgs, session: &Session) -> Result<Reply, ClientError> {
-    let of = |target: Target| Ask::Recover { target, action: args.action.into(), force: args.force };
+    let of = |target: Target| Ask::Recover { target, action: args.action, force: args.force };
     let first = session.client.ask(&of(args.target.clone())).await;
     let unknown = match &first {
         Ok(Reply::Unknown { .. }) => true,

@@ -1,5 +1,6 @@
 //! What operators ask for: pauses, recoveries, marking false alarms, new settings.
 
+use crate::model::action::HookName;
 use crate::model::incident::Origin;
 use crate::model::input::Pause;
 use crate::model::request::{Ask, Reply, Request, Target};
@@ -108,9 +109,26 @@ impl Engine {
         })
     }
 
+    /// The worker of the target has no such hook.
+    fn lacks_hook(&self, target: &Target, name: HookName) -> Option<Reply> {
+        let worker = match target {
+            Target::Worker(worker) => self.settings.workers.get(worker),
+            Target::Unit(unit) => self.settings.worker_of(unit.as_str()),
+        }?;
+        let known: Vec<&str> = worker.hooks.keys().map(HookName::as_str).collect();
+        let known = if known.is_empty() { "it has none".into() } else { format!("there are: {}", known.join(", ")) };
+        let text = format!("worker {} has no hook {name}; {known}", worker.name);
+        (!worker.hooks.contains_key(&name)).then_some(Reply::Unknown { text })
+    }
+
     fn recover(&mut self, target: Target, action: Action, force: bool, who: String) -> Reply {
         if action == Action::Escalate {
             return Reply::Unknown { text: "escalate is not an action that can be asked for".into() };
+        }
+        if let Action::Hook(name) = action
+            && let Some(reply) = self.lacks_hook(&target, name)
+        {
+            return reply;
         }
         let units = match action {
             Action::ScaleUp | Action::ScaleDown => self.scale_targets(&target, action == Action::ScaleUp),

@@ -3,6 +3,7 @@
 //! systemd-run makes the unit and waits for it. What the command is comes from the configuration alone.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
@@ -19,8 +20,11 @@ const MARGIN: Duration = Duration::from_secs(15);
 /// What a hook may use: it is a helping hand, not a worker.
 const MEMORY_MAX: &str = "256M";
 const TASKS_MAX: &str = "64";
-/// Kept of what systemd-run says when it cannot run it.
+/// Kept of what systemd-run says.
 const WORDS_MAX: u64 = 4096;
+/// What systemd-run says at the end of a unit that it has waited for.
+const RESULT: &str = "Finished with result: ";
+const ENDED: &str = "Main processes terminated with: ";
 
 /// How long an act with this hook may take.
 pub fn limit(hook: &HookSettings) -> Duration {
@@ -55,14 +59,35 @@ pub async fn run(bus: BusAddress, unit: &UnitName, worker: &WorkerSettings, name
         Ok(status) if status.success() => {
             Answer::Accepted { job: None, did: Some(format!("hook {name} ended well after {took}")) }
         }
-        Ok(status) => {
-            let words = String::from_utf8_lossy(&words);
-            let words: String = words.lines().last().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
-            let words = if words.is_empty() { String::new() } else { format!(" ({words})") };
-            Answer::Failed { text: format!("hook {name} failed after {took}: {status}{words}") }
+        Ok(_) => {
+            let why = why(&String::from_utf8_lossy(&words));
+            Answer::Failed { text: format!("hook {name} failed after {took}: {why}") }
         }
         Err(error) => Answer::Failed { text: format!("hook {name}: {error}") },
     }
+}
+
+/// `timeout, code=killed/status=TERM`, or what systemd-run complained of.
+fn why(words: &str) -> String {
+    let after = |lead: &str| words.lines().find_map(|line| line.trim().strip_prefix(lead)).map(str::trim);
+    let why = match (after(RESULT), after(ENDED)) {
+        (Some(result), Some(ended)) => format!("{result}, {ended}"),
+        (Some(result), None) => result.into(),
+        _ => words.lines().last().unwrap_or("systemd-run does not say why").trim().into(),
+    };
+    why.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// A name that no other unit has, also not of a former process of ours.
+fn unit_name(name: HookName) -> String {
+    static RUN: AtomicU64 = AtomicU64::new(0);
+    let run = RUN.fetch_add(1, Ordering::Relaxed);
+    format!("unitmedic-hook-{}-{}-{run}.service", name.as_str(), std::process::id())
+}
+
+/// systemd replaces variables in the words of a command, and `$$` by a dollar.
+fn verbatim(word: &str) -> String {
+    word.replace('$', "$$")
 }
 
 fn arguments(
@@ -72,7 +97,8 @@ fn arguments(
     name: HookName,
     hook: &HookSettings,
 ) -> Vec<String> {
-    let mut arguments: Vec<String> = ["--quiet", "--wait", "--collect", "--service-type=exec"].map(Into::into).into();
+    let mut arguments: Vec<String> = ["--wait", "--collect", "--service-type=exec"].map(Into::into).into();
+    arguments.push(format!("--unit={}", unit_name(name)));
     if bus == BusAddress::User {
         arguments.push("--user".into());
     }
@@ -92,7 +118,9 @@ fn arguments(
     arguments.extend(properties.map(|property| format!("--property={property}")));
     arguments.extend(hook.user.iter().map(|user| format!("--property=User={user}")));
     arguments.push("--".into());
-    arguments.extend(hook.command.iter().map(|word| expand(word, unit)));
+    let mut words = hook.command.iter();
+    arguments.extend(words.next().cloned());
+    arguments.extend(words.map(|word| verbatim(&expand(word, unit))));
     arguments
 }
 
@@ -108,17 +136,40 @@ mod tests {
         let mut worker = WorkerSettings::new(WorkerName::new("mail").unwrap(), Selector::Template("mail".into()));
         let name = HookName::new("flush").unwrap();
         let hook = HookSettings {
-            command: vec!["/usr/bin/flush".into(), "--queue=%i".into(), "--user=root".into()],
+            command: vec!["/usr/bin/flush".into(), "--queue=%i".into(), "--user=root".into(), "$HOME".into()],
             user: Some("mail".into()),
             ..HookSettings::default()
         };
         worker.hooks.insert(name, hook.clone());
         let arguments = arguments(BusAddress::System, &unit, &worker, name, &hook);
         let split = arguments.iter().position(|word| word == "--").unwrap();
-        assert_eq!(arguments[split + 1..], ["/usr/bin/flush", "--queue=2", "--user=root"]);
+        assert_eq!(arguments[split + 1..], ["/usr/bin/flush", "--queue=2", "--user=root", "$$HOME"]);
         for limit in ["RuntimeMaxSec=30000ms", "MemoryMax=256M", "TasksMax=64", "User=mail", "NoNewPrivileges=yes"] {
             assert!(arguments[..split].contains(&format!("--property={limit}")), "{limit}");
         }
+    }
+
+    #[test]
+    fn each_run_has_a_unit_of_its_own() {
+        let name = HookName::new(&"x".repeat(26)).unwrap();
+        let (first, second) = (unit_name(name), unit_name(name));
+        assert_ne!(first, second);
+        for unit in [first, second] {
+            let unit = UnitName::new(&unit).unwrap();
+            assert!(crate::model::never::never_touch(unit.as_str()).is_some(), "{unit}");
+        }
+    }
+
+    #[test]
+    fn why_it_failed() {
+        let said = "Running as unit: unitmedic-hook-x-1-0.service\nFinished with result: exit-code\n\
+                    Main processes terminated with: code=exited/status=3\nService runtime: 4ms\n";
+        assert_eq!(why(said), "exit-code, code=exited/status=3");
+        assert_eq!(
+            why("Failed to start transient service unit: \u{1b}no\n"),
+            "Failed to start transient service unit: no"
+        );
+        assert_eq!(why(""), "systemd-run does not say why");
     }
 
     #[tokio::test]

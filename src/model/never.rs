@@ -25,6 +25,7 @@ const EXACT: &[(&str, &str)] = &[
 const PREFIXES: &[(&str, &str)] = &[
     ("unitmedic@", "it is unitmedic itself"),
     ("unitmedic-helper@", "it is unitmedic itself"),
+    ("unitmedic-hook-", "it is a hook of unitmedic"),
     ("systemd-", "it is part of systemd"),
     ("dbus-org.freedesktop.", "it is an alias of a system service that others call over the bus"),
     ("user@", "it holds all sessions of a user"),
@@ -65,6 +66,7 @@ mod tests {
         for never in [
             "unitmedic.service",
             "unitmedic-helper@3.service",
+            "unitmedic-hook-flush-12-1.service",
             "dbus.service",
             "dbus-broker.service",
             "dbus-org.freedesktop.login1.service",

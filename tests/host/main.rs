@@ -12,6 +12,7 @@ mod connections;
 mod controls;
 mod errors;
 mod guard;
+mod hooks;
 mod liveness;
 mod many;
 mod operator;
