@@ -211,6 +211,10 @@ impl Engine {
             Answer::Accepted { .. } if self.is_draining(attempt) => self.begin_drain(attempt),
             Answer::Accepted { did, .. } => self.begin_verification(attempt, None, did),
             Answer::Failed { text } => self.begin_verification(attempt, Some(text), None),
+            Answer::DidNotWork { text } => {
+                self.begin_verification(attempt, None, Some(text.clone()));
+                self.fail(attempt.incident, text);
+            }
             Answer::Refused { why, text } => self.refused(attempt, action, why, text, now),
         }
         if !refused {
@@ -255,9 +259,11 @@ impl Engine {
         running.stage = Stage::Verifying;
         running.acted_at = Some(now);
         let action = running.action;
+        let mut did = did;
         if let Some(text) = doubt {
             // The call failed or had no answer: it may have happened all the same.
             running.in_doubt = true;
+            did = Some(format!("it may have happened: {text}"));
             running.reason = text;
         }
         self.release_place();

@@ -51,7 +51,9 @@ impl Engine {
         match answer {
             Answer::Accepted { .. } => {}
             Answer::Refused { text, .. } => return self.withdraw(attempt, &format!("the extra instance: {text}")),
-            Answer::Failed { text } => return self.fail(attempt.incident, format!("the extra instance: {text}")),
+            Answer::Failed { text } | Answer::DidNotWork { text } => {
+                return self.fail(attempt.incident, format!("the extra instance: {text}"));
+            }
         }
         let now = self.now();
         let incident = self.incidents.get_mut(&attempt.incident).expect("open");

@@ -48,7 +48,9 @@ pub async fn run(bus: BusAddress, unit: &UnitName, worker: &WorkerSettings, name
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = match command.spawn() {
         Ok(child) => child,
-        Err(error) => return Answer::Failed { text: format!("hook {name}: systemd-run cannot be started: {error}") },
+        Err(error) => {
+            return Answer::DidNotWork { text: format!("hook {name}: systemd-run cannot be started: {error}") };
+        }
     };
     let mut words = Vec::new();
     if let Some(pipe) = child.stderr.take() {
@@ -61,7 +63,7 @@ pub async fn run(bus: BusAddress, unit: &UnitName, worker: &WorkerSettings, name
         }
         Ok(_) => {
             let why = why(&String::from_utf8_lossy(&words));
-            Answer::Failed { text: format!("hook {name} failed after {took}: {why}") }
+            Answer::DidNotWork { text: format!("hook {name} failed after {took}: {why}") }
         }
         Err(error) => Answer::Failed { text: format!("hook {name}: {error}") },
     }
@@ -97,7 +99,7 @@ fn arguments(
     name: HookName,
     hook: &HookSettings,
 ) -> Vec<String> {
-    let mut arguments: Vec<String> = ["--wait", "--collect", "--service-type=exec"].map(Into::into).into();
+    let mut arguments: Vec<String> = ["--wait", "--collect", "--service-type=simple"].map(Into::into).into();
     arguments.push(format!("--unit={}", unit_name(name)));
     if bus == BusAddress::User {
         arguments.push("--user".into());

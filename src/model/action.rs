@@ -243,6 +243,8 @@ pub enum Answer {
     Refused { why: Refused, text: String },
     /// The call failed or had no answer in time. It may have happened.
     Failed { text: String },
+    /// It was carried out, and is known not to have worked: a command that ended with a failure.
+    DidNotWork { text: String },
 }
 
 closed_set!(

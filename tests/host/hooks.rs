@@ -24,7 +24,7 @@ fn host() -> Result<Host, Failure> {
         ["/usr/bin/python3", "/usr/local/lib/show.py", "%n", "%i", "%p", "%%", "$HOME", "a  b", "\"q\"", "é\\x41"];
     let hooks = [
         hook("mail", "show", &words, ""),
-        hook("mail", "as-mail", &words, "user = \"nobody\""),
+        hook("mail", "as-nobody", &["/usr/bin/test", "-w", "/etc/shadow"], "user = \"nobody\""),
         hook("mail", "fail", &["/bin/sh", "-c", "echo something is wrong >&2; exit 3"], ""),
         hook("mail", "missing", &["/no/such/program"], ""),
         hook("mail", "stubborn", &["/bin/sh", "-c", STUBBORN], "timeout = \"1s\""),
@@ -66,12 +66,13 @@ fn hooks_run_as_written_and_within_limits() -> Result<(), Failure> {
     ensure(shown == format!("(0, {words}"), || shown)?;
 
     says(&recover(&host, "fail")?, 1, &["hook fail failed", "exit-code, code=exited/status=3"])?;
+    says(&recover(&host, "as-nobody")?, 1, &["hook as-nobody failed", "status=1"])?;
     says(&recover(&host, "missing")?, 1, &["hook missing failed", "/no/such/program"])?;
     says(&recover(&host, "stubborn")?, 1, &["hook stubborn failed", "timeout"])?;
     let left = host.sh("pgrep -f 'sleep 777[12]' || true")?;
     ensure(left.is_empty(), || format!("of the stubborn hook there is left: {left}"))?;
     says(&recover(&host, "loud")?, 0, &["It helped"])?;
-    says(&recover(&host, "nope")?, 2, &["worker mail has no hook nope", "as-mail, fail, loud, missing, show"])?;
+    says(&recover(&host, "nope")?, 64, &["worker mail has no hook nope", "as-nobody, fail, loud, missing, show"])?;
 
     host.write("/run/unitmedic/hold", "")?;
     until("it is held", PATIENCE, || if host.status()?.held { Ok(()) } else { Err(Failure::from("not yet")) })?;
@@ -92,6 +93,13 @@ fn hooks_run_as_written_and_within_limits() -> Result<(), Failure> {
 fn a_plan_of_hooks_goes_on_to_the_one_that_helps() -> Result<(), Failure> {
     let host = host()?;
     let before = host.activation("mended.service")?;
+    host.write("/run/mended-mended", "")?;
+    let probed = "unitmedic_probe_success{worker=\"mended\",unit=\"mended.service\"}";
+    until("the probe has passed", PATIENCE, || match host.metric(probed)? {
+        Some(1.0) => Ok(()),
+        other => Err(Failure::new(format!("{other:?}"))),
+    })?;
+    host.sh("rm /run/mended-mended")?;
     let incident: Incident = until("it is mended", PATIENCE, || {
         let incidents = host.incidents("mended.service")?;
         let closed = incidents.iter().find(|incident| !incident.is_open()).cloned();
