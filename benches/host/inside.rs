@@ -4,12 +4,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketType, UCred,
+    sendmsg_addr,
+};
+use rustix::process::{Gid, Pid, Signal, Uid, kill_process};
 use serde_json::{Value, json};
 use unitmedic::adapters::clock;
 use unitmedic::adapters::store::recorder;
@@ -30,6 +36,9 @@ pub fn main(arguments: &[String]) {
         ["kill", units @ ..] => units.iter().map(|unit| kill_one(unit)).collect(),
         ["storm", pids, units @ ..] => storm(&pids.split(',').collect::<Vec<_>>(), units),
         ["scrape", address, rounds, pause_ms, pids @ ..] => scrape(address, number(rounds), number(pause_ms), pids),
+        ["beats", socket, slice, period, seconds, pids @ ..] => {
+            beats(socket, slice, Duration::from_secs(number(period)), Duration::from_secs(number(seconds)), pids)
+        }
         ["idle", seconds, pids @ ..] => idle(Duration::from_secs(number(seconds)), pids),
         ["stages", state_dir, kills @ ..] => stages(Path::new(state_dir), kills),
         other => panic!("nothing to do for {other:?}"),
@@ -162,6 +171,35 @@ fn idle(span: Duration, pids: &[&str]) -> Value {
     let spent = cpu_since(&before);
     let memory: BTreeMap<&str, Value> = pids.iter().map(|pid| (*pid, memory(pid))).collect();
     json!({ "span_us": began.elapsed().as_micros() as u64, "cpu_us": spent, "memory": memory })
+}
+
+/// Sends `WATCHDOG=1` for each main process of the slice once in a period, evenly, and idles meanwhile.
+fn beats(socket: &str, slice: &str, period: Duration, span: Duration, pids: &[&str]) -> Value {
+    let slice = format!("/sys/fs/cgroup/system.slice/{slice}");
+    let groups = fs::read_dir(slice).expect("the slice").flatten().map(|entry| entry.path().join("cgroup.procs"));
+    let senders: Vec<i32> = groups.filter_map(|procs| forked(&procs)).collect();
+    let gap = period / u32::try_from(senders.len()).expect("fewer than 4 billion");
+    let count = span.as_nanos() / gap.as_nanos();
+    let to = SocketAddrUnix::new(socket).expect("a path");
+    let door = rustix::net::socket(AddressFamily::UNIX, SocketType::DGRAM, None).expect("a socket");
+    let before = cpu_of_all(pids);
+    let began = Instant::now();
+    for (sent, pid) in (0..u32::try_from(count).expect("fewer than 4 billion")).zip(senders.iter().cycle()) {
+        std::thread::sleep((gap * sent).saturating_sub(began.elapsed()));
+        send_as(&door, &to, *pid);
+    }
+    std::thread::sleep(span.saturating_sub(began.elapsed()));
+    json!({ "span_us": began.elapsed().as_micros() as u64, "cpu_us": cpu_since(&before), "sent": count as u64 })
+}
+
+/// A datagram whose credentials name another process, which root may do.
+fn send_as(door: &OwnedFd, to: &SocketAddrUnix, pid: i32) {
+    let credentials = UCred { pid: Pid::from_raw(pid).expect("a pid"), uid: Uid::ROOT, gid: Gid::ROOT };
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    assert!(control.push(SendAncillaryMessage::ScmCredentials(credentials)), "room for credentials");
+    let message = [IoSlice::new(b"WATCHDOG=1")];
+    sendmsg_addr(door, to, &message, &mut control, SendFlags::empty()).expect("somebody listens");
 }
 
 fn memory(pid: &str) -> Value {

@@ -1,7 +1,7 @@
 //! Measures on a real systemd, side by side with systemd itself and with node_exporter: `cargo bench --bench host`.
 //!
 //! A throwaway host runs 1,000 units with `Restart=no` that unitmedic watches and 400 with `Restart=always RestartSec=0`
-//! that it does not. `-- --json` prints every number; `-- kill storm` measures these parts only; `-- table FILE` prints
+//! that it does not; another one runs 10,000 that give signs of life. `-- --json` prints every number; `-- kill storm` measures these parts only; `-- table FILE` prints
 //! the rows that `make bench` has collected.
 
 #[path = "../report/report.rs"]
@@ -9,6 +9,7 @@ mod report;
 #[path = "../../tests/testhost/testhost.rs"]
 mod testhost;
 
+mod beats;
 mod inside;
 
 use std::time::Duration;
@@ -93,9 +94,15 @@ fn main() {
 fn measure(arguments: &[String]) -> Result<(Vec<Row>, Value), Failure> {
     let parts: Vec<&str> = arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
-    let host = Host::boot()?;
     let mut rows = Vec::new();
     let mut raw = json!({});
+    if wanted("beats") {
+        raw["beats"] = beats::measure(&mut rows)?;
+    }
+    if !["idle", "scrape", "kill", "storm"].into_iter().any(wanted) {
+        return Ok((rows, raw));
+    }
+    let host = Host::boot()?;
     if wanted("idle") {
         raw["idle"] = host.idle(&mut rows)?;
     }

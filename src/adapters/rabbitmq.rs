@@ -11,6 +11,7 @@ mod management;
 mod plan;
 mod rates;
 mod secret;
+mod trust;
 
 use std::collections::BTreeMap;
 use std::env;

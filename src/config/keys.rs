@@ -310,6 +310,12 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
         example = "\"amqp-password\""
     ),
     key!(
+        amqp_ca_file,
+        Kind::Path(DIR_PATH_MAX),
+        "PEM file with the authority that signed the certificate of an `amqps://` broker, or of its `https://` management API. Those that the host trusts are trusted anyway.",
+        example = "\"/etc/unitmedic/broker-ca.pem\""
+    ),
+    key!(
         management_url,
         Kind::Url(UrlKind::Management),
         "Management API of the broker, for unacknowledged messages and rates. Without it, `consumer_stalled` is not judged.",

@@ -21,6 +21,8 @@ const BACKLOG_READINGS: usize = 2;
 const TOLERANCE: f64 = 1.1;
 /// Silence counts as a stall when it is so many times the longest that the worker has had while it worked.
 const STALL_FACTOR: u32 = 3;
+/// Until so many times between acknowledgements were seen, nobody knows how long a message takes.
+const SILENCES_MIN: u32 = 3;
 
 /// One queue of a worker.
 #[derive(Default)]
@@ -34,6 +36,8 @@ pub struct Queue {
     /// When acknowledgements last went up while there was work, and the longest time between two such readings.
     progress: Option<Mono>,
     longest_silence: Duration,
+    /// So many of these times have been seen.
+    silences: u32,
     /// When it last was seen to have a consumer.
     consumed_at: Option<Mono>,
 }
@@ -43,11 +47,14 @@ impl Queue {
         if let Some((_, last)) = self.readings.back() {
             let acknowledged = match (last.acknowledged_total, depth.acknowledged_total) {
                 (Some(before), Some(now)) => now > before,
+                // A broker says nothing of a queue in which nothing was acknowledged yet.
+                (None, Some(now)) => now > 0,
                 _ => false,
             };
             let idle = depth.ready == 0 && depth.unacknowledged.unwrap_or(0) == 0;
             if acknowledged && let Some(before) = self.progress {
                 self.longest_silence = self.longest_silence.max(at.since(before));
+                self.silences = self.silences.saturating_add(1);
             }
             if acknowledged || (idle && self.progress.is_some()) {
                 self.progress = Some(at);
@@ -99,7 +106,8 @@ impl Queue {
         let (at, last) = self.readings.back()?;
         let still = first.acknowledged_total? == last.acknowledged_total? && last.ready >= first.ready;
         let silence = at.since(self.progress?);
-        (still && silence >= self.longest_silence * STALL_FACTOR).then_some((since.min(self.progress?), silence))
+        (still && self.silences >= SILENCES_MIN && silence >= self.longest_silence * STALL_FACTOR)
+            .then_some((since.min(self.progress?), silence))
     }
 
     /// More waits than the consumers should have, and it is not about to go away by itself.
@@ -295,15 +303,24 @@ mod tests {
 
     #[test]
     fn a_stall_is_known_by_acknowledgements_alone() {
-        let busy = [(0, 50, 1, Some(1)), (10, 50, 1, Some(2)), (20, 50, 1, Some(3))];
+        let busy: Vec<_> = (0..5).map(|n| (n * 10, 50, 1, Some(n))).collect();
         let then = |more: &[(u64, u64, u64, Option<u64>)]| queue(&[&busy[..], more].concat()).stalled(3).is_some();
-        assert!(!then(&[(30, 50, 1, Some(3)), (40, 50, 1, Some(3))]), "three times the longest silence has not passed");
-        assert!(then(&[(30, 50, 1, Some(3)), (40, 50, 1, Some(3)), (50, 51, 1, Some(3))]));
-        assert!(!then(&[(30, 50, 1, Some(3)), (40, 40, 1, Some(3)), (50, 30, 1, Some(3)), (60, 20, 1, Some(3))]));
+        assert!(!then(&[(50, 50, 1, Some(4)), (60, 50, 1, Some(4))]), "three times the longest silence has not passed");
+        assert!(then(&[(50, 50, 1, Some(4)), (60, 50, 1, Some(4)), (70, 51, 1, Some(4))]));
+        assert!(!then(&[(50, 50, 1, Some(4)), (60, 40, 1, Some(4)), (70, 30, 1, Some(4)), (80, 20, 1, Some(4))]));
         let blind = [(0, 50, 1, None), (10, 50, 1, None), (20, 50, 1, None), (30, 50, 1, None)];
         assert!(queue(&blind).stalled(3).is_none(), "without acknowledgement data it is unknown");
         let never = [(0, 50, 1, Some(1)), (10, 50, 1, Some(1)), (20, 50, 1, Some(1)), (30, 50, 1, Some(1))];
         assert!(queue(&never).stalled(3).is_none(), "one that we never saw work may need longer for one message");
+    }
+
+    #[test]
+    fn the_first_message_may_take_long() {
+        let slow = [(0, 50, 1, None), (10, 50, 1, Some(1)), (20, 50, 1, Some(1)), (30, 50, 1, Some(1))];
+        assert!(queue(&slow).stalled(3).is_none(), "its pace is not known yet");
+        let twice = [(0, 50, 1, Some(1)), (10, 50, 1, Some(2)), (20, 50, 1, Some(3))];
+        let silent: Vec<_> = (3..20).map(|n| (n * 10, 50, 1, Some(3))).collect();
+        assert!(queue(&[&twice[..], &silent].concat()).stalled(3).is_none(), "one pause is no pace");
     }
 
     #[test]

@@ -131,6 +131,8 @@ pub struct WorkerSettings {
     /// File with the password, or a systemd credential of this name.
     pub amqp_password_file: Option<PathBuf>,
     pub amqp_password_credential: Option<String>,
+    /// PEM file of authorities that may have signed the broker's certificate, besides those of the host.
+    pub amqp_ca_file: Option<PathBuf>,
     /// Management API of the broker, for unacknowledged messages and rates.
     pub management_url: Option<String>,
     /// Ready messages per consumer of the whole queue.
@@ -385,6 +387,7 @@ impl WorkerSettings {
             amqp_user: None,
             amqp_password_file: None,
             amqp_password_credential: None,
+            amqp_ca_file: None,
             management_url: None,
             queue_backlog_threshold: 100,
             consumers_per_instance: 1,

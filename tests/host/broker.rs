@@ -42,16 +42,31 @@ collect_statistics_interval = 1000
 load_definitions = /etc/rabbitmq/definitions.json
 ";
 
+const TLS_CONFIG: &str = "\
+listeners.ssl.default = 5671
+ssl_options.certfile = /etc/rabbitmq/certificate.pem
+ssl_options.keyfile = /etc/rabbitmq/key.pem
+ssl_options.verify = verify_none
+ssl_options.fail_if_no_peer_cert = false
+";
+
 /// A broker before its host boots: which virtual hosts and queues it begins with.
 pub struct Broker {
     vhosts: Vec<String>,
     queues: Vec<(String, String)>,
     management: bool,
+    tls: Option<Tls>,
+}
+
+/// What a broker shows on its TLS port, PEM.
+pub struct Tls {
+    pub certificate: String,
+    pub key: String,
 }
 
 impl Broker {
     pub fn new() -> Self {
-        Self { vhosts: vec!["/".into()], queues: Vec::new(), management: false }
+        Self { vhosts: vec!["/".into()], queues: Vec::new(), management: false, tls: None }
     }
 
     /// A durable queue in the virtual host `/`.
@@ -71,6 +86,12 @@ impl Broker {
     /// With its HTTP API on 127.0.0.1:15672. It adds to the time of the start.
     pub fn management(mut self) -> Self {
         self.management = true;
+        self
+    }
+
+    /// Listens with TLS on port 5671 as well.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -103,8 +124,15 @@ impl Setup {
     /// RabbitMQ on the host, started and ready before everything else, with the sample worker at [`WORKER`].
     pub fn broker(self, broker: &Broker) -> Self {
         let plugins = if broker.management { "[rabbitmq_management].\n" } else { "[].\n" };
-        self.file("/etc/rabbitmq/rabbitmq-env.conf", ENVIRONMENT)
-            .file("/etc/rabbitmq/rabbitmq.conf", CONFIG)
+        let setup = match &broker.tls {
+            None => self.file("/etc/rabbitmq/rabbitmq.conf", CONFIG),
+            Some(tls) => self
+                .file("/etc/rabbitmq/rabbitmq.conf", &format!("{CONFIG}{TLS_CONFIG}"))
+                .file("/etc/rabbitmq/certificate.pem", &tls.certificate)
+                .file("/etc/rabbitmq/key.pem", &tls.key),
+        };
+        setup
+            .file("/etc/rabbitmq/rabbitmq-env.conf", ENVIRONMENT)
             .file("/etc/rabbitmq/enabled_plugins", plugins)
             .file("/etc/rabbitmq/definitions.json", &broker.definitions())
             .program(WORKER, sample_worker())

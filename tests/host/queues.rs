@@ -1,6 +1,7 @@
 //! Queues of a real RabbitMQ.
 
 mod reader;
+mod tls;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::fixture::{CONFIG, DAEMON, Host, LIMIT, SLEEPER, Setup, ensure, until}
 use crate::testhost::{Failure, Place};
 
 use reader::Reader;
+use tls::Authority;
 
 const RESULTS: &str = "/run/worker/results";
 const URL: &str = "amqp://127.0.0.1";
@@ -139,6 +141,34 @@ fn the_management_api_adds_what_a_declare_does_not_tell() -> Result<(), Failure>
     // Without it the rest stands.
     reader.reload(URL, &[(None, "tasks")], Some("http://127.0.0.1:9"))?;
     reader.wait_known("tasks", 7, 1)?;
+    host.done()
+}
+
+#[test]
+fn tls_trusts_whom_the_configuration_names_and_nobody_else() -> Result<(), Failure> {
+    let (house, other) = (Authority::new()?, Authority::new()?);
+    let host = Setup::new("tls").broker(&Broker::new().queue("tasks").tls(house.signs("localhost")?)).boot()?;
+    host.publish("tasks", 0, 4)?;
+    let queues = [(None, "tasks")];
+    let reader = Reader::start(&host, "amqps://localhost", &queues)?;
+    reader.wait_unknown("tasks", "UnknownIssuer")?;
+    let trusting = |url: &str, file: std::path::PathBuf| {
+        reader.reload_with(url, &queues, |worker| worker.amqp_ca_file = Some(file.clone()))
+    };
+    // Of the same name, and not the same.
+    trusting("amqps://localhost", other.file())?;
+    reader.wait_unknown("tasks", "BadSignature")?;
+    trusting("amqps://localhost", house.file())?;
+    reader.wait_known("tasks", 4, 0)?;
+    trusting("amqps://127.0.0.1", house.file())?;
+    reader.wait_unknown("tasks", "certificate not valid for name")?;
+    trusting("amqps://localhost", reader.password_file())?;
+    reader.wait_unknown("tasks", "holds no certificate")?;
+    trusting("amqps://localhost", "/no/such/file".into())?;
+    reader.wait_unknown("tasks", "amqp_ca_file /no/such/file cannot be read")?;
+    // TLS where none is spoken.
+    trusting("amqps://localhost:5672", house.file())?;
+    reader.wait_unknown("tasks", "localhost:5672")?;
     host.done()
 }
 

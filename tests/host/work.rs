@@ -114,6 +114,101 @@ fn a_half_open_connection_is_reset_and_no_message_is_lost() -> Result<(), Failur
 }
 
 #[test]
+fn one_that_acknowledges_nothing_is_seen_and_one_that_is_slow_is_left_alone() -> Result<(), Failure> {
+    const COUNT: u32 = 430;
+    let settings =
+        "management_url = \"http://127.0.0.1:15672\"\nscale_on = []\ndrain_timeout = \"1s\"\nqueue_samples = 2\n";
+    let broker = Broker::new().queue("tasks").queue("slow").management();
+    // What it is stuck in ends with the process.
+    let mends = "ExecStartPre=/bin/rm -f /run/worker/%n/stop-acking\n";
+    let host = Setup::new("stalled")
+        .broker(&broker)
+        .file("/etc/unitmedic/amqp-password", PASSWORD)
+        .worker_with(
+            "tasks",
+            "tasks@.service",
+            &worker_unit("tasks", "PREFETCH=3\nWORK_MS=30", mends),
+            &format!("{TASKS}{settings}"),
+        )
+        .worker_with(
+            "slow",
+            "slow@.service",
+            &worker_unit("slow", "PREFETCH=3\nWORK_MS=4000\nRESULTS=/run/worker/slowly", ""),
+            &format!("{TASKS}{settings}").replace("[\"tasks\"]", "[\"slow\"]"),
+        )
+        .starting("tasks@1.service")
+        .starting("slow@1.service")
+        .start()?;
+    host.publish("slow", 0, 100)?;
+    host.publish("tasks", 0, 400)?;
+    until("the first are handled and counted", WORK_LIMIT, || {
+        match host.metric("unitmedic_queue_acknowledged_total{worker=\"tasks\",vhost=\"/\",queue=\"tasks\"}")? {
+            Some(400.0) => Ok(()),
+            other => Err(Failure::new(format!("{other:?}"))),
+        }
+    })?;
+    control(&*host, "tasks@1.service", "stop-acking", Some(""))?;
+    host.publish("tasks", 400, COUNT - 400)?;
+    let incident = until("it is repaired", WORK_LIMIT, || {
+        let incidents = host.incidents("tasks@1.service")?;
+        let closed = incidents.iter().find(|incident| !incident.is_open()).cloned();
+        closed.ok_or_else(|| Failure::new(format!("{incidents:#?}")))
+    })?;
+    let attempts: Vec<_> = incident.attempts.iter().map(|attempt| (attempt.action, attempt.outcome)).collect();
+    let want = [(Action::ConnectionReset, Some(Outcome::Failed)), (Action::GracefulRestart, Some(Outcome::Succeeded))];
+    let stalled = incident.conditions.contains_key(&Condition::ConsumerStalled);
+    ensure(stalled && attempts == want, || format!("{incident:#?}"))?;
+    until("all are handled", WORK_LIMIT, || check_deliveries(&handled(&*host, RESULTS)?, COUNT))?;
+    host.assert_untouched("slow@1.service")?;
+    host.done()
+}
+
+#[test]
+fn two_that_share_a_queue_start_what_is_lacking_once() -> Result<(), Failure> {
+    // As two hosts would be: neither knows of the other but by the broker's count of consumers.
+    let settings = "max_instances = 8\nscale_down_after = \"10min\"\nqueue_backlog_threshold = 100\n";
+    let unit = worker_unit("tasks", "WORK_MS=3000\nPREFETCH=1", "");
+    let host = Setup::new("shared")
+        .broker(&Broker::new().queue("tasks"))
+        .file("/etc/unitmedic/amqp-password", PASSWORD)
+        .worker_with("left", "left@.service", &unit, &format!("{TASKS}{settings}"))
+        .worker_with("right", "right@.service", &unit, &format!("{TASKS}{settings}"))
+        .starting("left@1.service")
+        .starting("right@1.service")
+        .start()?;
+    host.wait_depth("tasks", "two consumers", LIMIT, |_, consumers| consumers == 2)?;
+    // Six consumers are wanted, four are lacking.
+    host.publish("tasks", 0, 590)?;
+    host.wait_depth("tasks", "six consumers", WORK_LIMIT, |_, consumers| consumers >= 6)?;
+    // Time for several readings, in which more could be asked for.
+    std::thread::sleep(Duration::from_secs(8));
+    let (ready, consumers) = host.depth("tasks")?;
+    ensure(consumers == 6, || format!("{consumers} consumers for {ready} messages"))?;
+    for worker in ["left", "right"] {
+        let up = host.ctl(&["list-units", "--no-legend", "--state=active", &format!("{worker}@*")])?.lines().count();
+        ensure(up == 3, || format!("{up} of {worker}"))?;
+    }
+    host.done()
+}
+
+#[test]
+fn cpu_with_work_waiting_starts_another_instance() -> Result<(), Failure> {
+    // Less than a whole core, since the test shares its cores with others.
+    let settings = "max_instances = 2\nscale_on = [\"cpu\"]\ncpu_threshold = 25.0\n";
+    let host = setup("busy", "WORK_MS=2000\nPREFETCH=1", settings).starting("tasks@1.service").start()?;
+    host.wait_depth("tasks", "one consumer", LIMIT, |_, consumers| consumers == 1)?;
+    // Busy without work that waits: nothing is started.
+    control(&*host, "tasks@1.service", "spin", Some(""))?;
+    host.wait_instance("tasks@1.service", "cpu_high", |one| one.conditions.contains_key(&Condition::CpuHigh))?;
+    std::thread::sleep(Duration::from_secs(4));
+    ensure(host.property("tasks@2.service", "ActiveState")? == "inactive", || "started without need".into())?;
+    host.publish("tasks", 0, 90)?;
+    host.wait_depth("tasks", "two consumers", WORK_LIMIT, |_, consumers| consumers == 2)?;
+    ensure(host.main_pid("tasks@1.service").is_ok(), || "the busy one was touched".into())?;
+    host.done()
+}
+
+#[test]
 fn a_graceful_restart_loses_no_message() -> Result<(), Failure> {
     let host = setup("graceful", "WORK_MS=5", "surge = true\nmax_instances = 2\nscale_on = []\n")
         .starting("tasks@1.service")

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
-use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream};
+use lapin::tcp::{AMQPUriTcpExt, AsyncTcpStream, OwnedTLSConfig};
 use lapin::types::FieldTable;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
@@ -17,6 +17,7 @@ use rustix::net::{Shutdown, shutdown};
 use super::address::Address;
 use super::plan::Link;
 use super::secret::Secret;
+use super::trust;
 
 /// Name, TCP, TLS and login together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,8 +51,9 @@ impl Broker {
     }
 
     async fn connect_within(limit: Duration, link: &Link, password: &Secret) -> Result<Self, String> {
+        let trust = trust::read(link.ca_file.as_deref()).await?;
         let socket = Socket::default();
-        let attempt = open(link, password, socket.clone());
+        let attempt = open(link, password, trust, socket.clone());
         match tokio::time::timeout(limit, attempt).await {
             Ok(Ok(connection)) => Ok(Self { connection, channel: None, socket }),
             Ok(Err(error)) => Err(refusal(link, &error)),
@@ -112,7 +114,7 @@ impl Drop for Broker {
     }
 }
 
-async fn open(link: &Link, password: &Secret, socket: Socket) -> lapin::Result<Connection> {
+async fn open(link: &Link, password: &Secret, trust: OwnedTLSConfig, socket: Socket) -> lapin::Result<Connection> {
     let properties = ConnectionProperties::default().with_connection_name("unitmedic".into());
     let runtime = lapin::runtime::default_runtime()?;
     // Inline: only as an argument does the closure know its types.
@@ -121,7 +123,8 @@ async fn open(link: &Link, password: &Secret, socket: Socket) -> lapin::Result<C
         runtime,
         async move |uri, runtime| {
             // The future that waits for all of this may be gone; lapin's thread must not go on by itself.
-            let stream = tokio::time::timeout(CONNECT_TIMEOUT, uri.connect_async(&runtime)).await;
+            let connecting = uri.connect_with_config_async(trust.as_ref(), &runtime);
+            let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
             let stream = stream.map_err(|_| io::Error::from(io::ErrorKind::TimedOut)).flatten()?;
             match &stream {
                 AsyncTcpStream::Plain(plain) => socket.keep(plain.get_ref().as_fd())?,
@@ -228,7 +231,7 @@ mod tests {
 
     fn link(port: u16) -> Link {
         let address = Address { tls: false, host: "127.0.0.1".into(), port };
-        Link { address, vhost: "/".into(), user: "medic".into(), password: Source::Default }
+        Link { address, vhost: "/".into(), user: "medic".into(), password: Source::Default, ca_file: None }
     }
 
     fn listener() -> (std::net::TcpListener, u16) {

@@ -12,7 +12,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::rt::ReadBufCursor;
 use hyper::{Request, StatusCode};
-use lapin::tcp::AMQPUriTcpExt;
+use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::uri::{AMQPAuthority, AMQPScheme, AMQPUri, AMQPUserInfo};
 use serde::Deserialize;
 use tokio::task::JoinHandle;
@@ -21,6 +21,7 @@ use super::address::{Address, encode};
 use super::connection::shown;
 use super::plan::Link;
 use super::secret::Secret;
+use super::trust;
 
 /// Connecting, and one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -65,7 +66,8 @@ impl Client {
     pub async fn connect(target: &(Address, String), link: &Link, password: &Secret) -> Result<Self, Trouble> {
         let (address, path) = target;
         let failed = |why: String| Trouble::Api(format!("the management API at {address} cannot be asked: {why}"));
-        let opening = tokio::time::timeout(ANSWER_TIMEOUT, open(address)).await;
+        let trust = trust::read(link.ca_file.as_deref()).await.map_err(failed)?;
+        let opening = tokio::time::timeout(ANSWER_TIMEOUT, open(address, &trust)).await;
         let opened = opening.map_err(|_| failed("no answer".into()))?.map_err(|error| failed(error.to_string()))?;
         let (sender, driver) = opened;
         let authorization = format!("Basic {}", base64(format!("{}:{}", link.user, password.expose()).as_bytes()));
@@ -103,7 +105,7 @@ impl Client {
 }
 
 /// TCP and TLS by the same means as for AMQP.
-async fn open(address: &Address) -> io::Result<(SendRequest<Empty<Bytes>>, JoinHandle<()>)> {
+async fn open(address: &Address, trust: &OwnedTLSConfig) -> io::Result<(SendRequest<Empty<Bytes>>, JoinHandle<()>)> {
     let uri = AMQPUri {
         scheme: if address.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
         authority: AMQPAuthority {
@@ -114,7 +116,7 @@ async fn open(address: &Address) -> io::Result<(SendRequest<Empty<Bytes>>, JoinH
         ..AMQPUri::default()
     };
     let runtime = lapin::runtime::default_runtime().map_err(io::Error::other)?;
-    let stream = uri.connect_async(&runtime).await?;
+    let stream = uri.connect_with_config_async(trust.as_ref(), &runtime).await?;
     let (sender, connection) = handshake(Stream(stream)).await.map_err(io::Error::other)?;
     let driver = tokio::spawn(async move {
         let _ = connection.await;
@@ -234,8 +236,13 @@ mod tests {
             let _ = stream.write_all(&answer).await;
             String::from_utf8_lossy(&request[..read]).into_owned()
         });
-        let link =
-            Link { address: address.clone(), vhost: "/".into(), user: "medic".into(), password: Source::Default };
+        let link = Link {
+            address: address.clone(),
+            vhost: "/".into(),
+            user: "medic".into(),
+            password: Source::Default,
+            ca_file: None,
+        };
         let client = Client::connect(&(address, "/rabbit".into()), &link, &Secret::new("hunter2")).await;
         let result = client.expect("a connection").statistics("/", "a b").await;
         (result, server.await.expect("the server"))

@@ -1,6 +1,7 @@
 //! From settings to connections: which brokers, which queues of each, and who wants to know.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::signal::QueueName;
@@ -26,6 +27,8 @@ pub struct Link {
     pub vhost: String,
     pub user: String,
     pub password: Source,
+    /// Authorities for TLS, besides those of the host.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What is read over a connection.
@@ -114,7 +117,7 @@ fn link(worker: &WorkerSettings, asker: &Asker) -> Result<Link, String> {
     };
     let vhost = asker.queue.vhost.clone().unwrap_or(vhost);
     let user = worker.amqp_user.clone().unwrap_or_else(|| "guest".into());
-    Ok(Link { address, vhost, user, password })
+    Ok(Link { address, vhost, user, password, ca_file: worker.amqp_ca_file.clone() })
 }
 
 fn period(interval: Duration) -> Duration {

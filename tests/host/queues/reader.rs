@@ -65,10 +65,17 @@ impl Reader {
     }
 
     pub fn reload(&self, url: &str, queues: &[(Option<&str>, &str)], management: Option<&str>) -> Result<(), Failure> {
+        self.reload_with(url, queues, |worker| worker.management_url = management.map(str::to_string))
+    }
+
+    pub fn reload_with(
+        &self,
+        url: &str,
+        queues: &[(Option<&str>, &str)],
+        change: impl FnMut(&mut WorkerSettings),
+    ) -> Result<(), Failure> {
         let mut new = settings(url, queues, &self.password_file())?;
-        for worker in new.workers.values_mut() {
-            worker.management_url = management.map(str::to_string);
-        }
+        new.workers.values_mut().for_each(change);
         let sender = self.settings.as_ref().ok_or("it has ended")?;
         sender.send(Arc::new(new)).map_err(|_| "the adapter has ended")?;
         Ok(())
