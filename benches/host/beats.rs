@@ -12,8 +12,11 @@ use super::testhost::{Failure, Machine, Place, wait_for};
 use super::{PROGRAM, cpu, names};
 
 const INSTANCES: u32 = 10_000;
+/// A worker has at most 4,096 instances.
+const TEMPLATES: [&str; 4] = ["beata", "beatb", "beatc", "beatd"];
+const EACH: u32 = 2_500;
 /// Units in one call of systemctl, whose arguments have a limit.
-const BATCH: u32 = 1_000;
+const BATCH: u32 = 500;
 const SECONDS: &str = "60";
 /// Each instance beats once in this.
 const PERIOD: u32 = 10;
@@ -32,21 +35,30 @@ const CONFIGURATION: &str = "[daemon]
 health_check_interval = \"60s\"
 control_group = \"\"
 
-[worker.beat]
-unit = \"beat@.service\"
+[worker.beata]
+unit = \"beata@.service\"
+[worker.beatb]
+unit = \"beatb@.service\"
+[worker.beatc]
+unit = \"beatc@.service\"
+[worker.beatd]
+unit = \"beatd@.service\"
 ";
 
 pub fn measure(rows: &mut Vec<Row>) -> Result<Value, Failure> {
-    let machine = Machine::builder("beats")
+    let mut builder = Machine::builder("beats")
         .binary(env!("CARGO_BIN_EXE_unitmedic"))
         .program(PROGRAM, std::env::current_exe()?)
         .file("/etc/unitmedic/unitmedic.toml", CONFIGURATION)
-        .file("/etc/systemd/system/unitmedic.service", include_str!("../../systemd/unitmedic.service"))
-        .file("/etc/systemd/system/beat@.service", UNIT)
-        .boot()?;
+        .file("/etc/systemd/system/unitmedic.service", include_str!("../../systemd/unitmedic.service"));
+    for template in TEMPLATES {
+        builder = builder.file(&format!("/etc/systemd/system/{template}@.service"), UNIT);
+    }
+    let machine = builder.boot()?;
     eprintln!("starting {INSTANCES} units …");
-    for first in (1..=INSTANCES).step_by(BATCH as usize) {
-        let units: Vec<String> = names("beat", first..=first + BATCH - 1).collect();
+    let batches = TEMPLATES.into_iter().flat_map(|of| (1..=EACH).step_by(BATCH as usize).map(move |first| (of, first)));
+    for (template, first) in batches {
+        let units: Vec<String> = names(template, first..=first + BATCH - 1).collect();
         let start: Vec<&str> = ["systemctl", "start"].into_iter().chain(units.iter().map(String::as_str)).collect();
         machine.run_for(&start, b"", START_LIMIT)?.success()?;
     }
@@ -57,8 +69,9 @@ pub fn measure(rows: &mut Vec<Row>) -> Result<Value, Failure> {
         let text = machine.run_for(&all, b"", INSIDE_LIMIT)?.success()?;
         serde_json::from_str(&text).map_err(|error| Failure::new(format!("{error}: {text}")))
     };
+    let templates = TEMPLATES.join(",");
     wait_for("a beat is heard of each instance", START_LIMIT, || {
-        inside(&["beats", OUR_SOCKET, "system-beat.slice", &PERIOD.to_string(), "20"])?;
+        inside(&["beats", OUR_SOCKET, &templates, &PERIOD.to_string(), "20"])?;
         let heard = heard(&machine)?;
         if heard >= f64::from(INSTANCES) { Ok(()) } else { Err(Failure::new(format!("{heard} heard"))) }
     })?;
@@ -66,9 +79,9 @@ pub fn measure(rows: &mut Vec<Row>) -> Result<Value, Failure> {
     let period = PERIOD.to_string();
     let without = inside(&["idle", SECONDS, "1", &medic])?;
     let before = heard(&machine)?;
-    let ours = inside(&["beats", OUR_SOCKET, "system-beat.slice", &period, SECONDS, "1", &medic])?;
+    let ours = inside(&["beats", OUR_SOCKET, &templates, &period, SECONDS, "1", &medic])?;
     let heard = heard(&machine)? - before;
-    let theirs = inside(&["beats", PEER_SOCKET, "system-beat.slice", &period, SECONDS, "1", &medic])?;
+    let theirs = inside(&["beats", PEER_SOCKET, &templates, &period, SECONDS, "1", &medic])?;
     let sent = ours["sent"].as_f64().unwrap_or(f64::NAN);
     if heard != sent {
         return Err(Failure::new(format!("{sent} beats were sent, and {heard} were heard")));

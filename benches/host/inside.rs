@@ -36,8 +36,8 @@ pub fn main(arguments: &[String]) {
         ["kill", units @ ..] => units.iter().map(|unit| kill_one(unit)).collect(),
         ["storm", pids, units @ ..] => storm(&pids.split(',').collect::<Vec<_>>(), units),
         ["scrape", address, rounds, pause_ms, pids @ ..] => scrape(address, number(rounds), number(pause_ms), pids),
-        ["beats", socket, slice, period, seconds, pids @ ..] => {
-            beats(socket, slice, Duration::from_secs(number(period)), Duration::from_secs(number(seconds)), pids)
+        ["beats", socket, templates, period, seconds, pids @ ..] => {
+            beats(socket, templates, Duration::from_secs(number(period)), Duration::from_secs(number(seconds)), pids)
         }
         ["idle", seconds, pids @ ..] => idle(Duration::from_secs(number(seconds)), pids),
         ["stages", state_dir, kills @ ..] => stages(Path::new(state_dir), kills),
@@ -173,11 +173,11 @@ fn idle(span: Duration, pids: &[&str]) -> Value {
     json!({ "span_us": began.elapsed().as_micros() as u64, "cpu_us": spent, "memory": memory })
 }
 
-/// Sends `WATCHDOG=1` for each main process of the slice once in a period, evenly, and idles meanwhile.
-fn beats(socket: &str, slice: &str, period: Duration, span: Duration, pids: &[&str]) -> Value {
-    let slice = format!("/sys/fs/cgroup/system.slice/{slice}");
-    let groups = fs::read_dir(slice).expect("the slice").flatten().map(|entry| entry.path().join("cgroup.procs"));
-    let senders: Vec<i32> = groups.filter_map(|procs| forked(&procs)).collect();
+/// Sends `WATCHDOG=1` for each main process of the templates once in a period, evenly, and idles meanwhile.
+fn beats(socket: &str, templates: &str, period: Duration, span: Duration, pids: &[&str]) -> Value {
+    let slices = templates.split(',').map(|template| format!("/sys/fs/cgroup/system.slice/system-{template}.slice"));
+    let groups = slices.flat_map(|slice| fs::read_dir(slice).expect("the slice")).flatten();
+    let senders: Vec<i32> = groups.filter_map(|group| forked(&group.path().join("cgroup.procs"))).collect();
     let gap = period / u32::try_from(senders.len()).expect("fewer than 4 billion");
     let count = span.as_nanos() / gap.as_nanos();
     let to = SocketAddrUnix::new(socket).expect("a path");
