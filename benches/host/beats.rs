@@ -100,7 +100,7 @@ pub fn measure(rows: &mut Vec<Row>) -> Result<Value, Failure> {
 /// Datagrams that counted for an instance.
 fn heard(machine: &Machine) -> Result<f64, Failure> {
     let text = machine.run(&["curl", "-sS", "http://127.0.0.1:10119/metrics"])?.success()?;
-    let series = "unitmedic_heartbeat_datagrams_total{result=\"beat\"} ";
+    let series = "unitmedic_heartbeat_datagrams_total{result=\"counted\"} ";
     let value = text.lines().find_map(|line| line.strip_prefix(series)).ok_or("no such series")?;
     value.parse().map_err(|_| Failure::new(format!("{series}{value}")))
 }
