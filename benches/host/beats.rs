@@ -89,6 +89,7 @@ pub fn measure(rows: &mut Vec<Row>) -> Result<Value, Failure> {
     let share = |one: &Value, pid: &str| cpu(one, pid) / one["span_us"].as_f64().unwrap_or(f64::NAN) * 100.0;
     let (us, base) = (share(&ours, &medic), share(&without, &medic));
     let them = share(&theirs, "1") - share(&without, "1");
+    println!("threads of unitmedic, us in {SECONDS} s: {}", ours["threads_us"][&medic]);
     println!("beats, % of a core: unitmedic {us:.3}, without beats {base:.3}; PID 1, sent to it {them:.3}");
     let measured = format!("{:.2} % of a core", us - base);
     let peer = format!("PID 1, the same sent to it: {them:.2} %");

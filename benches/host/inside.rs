@@ -189,7 +189,23 @@ fn beats(socket: &str, templates: &str, period: Duration, span: Duration, pids: 
         send_as(&door, &to, *pid);
     }
     std::thread::sleep(span.saturating_sub(began.elapsed()));
-    json!({ "span_us": began.elapsed().as_micros() as u64, "cpu_us": cpu_since(&before), "sent": count as u64 })
+    let threads: BTreeMap<&str, Value> = before.iter().map(|(pid, old)| (*pid, threads_since(pid, old))).collect();
+    json!({
+        "span_us": began.elapsed().as_micros() as u64,
+        "cpu_us": cpu_since(&before),
+        "threads_us": threads,
+        "sent": count as u64,
+    })
+}
+
+/// Microseconds by the names of the threads.
+fn threads_since(pid: &str, old: &BTreeMap<String, u64>) -> Value {
+    let mut sum: BTreeMap<String, u64> = BTreeMap::new();
+    for (thread, spent) in cpu(pid) {
+        let name = fs::read_to_string(format!("/proc/{pid}/task/{thread}/comm")).unwrap_or_default();
+        *sum.entry(name.trim().to_owned()).or_default() += (spent - old.get(&thread).copied().unwrap_or(0)) / 1000;
+    }
+    json!(sum)
 }
 
 /// A datagram whose credentials name another process, which root may do.

@@ -54,7 +54,12 @@ impl Engine {
         let Some(instance) = self.instances.get(unit) else { return };
         let Some(settings) = self.settings.workers.get(&instance.worker) else { return };
         let recheck = next_look(instance, settings, now);
-        self.timers.set(TimerKey::Assess(unit.clone()), recheck);
+        let key = TimerKey::Assess(unit.clone());
+        // A beat moves it away, and the look that comes too early puts it right: most beats move no timer.
+        if self.timers.at(&key).zip(recheck).is_some_and(|(at, recheck)| at <= recheck) {
+            return;
+        }
+        self.timers.set(key, recheck);
     }
 
     pub(super) fn reassess_all(&mut self) {

@@ -54,6 +54,10 @@ impl Timers {
         }
     }
 
+    pub fn at(&self, key: &TimerKey) -> Option<Mono> {
+        self.by_key.get(key).copied()
+    }
+
     pub fn len(&self) -> usize {
         self.by_key.len()
     }

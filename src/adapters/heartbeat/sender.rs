@@ -2,14 +2,17 @@
 //!
 //! A descriptor of `/proc/PID/cgroup` belongs to the process and not to the number: of one that has ended, every read
 //! fails with ESRCH, whoever has the number now. So one read tells the cgroup of the process that is meant, or nothing.
+//! Between two reads a pidfd, which costs a tenth, tells that the process has not ended.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, pread};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Refused;
 use super::members::Groups;
@@ -20,14 +23,19 @@ use crate::model::{Mono, UnitName};
 const KEPT_MAX: usize = 16_384;
 /// One that has not beaten for so long is not kept; opening it anew takes microseconds.
 const KEPT_FOR: Duration = Duration::from_secs(120);
+/// The cgroup of a process that lives on is read anew after this: the kernel writes a dozen lines for it where there are
+/// cgroups of version 1. systemd never moves a process out of its unit; root may.
+const READ_AGAIN: Duration = Duration::from_secs(30);
 /// A cgroup path (PATH_MAX of Linux) and the lines of a dozen hierarchies of version 1.
 const CGROUP_FILE_MAX: usize = 8192;
 
 struct Sender {
     file: OwnedFd,
+    /// Of the same process as the file, where the kernel has such descriptors.
+    process: Option<OwnedFd>,
     used: Mono,
-    /// What the file said when the instance was looked for.
-    text: Vec<u8>,
+    read: Mono,
+    group: String,
     found: Option<(u64, UnitName)>,
 }
 
@@ -38,58 +46,74 @@ pub struct Senders {
     kept: HashMap<i32, Sender>,
     max: usize,
     buffer: Box<[u8; CGROUP_FILE_MAX]>,
-    /// Length of what was read last.
-    length: usize,
+    /// Where the last one was.
+    place: String,
 }
 
 impl Senders {
     pub fn new(proc: &Path) -> Self {
         let buffer = Box::new([0; CGROUP_FILE_MAX]);
-        Self { proc: proc.into(), kept: HashMap::new(), max: KEPT_MAX, buffer, length: 0 }
+        Self { proc: proc.into(), kept: HashMap::new(), max: KEPT_MAX, buffer, place: String::new() }
     }
 
     /// The instance in whose cgroup the process is now.
     pub fn instance(&mut self, pid: i32, groups: &mut Groups, now: Mono) -> Result<UnitName, Refused> {
-        self.length = match self.read_kept(pid, now) {
-            Some(length) => length,
-            None => self.read_new(pid, now)?,
-        };
-        let text = &self.buffer[..self.length];
+        self.place.clear();
+        if !self.is_as_read(pid, now) {
+            self.read(pid, now)?;
+        }
         let Some(sender) = self.kept.get_mut(&pid) else { return Err(Refused::Unseen) };
-        let generation = groups.generation();
+        sender.used = now;
         match &sender.found {
-            Some((at, unit)) if *at == generation && sender.text == text => Ok(unit.clone()),
+            Some((at, unit)) if *at == groups.generation() => Ok(unit.clone()),
             _ => {
-                let unit = groups.find(group(text).ok_or(Refused::Unseen)?, now).ok_or(Refused::Stranger)?;
-                sender.text = text.to_vec();
+                let Some(unit) = groups.find(&sender.group, now) else {
+                    self.place.clone_from(&sender.group);
+                    return Err(Refused::Stranger);
+                };
                 sender.found = Some((groups.generation(), unit.clone()));
                 Ok(unit)
             }
         }
     }
 
-    /// The cgroup that was read last, cut to what a complaint can show.
+    /// The cgroup of the last stranger, cut to what a complaint can show.
     pub fn place(&self) -> String {
-        group(&self.buffer[..self.length]).unwrap_or_default().chars().take(200).collect()
+        self.place.chars().take(200).collect()
     }
 
     pub fn forget_idle(&mut self, now: Mono) {
         self.kept.retain(|_, sender| now.since(sender.used) < KEPT_FOR);
     }
 
-    /// `None`: it is not kept, or it has ended and the number may be another process's.
-    fn read_kept(&mut self, pid: i32, now: Mono) -> Option<usize> {
-        let sender = self.kept.get_mut(&pid)?;
-        match pread(&sender.file, &mut self.buffer[..], 0) {
-            Ok(length) if length > 0 => {
-                sender.used = now;
-                Some(length)
-            }
+    /// The process was looked at a moment ago and has not ended since, so the number is its own.
+    fn is_as_read(&self, pid: i32, now: Mono) -> bool {
+        let Some(sender) = self.kept.get(&pid).filter(|sender| now.since(sender.read) < READ_AGAIN) else {
+            return false;
+        };
+        sender.process.as_ref().is_some_and(lives)
+    }
+
+    /// Reads the cgroup by the kept file; where there is none, or it is of a process that has ended, by a new one.
+    fn read(&mut self, pid: i32, now: Mono) -> Result<(), Refused> {
+        let kept = self.kept.get(&pid).map(|sender| pread(&sender.file, &mut self.buffer[..], 0));
+        let length = match kept {
+            Some(Ok(length)) if length > 0 => length,
             _ => {
                 self.kept.remove(&pid);
-                None
+                self.read_new(pid, now)?
             }
+        };
+        let Some(group) = group(&self.buffer[..length]) else {
+            return Err(Refused::Unseen);
+        };
+        let Some(sender) = self.kept.get_mut(&pid) else { return Err(Refused::Unseen) };
+        sender.read = now;
+        if sender.group != group {
+            sender.group = group.to_owned();
+            sender.found = None;
         }
+        Ok(())
     }
 
     fn read_new(&mut self, pid: i32, now: Mono) -> Result<usize, Refused> {
@@ -102,8 +126,11 @@ impl Senders {
             other => other,
         };
         let file = file.map_err(reason)?;
+        // What stands in for /proc in a test has no processes.
+        let process = if self.proc == Path::new("/proc") { process(pid) } else { None };
+        // After the descriptor was opened: when this succeeds, both are of one process.
         let length = pread(&file, &mut self.buffer[..], 0).map_err(reason)?;
-        self.kept.insert(pid, Sender { file, used: now, text: Vec::new(), found: None });
+        self.kept.insert(pid, Sender { file, process, used: now, read: now, group: String::new(), found: None });
         Ok(length)
     }
 
@@ -132,6 +159,17 @@ impl Senders {
 
 fn open(proc: &Path, pid: i32) -> Result<OwnedFd, Errno> {
     openat(CWD, proc.join(format!("{pid}/cgroup")), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// None on a kernel that has none, or when there are no descriptors left: then the file is read each time.
+fn process(pid: i32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// The descriptor of a process becomes readable when it ends.
+fn lives(process: &OwnedFd) -> bool {
+    let mut asked = [PollFd::new(process, PollFlags::IN)];
+    matches!(poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
 }
 
 fn reason(error: Errno) -> Refused {

@@ -32,11 +32,11 @@ use crate::model::Mono;
 /// Anybody may write: who it was is known.
 const MODE: u32 = 0o666;
 /// Datagrams that are read before others get their word.
-const DRAIN_MAX: usize = 256;
+const DRAIN_MAX: usize = 1024;
 /// Rest after each drain, so that a thousand datagrams a second wake us far less often. With [`DRAIN_MAX`] it bounds what
-/// a flood can cost: 25,600 datagrams a second. The kernel holds 512 on a host with systemd (net.unix.max_dgram_qlen);
+/// a flood can cost: 20,480 datagrams a second. The kernel holds 512 on a host with systemd (net.unix.max_dgram_qlen);
 /// then senders wait, or are told so.
-const REST: Duration = Duration::from_millis(10);
+const REST: Duration = Duration::from_millis(50);
 /// Without datagrams: how often we look whether anybody still listens.
 const IDLE: Duration = Duration::from_secs(1);
 /// A complaint about refused senders comes at most this often.
