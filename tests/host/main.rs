@@ -10,6 +10,7 @@ mod beats;
 mod configuration;
 mod connections;
 mod controls;
+mod dashboards;
 mod errors;
 mod guard;
 mod hooks;

@@ -74,7 +74,8 @@ fn series_names(name: &str, kind: Kind) -> Vec<String> {
 }
 
 fn unknown_metrics(text: &str, families: &BTreeSet<String>) -> Vec<String> {
-    let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    // What a recording rule makes has colons around it: `worker:unitmedic_x:ratio1h`.
+    let in_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let named = text.match_indices("unitmedic_").filter(|(at, _)| !text[..*at].ends_with(in_name)).map(|(at, _)| {
         let end = text[at..].find(|c| !in_name(c)).unwrap_or(text.len() - at);
         &text[at..at + end]

@@ -3,7 +3,9 @@
 //! Each rule is a function from text to complaints, so that it can be shown to find a break; see the self-tests
 //! beside each.
 
+mod alerts;
 mod architecture;
+mod dashboards;
 mod documents;
 mod program;
 mod repository;
