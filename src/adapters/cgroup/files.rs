@@ -9,8 +9,9 @@ use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{Errno, pread};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that are left to the rest of the daemon: connections, the database, child processes.
-const RESERVE: u64 = 512;
+/// Descriptors that are left to the rest of the daemon: senders of signs of life (16,384 are kept), connections, the
+/// database, child processes.
+const RESERVE: u64 = 17_000;
 /// What is kept at most where there is no limit at all.
 const KEPT_MAX: u64 = 1_000_000;
 /// A list in a seq file ends when a read comes back short of a page by more than one entry. Pages are at

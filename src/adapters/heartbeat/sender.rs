@@ -1,8 +1,7 @@
-//! From the process that sent to the cgroup that it is in, by kept descriptors.
+//! From the process that sent to the cgroup that it is in.
 //!
-//! A descriptor of `/proc/PID/cgroup` belongs to the process and not to the number: of one that has ended, every read
-//! fails with ESRCH, whoever has the number now. So one read tells the cgroup of the process that is meant, or nothing.
-//! Between two reads a pidfd, which costs a tenth, tells that the process has not ended.
+//! A pidfd belongs to the process and not to the number: while it says that the process lives, the number is its own. What
+//! was read of `/proc/PID` before that is of the process that is meant.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -18,21 +17,20 @@ use super::Refused;
 use super::members::Groups;
 use crate::model::{Mono, UnitName};
 
-/// Processes whose descriptors are kept: more than the 10,000 that are to cost next to nothing. The kernel keeps a page
-/// for each.
+/// Processes that are kept, each with a descriptor: more than the 10,000 that are to cost next to nothing.
 const KEPT_MAX: usize = 16_384;
-/// One that has not beaten for so long is not kept; opening it anew takes microseconds.
+/// One that has not beaten for so long is not kept; looking at it anew takes microseconds.
 const KEPT_FOR: Duration = Duration::from_secs(120);
 /// The cgroup of a process that lives on is read anew after this: the kernel writes a dozen lines for it where there are
 /// cgroups of version 1. systemd never moves a process out of its unit; root may.
 const READ_AGAIN: Duration = Duration::from_secs(30);
+/// Given up when there are no descriptors left, so that there are some to work with.
+const GIVEN_UP: usize = 16;
 /// A cgroup path (PATH_MAX of Linux) and the lines of a dozen hierarchies of version 1.
 const CGROUP_FILE_MAX: usize = 8192;
 
 struct Sender {
-    file: OwnedFd,
-    /// Of the same process as the file, where the kernel has such descriptors.
-    process: Option<OwnedFd>,
+    process: OwnedFd,
     used: Mono,
     read: Mono,
     group: String,
@@ -59,11 +57,17 @@ impl Senders {
     /// The instance in whose cgroup the process is now.
     pub fn instance(&mut self, pid: i32, groups: &mut Groups, now: Mono) -> Result<UnitName, Refused> {
         self.place.clear();
-        if !self.is_as_read(pid, now) {
-            self.read(pid, now)?;
-        }
-        let Some(sender) = self.kept.get_mut(&pid) else { return Err(Refused::Unseen) };
+        let Some(sender) = self.kept.get_mut(&pid).filter(|sender| lives(&sender.process)) else {
+            return self.first(pid, groups, now);
+        };
         sender.used = now;
+        if now.since(sender.read) >= READ_AGAIN {
+            let Ok(group) = read(&self.proc, pid, &mut self.buffer) else { return self.first(pid, groups, now) };
+            sender.read = now;
+            if sender.group != group {
+                (sender.group, sender.found) = (group.to_owned(), None);
+            }
+        }
         match &sender.found {
             Some((at, unit)) if *at == groups.generation() => Ok(unit.clone()),
             _ => {
@@ -77,93 +81,61 @@ impl Senders {
         }
     }
 
+    /// One that is not kept. Where there is room it is from now on.
+    fn first(&mut self, pid: i32, groups: &mut Groups, now: Mono) -> Result<UnitName, Refused> {
+        self.kept.remove(&pid);
+        let process = match open(pid) {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.give_up(GIVEN_UP);
+                self.max = self.kept.len();
+                open(pid)
+            }
+            other => other,
+        };
+        let process = process.map_err(reason)?;
+        let group = read(&self.proc, pid, &mut self.buffer)?;
+        if !lives(&process) {
+            return Err(Refused::Gone);
+        }
+        let unit = groups.find(group, now);
+        if self.kept.len() < self.max {
+            let found = unit.clone().map(|unit| (groups.generation(), unit));
+            self.kept.insert(pid, Sender { process, used: now, read: now, group: group.to_owned(), found });
+        }
+        unit.ok_or_else(|| {
+            self.place = group.to_owned();
+            Refused::Stranger
+        })
+    }
+
+    /// Any will do: they are looked at anew when they beat.
+    fn give_up(&mut self, count: usize) {
+        let some: Vec<i32> = self.kept.keys().copied().take(count).collect();
+        some.iter().for_each(|pid| drop(self.kept.remove(pid)));
+    }
+
     /// The cgroup of the last stranger, cut to what a complaint can show.
     pub fn place(&self) -> String {
         self.place.chars().take(200).collect()
     }
 
     pub fn forget_idle(&mut self, now: Mono) {
-        self.kept.retain(|_, sender| now.since(sender.used) < KEPT_FOR);
-    }
-
-    /// The process was looked at a moment ago and has not ended since, so the number is its own.
-    fn is_as_read(&self, pid: i32, now: Mono) -> bool {
-        let Some(sender) = self.kept.get(&pid).filter(|sender| now.since(sender.read) < READ_AGAIN) else {
-            return false;
-        };
-        sender.process.as_ref().is_some_and(lives)
-    }
-
-    /// Reads the cgroup by the kept file; where there is none, or it is of a process that has ended, by a new one.
-    fn read(&mut self, pid: i32, now: Mono) -> Result<(), Refused> {
-        let kept = self.kept.get(&pid).map(|sender| pread(&sender.file, &mut self.buffer[..], 0));
-        let length = match kept {
-            Some(Ok(length)) if length > 0 => length,
-            _ => {
-                self.kept.remove(&pid);
-                self.read_new(pid, now)?
-            }
-        };
-        let Some(group) = group(&self.buffer[..length]) else {
-            return Err(Refused::Unseen);
-        };
-        let Some(sender) = self.kept.get_mut(&pid) else { return Err(Refused::Unseen) };
-        sender.read = now;
-        if sender.group != group {
-            sender.group = group.to_owned();
-            sender.found = None;
-        }
-        Ok(())
-    }
-
-    fn read_new(&mut self, pid: i32, now: Mono) -> Result<usize, Refused> {
-        self.make_room();
-        let file = match open(&self.proc, pid) {
-            Err(Errno::MFILE | Errno::NFILE) => {
-                self.drop_oldest(self.kept.len() / 2 + 1);
-                open(&self.proc, pid)
-            }
-            other => other,
-        };
-        let file = file.map_err(reason)?;
-        // What stands in for /proc in a test has no processes.
-        let process = if self.proc == Path::new("/proc") { process(pid) } else { None };
-        // After the descriptor was opened: when this succeeds, both are of one process.
-        let length = pread(&file, &mut self.buffer[..], 0).map_err(reason)?;
-        self.kept.insert(pid, Sender { file, process, used: now, read: now, group: String::new(), found: None });
-        Ok(length)
-    }
-
-    fn make_room(&mut self) {
-        if self.kept.len() >= self.max {
-            // Many at once, so that senders that come only once do not cost a search each.
-            self.drop_oldest(self.max / 4 + 1);
-        }
-    }
-
-    fn drop_oldest(&mut self, count: usize) {
-        let mut used: Vec<Mono> = self.kept.values().map(|sender| sender.used).collect();
-        if used.is_empty() {
-            return;
-        }
-        let last = count.min(used.len()) - 1;
-        let (_, limit, _) = used.select_nth_unstable(last);
-        let (limit, mut left) = (*limit, count);
-        self.kept.retain(|_, sender| {
-            let goes = sender.used <= limit && left > 0;
-            left -= usize::from(goes);
-            !goes
-        });
+        self.kept.retain(|_, sender| now.since(sender.used) < KEPT_FOR && lives(&sender.process));
+        // There may be descriptors again.
+        self.max = KEPT_MAX;
     }
 }
 
-fn open(proc: &Path, pid: i32) -> Result<OwnedFd, Errno> {
-    openat(CWD, proc.join(format!("{pid}/cgroup")), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+fn open(pid: i32) -> Result<OwnedFd, Errno> {
+    pidfd_open(Pid::from_raw(pid).ok_or(Errno::SRCH)?, PidfdFlags::empty())
 }
 
-/// None on a kernel that has none, or when there are no descriptors left: then the file is read each time.
-fn process(pid: i32) -> Option<OwnedFd> {
-    pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+/// The cgroup of the process that has the number now.
+fn read<'b>(proc: &Path, pid: i32, buffer: &'b mut [u8; CGROUP_FILE_MAX]) -> Result<&'b str, Refused> {
+    let path = proc.join(format!("{pid}/cgroup"));
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(reason)?;
+    let length = pread(&file, &mut buffer[..], 0).map_err(reason)?;
+    group(&buffer[..length]).ok_or(Refused::Unseen)
 }
 
 /// The descriptor of a process becomes readable when it ends.
@@ -226,18 +198,17 @@ mod tests {
 
     /// The claim that the kept descriptors rest on.
     #[test]
-    fn a_kept_file_of_an_ended_process_is_never_that_of_another() {
+    fn the_descriptor_of_an_ended_process_is_never_that_of_another() {
         let child = sleeper();
         let pid = child.id() as i32;
-        let file = open(Path::new(PROC), pid).unwrap();
-        let mut text = [0; CGROUP_FILE_MAX];
-        assert!(pread(&file, &mut text[..], 0).unwrap() > 0);
+        let process = open(pid).unwrap();
+        assert!(lives(&process));
         end(child);
-        assert_eq!(pread(&file, &mut text[..], 0), Err(Errno::SRCH));
+        assert!(!lives(&process));
         // Until another process has the number, which is possible where the next number can be asked for.
         if let Some(mut other) = with_number(pid) {
-            assert!(open(Path::new(PROC), pid).is_ok(), "the number is in use again");
-            assert_eq!(pread(&file, &mut text[..], 0), Err(Errno::SRCH));
+            assert!(open(pid).is_ok_and(|other| lives(&other)), "the number is in use again");
+            assert!(!lives(&process));
             other.kill().unwrap();
             other.wait().unwrap();
         }
@@ -281,7 +252,9 @@ mod tests {
             Senders::new(proc.path()),
             Groups::new(fixed(vec![member("a.service", "/s/a"), member("b.service", "/s/b")])),
         );
-        std::fs::create_dir(proc.path().join("7")).unwrap();
+        let me = std::process::id() as i32;
+        std::fs::create_dir(proc.path().join(me.to_string())).unwrap();
+        let mut at = Mono(5);
         for (text, found) in [
             ("0::/s/a\n", Ok("a.service")),
             ("0::/s/a\n", Ok("a.service")),
@@ -290,29 +263,37 @@ mod tests {
             ("0::/s/a\n", Ok("a.service")),
             ("nonsense\n", Err(Refused::Unseen)),
         ] {
-            std::fs::write(proc.path().join("7/cgroup"), text).unwrap();
-            let unit = senders.instance(7, &mut groups, Mono(5));
-            assert_eq!(unit.as_ref().map(UnitName::as_str), found.as_ref().copied(), "{text}");
+            std::fs::write(proc.path().join(format!("{me}/cgroup")), text).unwrap();
+            at = at + READ_AGAIN;
+            for _ in 0..2 {
+                let unit = senders.instance(me, &mut groups, at);
+                assert_eq!(unit.as_ref().map(UnitName::as_str), found.as_ref().copied(), "{text}");
+            }
         }
-        assert_eq!(senders.kept.len(), 1);
     }
 
     #[test]
-    fn the_kept_ones_are_bounded_and_the_idle_go_first() {
+    fn the_kept_ones_are_bounded_and_the_others_are_heard_all_the_same() {
         let (mut senders, mut groups) = (Senders::new(Path::new(PROC)), nobody());
         senders.max = 4;
         let children: Vec<Child> = (0..9).map(|_| sleeper()).collect();
-        for (at, child) in children.iter().enumerate() {
-            // The first one beats all the time.
-            for pid in [children[0].id(), child.id()] {
-                let _ = senders.instance(pid as i32, &mut groups, Mono(at as u64 + 1));
-            }
+        for child in &children {
+            assert_eq!(senders.instance(child.id() as i32, &mut groups, Mono(1)), Err(Refused::Stranger));
             assert!(senders.kept.len() <= 4);
         }
-        assert!(senders.kept.contains_key(&(children[8].id() as i32)));
-        assert!(senders.kept.contains_key(&(children[0].id() as i32)), "it was never idle");
-        senders.forget_idle(Mono(9) + KEPT_FOR);
-        assert!(senders.kept.is_empty());
+        let last = children[8].id() as i32;
+        assert!(!senders.kept.contains_key(&last));
+        senders.give_up(1);
+        let _ = senders.instance(last, &mut groups, Mono(2));
+        assert!(senders.kept.contains_key(&last), "there is room again");
+        let (ended, idle) = (children[8].id() as i32, senders.kept.len());
+        assert_eq!(idle, 4);
         children.into_iter().for_each(end);
+        senders.forget_idle(Mono(3));
+        assert!(!senders.kept.contains_key(&ended) && senders.kept.is_empty(), "none of them lives");
+        let me = std::process::id() as i32;
+        let _ = senders.instance(me, &mut groups, Mono(4));
+        senders.forget_idle(Mono(4) + KEPT_FOR);
+        assert!(senders.kept.is_empty());
     }
 }
