@@ -193,33 +193,6 @@ fn two_that_share_a_queue_start_what_is_lacking_once() -> Result<(), Failure> {
 }
 
 #[test]
-fn cpu_with_work_waiting_starts_another_instance() -> Result<(), Failure> {
-    // A quota: of a host without one nobody would know, on a machine with other work, whether it had CPU left.
-    let settings = "max_instances = 2\nscale_on = [\"cpu\"]\ncpu_sustained = \"2s\"\n";
-    let host = Setup::new("busy")
-        .broker(&Broker::new().queue("tasks"))
-        .file("/etc/unitmedic/amqp-password", PASSWORD)
-        .worker_with(
-            "tasks",
-            "tasks@.service",
-            &worker_unit("tasks", "WORK_MS=2000\nPREFETCH=1", "CPUQuota=20%\n"),
-            &format!("{TASKS}{settings}"),
-        )
-        .starting("tasks@1.service")
-        .start()?;
-    host.wait_depth("tasks", "one consumer", LIMIT, |_, consumers| consumers == 1)?;
-    // Busy without work that waits: nothing is started.
-    control(&*host, "tasks@1.service", "spin", Some(""))?;
-    host.wait_instance("tasks@1.service", "cpu_high", |one| one.conditions.contains_key(&Condition::CpuHigh))?;
-    std::thread::sleep(Duration::from_secs(4));
-    ensure(host.property("tasks@2.service", "ActiveState")? == "inactive", || "started without need".into())?;
-    host.publish("tasks", 0, 90)?;
-    host.wait_depth("tasks", "two consumers", WORK_LIMIT, |_, consumers| consumers == 2)?;
-    ensure(host.main_pid("tasks@1.service").is_ok(), || "the busy one was touched".into())?;
-    host.done()
-}
-
-#[test]
 fn a_graceful_restart_loses_no_message() -> Result<(), Failure> {
     let host = setup("graceful", "WORK_MS=5", "surge = true\nmax_instances = 2\nscale_on = []\n")
         .starting("tasks@1.service")

@@ -29,6 +29,7 @@ pub const CASES: &[Case] = &[
     ("memory_high_is_put_back_after_a_kill_of_unitmedic", cleanup::a_kill_is_mended),
     ("memory_that_cannot_be_taken_costs_no_time", cleanup::gives_up),
     ("cpu_is_judged_by_the_quota_and_busy_is_not_sick", cpu::judged_by_the_quota),
+    ("a_template_that_waits_for_cpu_is_scaled", cpu::a_template_that_waits_for_cpu_is_scaled),
     ("samples_are_what_the_cgroup_says", sampling::agree_with_the_cgroup),
     ("verification_goes_on_after_a_kill_of_unitmedic", recovery::verification_goes_on),
 ];

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use unitmedic::model::{Condition, Health};
 
 use crate::medic::{self, cgroup, keyed};
-use crate::testhost::{Failure, Here, Place};
+use crate::testhost::{Failure, Here, Place, wait_for};
+
+/// For a template to be judged and scaled, on an emulated CPU.
+const LIMIT: Duration = Duration::from_secs(90);
 
 pub const WORKERS: &str = r#"
 [worker.throttled]
@@ -17,9 +20,16 @@ warning_patience = 0
 [worker.roomy]
 unit = "vm-roomy.service"
 pressure_threshold = 90
+
+[worker.crowd]
+unit = "vm-crowd@.service"
+max_instances = 2
+scale_on = ["cpu"]
+cpu_sustained = "2s"
+pressure_threshold = 20
 "#;
 
-/// One uses all of a fifth of a CPU, the other half of two.
+/// One uses all of a fifth of a CPU, the other half of two; the template has more work than its fifth can take.
 pub const UNITS: &[(&str, &str)] = &[
     (
         "vm-throttled.service",
@@ -28,6 +38,10 @@ pub const UNITS: &[(&str, &str)] = &[
     (
         "vm-roomy.service",
         "[Service]\nCPUQuota=200%\nExecStart=/opt/unitmedic-cases --as-worker spin /run/cases/roomy\n",
+    ),
+    (
+        "vm-crowd@.service",
+        "[Service]\nCPUQuota=20%\nExecStart=/opt/unitmedic-cases --as-worker spin /run/cases/crowd\n",
     ),
 ];
 
@@ -75,4 +89,20 @@ pub fn judged_by_the_quota() -> Result<(), Failure> {
         }
     }
     medic::stop(&[throttled, roomy])
+}
+
+pub fn a_template_that_waits_for_cpu_is_scaled() -> Result<(), Failure> {
+    let (first, second) = ("vm-crowd@1.service", "vm-crowd@2.service");
+    medic::start(&[first])?;
+    let (pid, begun) = (Here.main_pid(first)?, Instant::now());
+    medic::trigger("crowd")?;
+    wait_for("a second instance is started", LIMIT, || {
+        let state = Here.property(second, "ActiveState")?;
+        if state == "active" { Ok(()) } else { Err(Failure::new(format!("it is {state}"))) }
+    })?;
+    println!("started {:.1} s after the first one had too much work", begun.elapsed().as_secs_f64());
+    if Here.main_pid(first)? != pid {
+        return Err("the first one was touched, which is only busy".into());
+    }
+    medic::stop(&[first, second])
 }
