@@ -24,6 +24,7 @@ mod bind;
 pub mod client;
 mod connection;
 mod events;
+mod openmetrics;
 mod peer;
 pub mod problem;
 mod routes;

@@ -140,6 +140,9 @@ fn every_query_has_an_answer() -> Result<(), Failure> {
         let left: Vec<String> = unanswered.iter().map(|one| format!("{}: {}", one.place, one.expression)).collect();
         if left.is_empty() { Ok(()) } else { Err(Failure::new(left.join("\n"))) }
     })?;
+    // Only OpenMetrics names units: this is what Prometheus asks for, and it takes nothing that is malformed.
+    let described = host.sh("curl -sS 'http://127.0.0.1:9090/api/v1/metadata?metric=unitmedic_mttr_seconds'")?;
+    ensure(described.contains("\"unit\":\"seconds\""), || described.clone())?;
     // A query that is wrong is found.
     ensure(ask(&host, "no_such_metric")? == 0 && ask(&host, "sum(").is_err(), || "the check sees nothing".into())?;
     host.done()

@@ -84,28 +84,32 @@ impl Senders {
     /// One that is not kept. Where there is room it is from now on.
     fn first(&mut self, pid: i32, groups: &mut Groups, now: Mono) -> Result<UnitName, Refused> {
         self.kept.remove(&pid);
-        let process = match open(pid) {
+        let looked = match self.look(pid) {
             Err(Errno::MFILE | Errno::NFILE) => {
                 self.give_up(GIVEN_UP);
                 self.max = self.kept.len();
-                open(pid)
+                self.look(pid)
             }
             other => other,
         };
-        let process = process.map_err(reason)?;
-        let group = read(&self.proc, pid, &mut self.buffer)?;
-        if !lives(&process) {
-            return Err(Refused::Gone);
-        }
-        let unit = groups.find(group, now);
+        let (process, group) = looked.map_err(reason)?;
+        let unit = groups.find(&group, now);
         if self.kept.len() < self.max {
             let found = unit.clone().map(|unit| (groups.generation(), unit));
-            self.kept.insert(pid, Sender { process, used: now, read: now, group: group.to_owned(), found });
+            self.kept.insert(pid, Sender { process, used: now, read: now, group: group.clone(), found });
         }
         unit.ok_or_else(|| {
-            self.place = group.to_owned();
+            self.place = group;
             Refused::Stranger
         })
+    }
+
+    /// The process that has the number, and its cgroup.
+    fn look(&mut self, pid: i32) -> Result<(OwnedFd, String), Errno> {
+        let process = open(pid)?;
+        let group = read(&self.proc, pid, &mut self.buffer)?.to_owned();
+        // What was read is of this process when it has lived all the time.
+        if lives(&process) { Ok((process, group)) } else { Err(Errno::SRCH) }
     }
 
     /// Any will do: they are looked at anew when they beat.
@@ -131,11 +135,11 @@ fn open(pid: i32) -> Result<OwnedFd, Errno> {
 }
 
 /// The cgroup of the process that has the number now.
-fn read<'b>(proc: &Path, pid: i32, buffer: &'b mut [u8; CGROUP_FILE_MAX]) -> Result<&'b str, Refused> {
+fn read<'b>(proc: &Path, pid: i32, buffer: &'b mut [u8; CGROUP_FILE_MAX]) -> Result<&'b str, Errno> {
     let path = proc.join(format!("{pid}/cgroup"));
-    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(reason)?;
-    let length = pread(&file, &mut buffer[..], 0).map_err(reason)?;
-    group(&buffer[..length]).ok_or(Refused::Unseen)
+    let file = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let length = pread(&file, &mut buffer[..], 0)?;
+    group(&buffer[..length]).ok_or(Errno::NODATA)
 }
 
 /// The descriptor of a process becomes readable when it ends.

@@ -7,14 +7,15 @@ use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
-use hyper::{StatusCode, Uri};
+use hyper::body::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
+use hyper::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::Scrapes;
-use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, events};
+use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, events, openmetrics};
 use crate::model::history::Filter;
 use crate::model::incident::IncidentId;
 use crate::model::name::{UnitName, WorkerName};
@@ -89,9 +90,23 @@ async fn index() -> impl IntoResponse {
     ([(CONTENT_SECURITY_POLICY, "default-src 'none'"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(INDEX))
 }
 
-async fn metrics<P: Port>(State(port): State<Arc<P>>, Extension(scrapes): Extension<Arc<Scrapes>>) -> Response {
-    match scrapes.get(move || port.metrics()).await {
-        Some(text) => ([(CONTENT_TYPE, TEXT_0_0_4)], text).into_response(),
+/// Made once for all who ask; who prefers OpenMetrics gets the same in its words.
+async fn metrics<P: Port>(
+    State(port): State<Arc<P>>,
+    Extension(scrapes): Extension<Arc<Scrapes>>,
+    headers: HeaderMap,
+) -> Response {
+    let text = scrapes.get(move || port.metrics()).await;
+    let answer = match text {
+        Some(text) if openmetrics::is_preferred(&headers) => {
+            let worded = move || std::str::from_utf8(&text).map(openmetrics::from_text).ok();
+            let worded = tokio::task::spawn_blocking(worded).await.ok().flatten();
+            worded.map(|text| (openmetrics::OPENMETRICS_1_0_0, Bytes::from(text)))
+        }
+        other => other.map(|text| (TEXT_0_0_4, text)),
+    };
+    match answer {
+        Some((kind, text)) => ([(CONTENT_TYPE, kind), (VARY, "Accept")], text).into_response(),
         None => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "making the exposition failed; see the journal")
             .into_response(),
     }

@@ -132,6 +132,10 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &st
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+fn wanting(path: &str, accept: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAccept: {accept}\r\n\r\n")
+}
+
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 }
@@ -165,6 +169,12 @@ async fn tcp_reads_and_nothing_else() {
     for (request, code, kind, body) in [
         (get("/"), "200", "text/html", "href=\"/metrics\""),
         (get("/metrics"), "200", "text/plain; version=0.0.4", "unitmedic_up 1"),
+        (
+            wanting("/metrics", "application/openmetrics-text"),
+            "200",
+            "application/openmetrics-text; version=1.0.0",
+            "# EOF",
+        ),
         (get("/-/healthy"), "200", "text/plain", "healthy"),
         (get("/-/ready"), "503", "text/plain", "not ready: no bus"),
         (get("/nonsense?x"), "404", "application/problem+json", "there is nothing at /nonsense;"),
