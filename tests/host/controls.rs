@@ -175,11 +175,16 @@ fn was_seen(host: &Host) -> Result<(), Failure> {
         ("missing", "missing", 0.0),
         ("locked", "idle", 0.0),
     ] {
-        let read = queue(worker, name, "up")?;
-        ensure(read == Some(up), || format!("{name} of {worker}: {read:?}"))?;
+        // The broker may have been restarted a moment ago.
+        until(&format!("{name} of {worker} is {up}"), LIMIT, || match queue(worker, name, "up")? {
+            read if read == Some(up) => Ok(()),
+            read => Err(Failure::new(format!("{read:?}"))),
+        })?;
     }
-    let acknowledged = queue("elsewhere", "elsewhere", "acknowledged_total")?;
-    ensure(acknowledged > Some(0.0), || format!("acknowledged: {acknowledged:?}"))?;
+    until("acknowledgements are counted", LIMIT, || match queue("elsewhere", "elsewhere", "acknowledged_total")? {
+        Some(count) if count > 0.0 => Ok(()),
+        other => Err(Failure::new(format!("{other:?}"))),
+    })?;
     let of_unit = |metric: &str, worker: &str, unit: &str| {
         host.metric(&format!("unitmedic_{metric}{{worker=\"{worker}\",unit=\"{unit}\"}}"))
     };
