@@ -1,7 +1,8 @@
 //! Measures on a real systemd, side by side with systemd itself and with node_exporter: `cargo bench --bench host`.
 //!
 //! A throwaway host runs 1,000 units with `Restart=no` that unitmedic watches and 400 with `Restart=always RestartSec=0`
-//! that it does not; another one runs 10,000 that give signs of life. `-- --json` prints every number; `-- kill storm` measures these parts only; `-- table FILE` prints
+//! that it does not; another one runs 10,000 that give signs of life. `-- --json` prints every number; `-- kill storm`
+//! measures these parts only; `-- table FILE` prints
 //! the rows that `make bench` has collected.
 
 #[path = "../report/report.rs"]

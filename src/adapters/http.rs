@@ -59,7 +59,7 @@ pub const EVENTS_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// What the server asks of the app. Calls may come at the same time; each answers within [`REQUEST_TIMEOUT`] or
 /// is given up.
 pub trait Port: Send + Sync + 'static {
-    /// The exposition in text format 0.0.4. Called on a blocking thread, never twice at once.
+    /// The exposition in text format 0.0.4. Called on a blocking thread, for each wording never twice at once.
     fn metrics(&self) -> Bytes;
     /// `Err` with the reason while the daemon does not see its units.
     fn ready(&self) -> Result<(), String>;

@@ -7,7 +7,6 @@ use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
@@ -70,7 +69,7 @@ fn pages<P: Port>(port: Arc<P>) -> Router {
         .route("/metrics", get(metrics::<P>))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready::<P>))
-        .layer(Extension(Arc::new(Scrapes::default())))
+        .layer(Extension(Arc::new(Expositions::default())))
         .with_state(port)
 }
 
@@ -90,20 +89,24 @@ async fn index() -> impl IntoResponse {
     ([(CONTENT_SECURITY_POLICY, "default-src 'none'"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(INDEX))
 }
 
-/// Made once for all who ask; who prefers OpenMetrics gets the same in its words.
+/// Each wording is made once for all who wait for it, so that many scrapers hold one text and not each its own.
+#[derive(Default)]
+pub struct Expositions {
+    text: Scrapes,
+    open: Scrapes,
+}
+
 async fn metrics<P: Port>(
     State(port): State<Arc<P>>,
-    Extension(scrapes): Extension<Arc<Scrapes>>,
+    Extension(made): Extension<Arc<Expositions>>,
     headers: HeaderMap,
 ) -> Response {
-    let text = scrapes.get(move || port.metrics()).await;
-    let answer = match text {
-        Some(text) if openmetrics::is_preferred(&headers) => {
-            let worded = move || std::str::from_utf8(&text).map(openmetrics::from_text).ok();
-            let worded = tokio::task::spawn_blocking(worded).await.ok().flatten();
-            worded.map(|text| (openmetrics::OPENMETRICS_1_0_0, Bytes::from(text)))
+    let answer = match openmetrics::is_preferred(&headers) {
+        true => {
+            let worded = move || openmetrics::from_text(&String::from_utf8_lossy(&port.metrics())).into();
+            made.open.get(worded).await.map(|text| (openmetrics::OPENMETRICS_1_0_0, text))
         }
-        other => other.map(|text| (TEXT_0_0_4, text)),
+        false => made.text.get(move || port.metrics()).await.map(|text| (TEXT_0_0_4, text)),
     };
     match answer {
         Some((kind, text)) => ([(CONTENT_TYPE, kind), (VARY, "Accept")], text).into_response(),

@@ -4,11 +4,9 @@ use std::time::{Duration, Instant};
 
 use unitmedic::model::{Condition, Health};
 
+use super::LIMIT;
 use crate::medic::{self, cgroup, keyed};
 use crate::testhost::{Failure, Here, Place, wait_for};
-
-/// For a template to be judged and scaled, on an emulated CPU.
-const LIMIT: Duration = Duration::from_secs(90);
 
 pub const WORKERS: &str = r#"
 [worker.throttled]
