@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
 use unitmedic::adapters::http::{Endpoint, Port, PortError, bind_tcp, serve_tcp};
+use unitmedic::model::alert::Alerts;
 use unitmedic::model::condition::Health;
 use unitmedic::model::fact::{Cause, Fact, ResyncReason, What};
 use unitmedic::model::history::{Filter, Recovery, Story, Summary};
@@ -218,6 +219,9 @@ impl Port for Scraped {
         Err(NOTHING)
     }
     async fn incidents(&self, _: Filter) -> Result<Vec<Incident>, PortError> {
+        Err(NOTHING)
+    }
+    async fn alerts(&self, _: Filter) -> Result<Alerts, PortError> {
         Err(NOTHING)
     }
     async fn story(&self, _: IncidentId) -> Result<Story, PortError> {

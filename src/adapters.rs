@@ -1,5 +1,7 @@
-//! The edges: one module per external system. They know `model` only, and never each other.
+//! The edges: one module per external system. They know `model` only, and never each other;
+//! `secret` and `tls` are what several of them need.
 
+pub mod alertmanager;
 pub mod cgroup;
 pub mod clock;
 pub mod heartbeat;
@@ -9,5 +11,7 @@ pub mod journal;
 pub mod notify;
 pub mod probe;
 pub mod rabbitmq;
+pub mod secret;
 pub mod store;
 pub mod systemd;
+pub mod tls;

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::adapters::alertmanager::Alertmanagers;
 use crate::adapters::heartbeat::HeartbeatStats;
 use crate::adapters::http::PortError;
 use crate::adapters::notify::Notifier;
@@ -37,7 +38,7 @@ use crate::adapters::systemd::{BusAddress, BusStats};
 use crate::helper::Helper;
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
-use crate::model::{Fact, Settings};
+use crate::model::{Alert, Fact, Settings};
 use crate::views::metrics::{Board, Own};
 
 pub use start::StartError;
@@ -83,6 +84,7 @@ pub(crate) struct Shared {
     roster: roster::Roster,
     counted: Counted,
     helper: Arc<Helper>,
+    alertmanagers: Alertmanagers,
 }
 
 /// What adapters of signals of work count, for the metrics.
@@ -96,6 +98,7 @@ pub(crate) struct Counted {
 pub(crate) enum Query {
     Status(oneshot::Sender<Status>),
     Explain(Target, oneshot::Sender<Vec<Explanation>>),
+    Alerts(oneshot::Sender<Vec<Alert>>),
     Request { who: String, ask: Ask, reply: oneshot::Sender<Reply> },
     Reload(Box<Settings>, oneshot::Sender<()>),
 }
@@ -150,6 +153,7 @@ impl Daemon {
         for task in self.tasks {
             let _ = task.await;
         }
+        self.shared.alertmanagers.close().await;
         self.remains.wind_up(self.shared.store.clone()).await;
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Decides nothing about workers; `run` alone brings the daemon to life.
 
+pub mod alerts;
 pub mod check_config;
 pub mod discover;
 mod exit;
@@ -97,6 +98,8 @@ enum Command {
     Incidents(Asking<incidents::IncidentsArgs>),
     /// What was done about it, newest first
     History(Asking<history::HistoryArgs>),
+    /// What is firing, where it was sent, and what fired before
+    Alerts(Asking<alerts::AlertsArgs>),
     /// Why something was or was not recovered, and why it is restarted so often
     Explain(Asking<explain::ExplainArgs>),
     /// Restart a worker or a unit now, behind the same gates, and show whether it helped
@@ -163,6 +166,7 @@ impl Cli {
             Command::Status(asking) => asking.run(before, out, status::run),
             Command::Incidents(asking) => asking.run(before, out, incidents::run),
             Command::History(asking) => asking.run(before, out, history::run),
+            Command::Alerts(asking) => asking.run(before, out, alerts::run),
             Command::Explain(asking) => asking.run(before, out, explain::run),
             Command::Recover(asking) => asking.run(before, out, recover::run),
             Command::Pause(asking) => asking.run(before, out, pause::pause),

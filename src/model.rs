@@ -3,6 +3,7 @@
 //! Everything else in the crate speaks in these types. Nothing here reads a clock, does I/O or logs.
 
 pub mod action;
+pub mod alert;
 pub mod condition;
 pub mod fact;
 pub mod history;
@@ -19,11 +20,12 @@ pub mod unit;
 pub mod usage;
 
 pub use action::{Action, Order, Plan, Step, Verb};
+pub use alert::{Alert, AlertName, Severity};
 pub use condition::{Condition, Evidence, Health};
 pub use fact::{Cause, Fact, What};
 pub use incident::{Attempt, AttemptId, Incident, IncidentId, Outcome, Resolution};
 pub use input::{Command, Input};
-pub use name::{UnitName, WorkerName};
+pub use name::{AlertmanagerName, UnitName, WorkerName};
 pub use settings::{Selector, Settings, WorkerSettings};
 pub use time::{Mono, Now, Wall};
 pub use unit::{ActiveState, LoadState, UnitChange, UnitView};

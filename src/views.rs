@@ -1,5 +1,6 @@
-//! Views of facts: metric, log entry, live story. They render; they never decide.
+//! Views of facts: alert, metric, log entry, live story. They render; they never decide.
 
+pub mod alerts;
 pub mod log;
 pub mod look;
 pub mod metrics;

@@ -12,6 +12,7 @@ use hyper::body::Bytes;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{broadcast, watch};
 
+use crate::model::alert::Alerts;
 use crate::model::fact::Fact;
 use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::incident::{Incident, IncidentId};
@@ -66,6 +67,8 @@ pub trait Port: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Result<Status, PortError>> + Send;
     fn explain(&self, target: Target) -> impl Future<Output = Result<Vec<Explanation>, PortError>> + Send;
     fn incidents(&self, filter: Filter) -> impl Future<Output = Result<Vec<Incident>, PortError>> + Send;
+    /// What holds, where it was sent, and what was told before.
+    fn alerts(&self, filter: Filter) -> impl Future<Output = Result<Alerts, PortError>> + Send;
     fn story(&self, id: IncidentId) -> impl Future<Output = Result<Story, PortError>> + Send;
     fn recoveries(&self, filter: Filter) -> impl Future<Output = Result<Vec<Recovery>, PortError>> + Send;
     /// `since` absent: as far back as the history goes.

@@ -10,11 +10,9 @@ mod link;
 mod management;
 mod plan;
 mod rates;
-mod secret;
 mod trust;
 
 use std::collections::BTreeMap;
-use std::env;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::error;
 
+use crate::adapters::secret;
 use crate::model::signal::{QueueReading, QueueState};
 use crate::model::{Input, Mono, Now, Settings};
 
@@ -74,7 +73,7 @@ impl Outlet {
         clock: Arc<dyn Fn() -> Now + Send + Sync>,
         counts: Arc<BrokerStats>,
     ) -> Self {
-        Self { inputs, clock, counts, credentials: env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) }
+        Self { inputs, clock, counts, credentials: secret::credentials_directory() }
     }
 
     fn now(&self) -> Mono {

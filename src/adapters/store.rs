@@ -36,7 +36,7 @@ pub use open::Opened;
 use crate::model::action::Intent;
 use crate::model::history::{Filter, Recovery, Story, Summary, WorkerRatios};
 use crate::model::input::{Durability, Safety};
-use crate::model::{Fact, Incident, IncidentId, Now, Wall, What, WorkerName};
+use crate::model::{Alert, Fact, Incident, IncidentId, Now, Wall, What, WorkerName};
 use db::read;
 use queue::Ask;
 use reader::Message;
@@ -109,6 +109,11 @@ impl Store {
         self.shared.queue.push_fact(fact);
     }
 
+    /// Writes the alert as it now stands.
+    pub fn alert(&self, alert: Alert) {
+        self.shared.queue.push_alert(alert);
+    }
+
     /// Writes the safety state, off this thread. Newest wins.
     pub fn keep(&self, safety: Box<Safety>) {
         self.shared.keeper.keep(safety);
@@ -117,6 +122,11 @@ impl Store {
     /// Newest first.
     pub async fn incidents(&self, filter: Filter) -> Result<Vec<Incident>, StoreError> {
         self.ask(move |connection| read::incidents(connection, &filter)).await
+    }
+
+    /// Alerts of the past and the present, newest first.
+    pub async fn alerts(&self, filter: Filter) -> Result<Vec<Alert>, StoreError> {
+        self.ask(move |connection| read::alerts(connection, &filter)).await
     }
 
     /// `None`: there is no such incident.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 use crate::adapters::cgroup::SamplerHandle;
+use crate::adapters::clock;
 use crate::adapters::store::Store;
 use crate::adapters::store::recorder::Recorder;
 use crate::adapters::systemd::Question;
@@ -18,8 +19,9 @@ use crate::helper::Helper;
 use crate::model::action::Order;
 use crate::model::fact::{Fact, What};
 use crate::model::request::Reply;
-use crate::model::{Command, Input, Now, Settings, UnitName, WorkerName};
+use crate::model::{Alert, Command, Input, Mono, Now, Settings, UnitName, WorkerName};
 
+use crate::views::alerts::AlertBoard;
 use crate::views::metrics::Queue;
 
 use super::Shared;
@@ -49,6 +51,7 @@ pub(super) struct Dispatch {
     /// After a resync or a reload the metrics are made from the whole status.
     whole_truth_due: bool,
     log: LogDesk,
+    alerts: AlertBoard,
 }
 
 impl Dispatch {
@@ -76,6 +79,7 @@ impl Dispatch {
             told: BTreeSet::new(),
             whole_truth_due: true,
             log: LogDesk::start(),
+            alerts: AlertBoard::new(settings),
         }
     }
 
@@ -94,7 +98,10 @@ impl Dispatch {
                 Command::Act(order) => self.act(order),
                 Command::Look { unit } => self.ask_systemd(Question::Look(unit)),
                 Command::Inquire { unit } => self.ask_systemd(Question::Inquire(unit)),
-                Command::Save(incident) => self.store.save(incident),
+                Command::Save(incident) => {
+                    self.alerts.incident(&incident, clock::now());
+                    self.store.save(incident);
+                }
                 Command::Keep(safety) => self.store.keep(safety),
                 Command::Reply { id, reply } => {
                     if let Some(asker) = self.replies.remove(&id) {
@@ -125,6 +132,7 @@ impl Dispatch {
     fn tell(&mut self, fact: Fact) {
         self.log.write(&fact);
         self.board().apply(&fact);
+        self.alerts.apply(&fact);
         self.ratios_moved |= matches!(fact.what, What::AttemptEnded { .. } | What::IncidentClosed { .. });
         self.whole_truth_due |= matches!(fact.what, What::Resynced { .. } | What::SettingsChanged { .. });
         if let Some(unit) = &fact.unit {
@@ -175,7 +183,32 @@ impl Dispatch {
             let _ = sampler.set_interval(settings.daemon.health_check_interval);
         }
         self.board().configure(settings);
+        self.alerts.configure(settings);
+        self.shared.alertmanagers.configure(settings);
         self.ratios_read = None;
+    }
+
+    /// Tells of alerts that began or ended. Never waits.
+    pub fn tell_alerts(&mut self, engine: &Engine, now: Now) {
+        let changes = self.alerts.poll(now, || engine.fleet());
+        if changes.is_empty() {
+            return;
+        }
+        for change in &changes {
+            self.store.alert(change.alert().clone());
+            self.shared.alertmanagers.tell(change);
+        }
+        let firing = self.alerts.firing();
+        self.board().alerts_firing(&firing);
+    }
+
+    /// When [`Dispatch::tell_alerts`] has something to tell by time alone.
+    pub fn alerts_due(&self) -> Option<Mono> {
+        self.alerts.poll_timeout()
+    }
+
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.alerts.firing()
     }
 
     /// Readings go to the metrics as they are.

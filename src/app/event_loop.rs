@@ -54,7 +54,8 @@ impl EventLoop {
         let mut announced = false;
         self.dispatch.drain(&mut self.engine);
         loop {
-            let wake = self.engine.poll_timeout().map(|(at, _)| instant_of(at));
+            let due = self.engine.poll_timeout().map(|(at, _)| at).into_iter().chain(self.dispatch.alerts_due());
+            let wake = due.min().map(instant_of);
             let mut touched = BTreeSet::new();
             let began;
             tokio::select! {
@@ -129,6 +130,7 @@ impl EventLoop {
         });
         let now = clock::now();
         self.dispatch.publish_units(&self.engine, touched, now);
+        self.dispatch.tell_alerts(&self.engine, now);
     }
 
     fn answer(&mut self, query: Query) {
@@ -138,6 +140,7 @@ impl EventLoop {
         // An asker that has gone away needs no answer.
         match query {
             Query::Status(reply) => drop(reply.send(self.engine.status(now))),
+            Query::Alerts(reply) => drop(reply.send(self.dispatch.alerts())),
             Query::Explain(target, reply) => drop(reply.send(self.engine.explain(&target, now))),
             Query::Request { who, ask, reply } => {
                 self.requests += 1;

@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use crate::adapters::clock;
 use crate::adapters::http::{Endpoint, Port, PortError};
 use crate::adapters::store::StoreError;
+use crate::model::alert::Alerts;
 use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
@@ -49,7 +50,9 @@ impl Port for Shared {
         self.own.heartbeats_total("other", beats.other());
         beats.refused().for_each(|(why, count)| self.own.heartbeats_total(why.as_str(), count));
         let process = Process::read();
+        let deliveries = self.alertmanagers.deliveries();
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        board.deliveries(deliveries);
         board.render(now, &process).into()
     }
 
@@ -72,6 +75,12 @@ impl Port for Shared {
 
     async fn incidents(&self, filter: Filter) -> Result<Vec<Incident>, PortError> {
         self.store.incidents(filter).await.map_err(no_history)
+    }
+
+    async fn alerts(&self, filter: Filter) -> Result<Alerts, PortError> {
+        let firing = self.ask(Query::Alerts).await?;
+        let history = self.store.alerts(filter).await.map_err(no_history)?;
+        Ok(Alerts { firing, alertmanagers: self.alertmanagers.deliveries(), history })
     }
 
     async fn story(&self, id: IncidentId) -> Result<Story, PortError> {

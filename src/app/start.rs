@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
+use crate::adapters::alertmanager::Alertmanagers;
 use crate::adapters::cgroup::{self, CgroupRoot, Sampler, SamplerHandle, Sources};
 use crate::adapters::http::{self, BindError};
 use crate::adapters::journal;
@@ -104,6 +105,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         roster: Roster::default(),
         counted: Counted::default(),
         helper: helper.clone(),
+        alertmanagers: Alertmanagers::new(Arc::new(clock::now), &settings),
     });
 
     let now = clock::now();

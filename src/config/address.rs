@@ -15,6 +15,9 @@ const URL_MAX: usize = 1024;
 /// Longest host name (RFC 1035 counts 255 bytes with lengths and root).
 const HOST_MAX: usize = 253;
 
+/// What can stand between braces in a link.
+const LINK_PLACEHOLDERS: [&str; 3] = ["{worker}", "{unit}", "{incident}"];
+
 /// What kind of URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UrlKind {
@@ -24,6 +27,10 @@ pub enum UrlKind {
     Management,
     /// What a probe asks for.
     Probe,
+    /// An Alertmanager, with the path under which it is served.
+    Alertmanager,
+    /// For a person, with placeholders in braces.
+    Link,
 }
 
 impl UrlKind {
@@ -32,13 +39,16 @@ impl UrlKind {
             UrlKind::Amqp => "a URL such as \"amqps://broker.example:5671/VHOST\"",
             UrlKind::Management => "a URL such as \"http://broker.example:15672\"",
             UrlKind::Probe => "a URL such as \"http://127.0.0.1:8080/health\"",
+            UrlKind::Alertmanager => "a URL such as \"https://alerts.example:9093\"",
+            UrlKind::Link => "a URL such as \"https://grafana.example/d/unitmedic-worker?var-worker={worker}\"",
         }
     }
 
     pub fn check(self, text: &str) -> Result<(), String> {
         let text = match self {
             UrlKind::Probe => with_specifiers(text, true)?,
-            UrlKind::Amqp | UrlKind::Management => text.to_string(),
+            UrlKind::Link => with_placeholders(text)?,
+            UrlKind::Amqp | UrlKind::Management | UrlKind::Alertmanager => text.to_string(),
         };
         if text.len() > URL_MAX {
             return Err(format!("longer than {URL_MAX} bytes"));
@@ -66,8 +76,10 @@ impl UrlKind {
         match (self, scheme) {
             (UrlKind::Amqp, "amqp" | "amqps") => Ok(()),
             (UrlKind::Amqp, _) => Err("it must begin with amqp:// or amqps://".into()),
-            (UrlKind::Management, "http" | "https") => Ok(()),
-            (UrlKind::Management, _) => Err("it must begin with http:// or https://".into()),
+            (UrlKind::Management | UrlKind::Alertmanager | UrlKind::Link, "http" | "https") => Ok(()),
+            (UrlKind::Management | UrlKind::Alertmanager | UrlKind::Link, _) => {
+                Err("it must begin with http:// or https://".into())
+            }
             (UrlKind::Probe, "http") => Ok(()),
             (UrlKind::Probe, "https") => Err("https needs probe_command, with a program such as curl".into()),
             (UrlKind::Probe, _) => Err("it must begin with http://".into()),
@@ -80,11 +92,15 @@ impl UrlKind {
                 "a user or password in it would be seen by others; take it out, and set amqp_user and amqp_password_file"
             }
             UrlKind::Probe => "a user or password in it would be seen by others; use probe_command",
+            UrlKind::Alertmanager => {
+                "a user or password in it would be seen by others; take it out, and set user and password_file"
+            }
+            UrlKind::Link => "a user or password in it would be seen by others; take it out",
         }
     }
 
     fn check_path(self, path: &str) -> Result<(), String> {
-        if path.contains('#') || (self != UrlKind::Probe && path.contains('?')) {
+        if self != UrlKind::Link && (path.contains('#') || (self != UrlKind::Probe && path.contains('?'))) {
             return Err("nothing can follow its path".into());
         }
         let escapes = path.match_indices('%').map(|(at, _)| path.as_bytes().get(at + 1..at + 3));
@@ -99,6 +115,15 @@ impl UrlKind {
             vhost if vhost.contains('/') => Err("a virtual host is one word; a / in its name is written %2F".into()),
             _ => Ok(()),
         }
+    }
+}
+
+/// What is put in is as plain as its name.
+fn with_placeholders(text: &str) -> Result<String, String> {
+    let filled = LINK_PLACEHOLDERS.iter().fold(text.to_string(), |text, name| text.replace(name, "x"));
+    match filled.contains(['{', '}']) {
+        true => Err(format!("known between braces are {}", LINK_PLACEHOLDERS.join(", "))),
+        false => Ok(filled),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::settings::{DaemonSettings, GuardSettings};
-use crate::model::{Selector, Settings, WorkerName, WorkerSettings};
+use crate::model::settings::{AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings};
+use crate::model::{AlertmanagerName, Selector, Settings, WorkerName, WorkerSettings};
 
 use super::errors::{At, PROBLEMS_MAX, Problems};
-use super::keys::{DAEMON, GUARD, HOOK, Key, WORKER};
+use super::keys::{ALERTMANAGER, ALERTS, DAEMON, GUARD, HOOK, Key, WORKER};
 use super::merge::{Inputs, Table};
 use super::selector::common_unit;
 use super::value::Value;
@@ -21,6 +21,11 @@ pub fn build(inputs: &Inputs, base: DaemonSettings, files: &[PathBuf], problems:
     let mut guard = GuardSettings::default();
     builder.apply(GUARD, &mut guard, &inputs.guard, "guard");
 
+    let mut alerts = AlertSettings::default();
+    builder.apply(ALERTS, &mut alerts, &inputs.alerts, "alerts");
+    builder.check_severities(&alerts, &inputs.alerts);
+    let alertmanagers = builder.alertmanagers(inputs);
+
     builder.check_defaults(&inputs.defaults);
     let mut workers = BTreeMap::new();
     for (name, (at, table)) in &inputs.workers {
@@ -30,7 +35,7 @@ pub fn build(inputs: &Inputs, base: DaemonSettings, files: &[PathBuf], problems:
     }
     builder.overlaps(&workers, inputs);
     let origins = builder.origins;
-    Settings { daemon, guard, workers, origins }
+    Settings { daemon, guard, alerts, alertmanagers, workers, origins }
 }
 
 pub(super) struct Builder<'a> {
@@ -61,6 +66,22 @@ impl Builder<'_> {
         if length > super::value::SOCKET_PATH_MAX {
             self.problems.add(at, format!("runtime_dir in [daemon] is too long for the path of a socket in it ({length} bytes); set control_socket"));
         }
+    }
+
+    fn alertmanagers(&mut self, inputs: &Inputs) -> BTreeMap<AlertmanagerName, AlertmanagerSettings> {
+        let mut all = BTreeMap::new();
+        for (name, (at, table)) in &inputs.alertmanagers {
+            let mut settings = AlertmanagerSettings::default();
+            self.apply(ALERTMANAGER, &mut settings, table, &format!("alertmanager.{name}"));
+            let title = format!("[alertmanager.{name}]");
+            if !table.keys.contains_key("url") {
+                let text = format!("{title} has no url; add, for example, url = \"http://127.0.0.1:9093\"");
+                self.problems.add(*at, text);
+            }
+            self.check_login(&settings, &title, table);
+            all.insert(name.clone(), settings);
+        }
+        all
     }
 
     fn worker(&mut self, name: &WorkerName, at: At, table: &Table, inputs: &Inputs) -> Option<WorkerSettings> {

@@ -1,7 +1,8 @@
 //! What must fit together in the settings of one worker. Each problem is told at the key that is set nearest to it.
 
 use crate::model::action::{HOOK_PREFIX, HookName};
-use crate::model::{Action, Condition, Selector, UnitName, WorkerName, WorkerSettings};
+use crate::model::settings::{AlertSettings, AlertmanagerSettings};
+use crate::model::{Action, Condition, Selector, Severity, UnitName, WorkerName, WorkerSettings};
 
 use super::build::Builder;
 use super::errors::{At, nearest};
@@ -28,6 +29,43 @@ impl Builder<'_> {
             if let Some((title, input)) = plan {
                 self.check_plan(worker, *condition, title, input.at);
             }
+        }
+    }
+
+    /// Two severities with one word could not be told apart by those who route them.
+    pub fn check_severities(&mut self, alerts: &AlertSettings, table: &Table) {
+        for (nth, severity) in Severity::ALL.iter().enumerate() {
+            let word = alerts.word(*severity);
+            let other = Severity::ALL[..nth].iter().find(|other| alerts.word(**other) == word);
+            let key = |severity: &Severity| format!("severity_{severity}");
+            let input = other.and_then(|other| {
+                table.keys.get(key(severity).as_str()).or_else(|| table.keys.get(key(other).as_str()))
+            });
+            if let (Some(other), Some(input)) = (other, input) {
+                let text = format!("severity_{severity} in [alerts] is {word:?}, and so is severity_{other}");
+                self.problems.add(input.at, text);
+            }
+        }
+    }
+
+    /// There is one way to log in.
+    pub fn check_login(&mut self, settings: &AlertmanagerSettings, title: &str, table: &Table) {
+        let set = |key: &&str| table.keys.contains_key(*key);
+        const SECRETS: [&str; 4] = ["password_file", "password_credential", "token_file", "token_credential"];
+        let secrets: Vec<&str> = SECRETS.into_iter().filter(set).collect();
+        let mut told = |key: &str, text: &str| {
+            if let Some(input) = table.keys.get(key) {
+                self.problems.add(input.at, format!("{key} in {title} {text}"));
+            }
+        };
+        if let [first, second, ..] = secrets[..] {
+            told(second, &format!("cannot be set together with {first}; keep one of them"));
+        }
+        let with_password = secrets.iter().any(|key| key.starts_with("password"));
+        match (settings.user.is_some(), with_password) {
+            (true, false) => told("user", "needs password_file or password_credential"),
+            (false, true) => told(secrets[0], "needs user"),
+            _ => {}
         }
     }
 

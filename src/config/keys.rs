@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::model::WorkerSettings;
-use crate::model::settings::{DaemonSettings, GuardSettings, HookSettings};
+use crate::model::settings::{AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings, HookSettings};
 
 use super::address::UrlKind;
 use super::value::{DIR_PATH_MAX, Field, Kind, SOCKET_PATH_MAX, Value};
@@ -36,19 +36,31 @@ pub struct Spec {
 pub enum Section {
     Daemon,
     Guard,
+    Alerts,
+    Alertmanager,
     Defaults,
     Worker,
     Hook,
 }
 
 impl Section {
-    pub const ALL: [Section; 5] = [Section::Daemon, Section::Guard, Section::Defaults, Section::Worker, Section::Hook];
+    pub const ALL: [Section; 7] = [
+        Section::Daemon,
+        Section::Guard,
+        Section::Alerts,
+        Section::Alertmanager,
+        Section::Defaults,
+        Section::Worker,
+        Section::Hook,
+    ];
 
     /// As errors and documentation name it.
     pub fn title(self) -> &'static str {
         match self {
             Section::Daemon => "[daemon]",
             Section::Guard => "[guard]",
+            Section::Alerts => "[alerts]",
+            Section::Alertmanager => "[alertmanager.NAME]",
             Section::Defaults => "[defaults]",
             Section::Worker => "[worker.NAME]",
             Section::Hook => "[worker.NAME.hooks.HOOK]",
@@ -60,6 +72,8 @@ impl Section {
         match self {
             Section::Daemon => DAEMON.iter().map(|key| &key.spec).collect(),
             Section::Guard => GUARD.iter().map(|key| &key.spec).collect(),
+            Section::Alerts => ALERTS.iter().map(|key| &key.spec).collect(),
+            Section::Alertmanager => ALERTMANAGER.iter().map(|key| &key.spec).collect(),
             Section::Defaults => WORKER.iter().map(|key| &key.spec).filter(|spec| !spec.own).collect(),
             Section::Worker => WORKER.iter().map(|key| &key.spec).collect(),
             Section::Hook => HOOK.iter().map(|key| &key.spec).collect(),
@@ -70,7 +84,7 @@ impl Section {
     pub fn tables(self) -> &'static [&'static str] {
         match self {
             Section::Defaults | Section::Worker => &["plans", "hooks"],
-            Section::Daemon | Section::Guard | Section::Hook => &[],
+            Section::Daemon | Section::Guard | Section::Alerts | Section::Alertmanager | Section::Hook => &[],
         }
     }
 }
@@ -86,6 +100,8 @@ const YEARS: Duration = Duration::from_secs(3_650 * 86_400);
 const MANY: u32 = 1_000_000_000;
 /// Longest name of a user of a broker: what RabbitMQ's tools show.
 const BROKER_USER_MAX: usize = 255;
+/// Longest value of a label of an alert.
+pub const LABEL_VALUE_MAX: usize = 256;
 
 macro_rules! key {
     ($field:ident, $kind:expr, $doc:literal) => {
@@ -163,6 +179,87 @@ pub static GUARD: &[Key<GuardSettings>] = &[
         boot_grace,
         Kind::Span(Duration::ZERO, HOUR),
         "Time after the start of the host before an enabled unit that never ran is started. `0`: at once."
+    ),
+];
+
+pub static ALERTS: &[Key<AlertSettings>] = &[
+    key!(
+        alert_after,
+        Kind::Span(Duration::ZERO, HOUR),
+        "A failure must have lasted this long before anybody is told, so that what heals itself pages nobody. What was given up is told at once."
+    ),
+    key!(
+        resend_interval,
+        Kind::Span(SECOND, HOUR),
+        "Pause between two tellings of an alert that still holds. An Alertmanager that hears nothing for four of them takes the alert for resolved."
+    ),
+    key!(
+        instance,
+        Kind::Word(LABEL_VALUE_MAX),
+        "Label `instance` of every alert. Set it to the `instance` that Prometheus gives to this host's metrics, so that inhibition rules fit both. Where it is not set, the name of the host.",
+        example = "\"host.example:10119\""
+    ),
+    key!(labels, Kind::Labels, "Further labels of every alert.", example = "[\"site=paris\", \"team=mail\"]"),
+    key!(
+        information,
+        Kind::Switch,
+        "Also send alerts of severity low: a worker was brought back, an operator asked for an action. They end by themselves after five minutes."
+    ),
+    key!(
+        link,
+        Kind::Url(UrlKind::Link),
+        "Where the reader of an alert finds more; `{worker}`, `{unit}` and `{incident}` are put in.",
+        example = "\"https://grafana.example/d/unitmedic-worker?var-worker={worker}\""
+    ),
+    key!(severity_critical, Kind::Word(LABEL_VALUE_MAX), "The house's own word for the severity critical."),
+    key!(severity_high, Kind::Word(LABEL_VALUE_MAX), "The house's own word for the severity high."),
+    key!(severity_medium, Kind::Word(LABEL_VALUE_MAX), "The house's own word for the severity medium."),
+    key!(severity_low, Kind::Word(LABEL_VALUE_MAX), "The house's own word for the severity low."),
+];
+
+pub static ALERTMANAGER: &[Key<AlertmanagerSettings>] = &[
+    Key {
+        spec: Spec {
+            name: "url",
+            kind: Kind::Url(UrlKind::Alertmanager),
+            own: false,
+            example: Some("\"http://127.0.0.1:9093\""),
+            doc: "Where it is served, as in a browser. Of a cluster, name every one: each is told by itself. Required.",
+        },
+        // It has no default, and after validation it is there.
+        show: |settings| Some(settings.url.clone()).filter(|url| !url.is_empty()).map(Value::Text),
+        set: |settings, value| settings.url = Field::take(value),
+    },
+    key!(user, Kind::Word(BROKER_USER_MAX), "User for basic authentication.", example = "\"unitmedic\""),
+    key!(
+        password_file,
+        Kind::SecretPath(DIR_PATH_MAX),
+        "File with the password, and nothing else in it. Read anew for every connection.",
+        example = "\"/etc/unitmedic/alertmanager-password\""
+    ),
+    key!(
+        password_credential,
+        Kind::Credential,
+        "Name of the systemd credential with the password, instead of `password_file`.",
+        example = "\"alertmanager-password\""
+    ),
+    key!(
+        token_file,
+        Kind::SecretPath(DIR_PATH_MAX),
+        "File with a bearer token, instead of user and password.",
+        example = "\"/etc/unitmedic/alertmanager-token\""
+    ),
+    key!(
+        token_credential,
+        Kind::Credential,
+        "Name of the systemd credential with the bearer token, instead of `token_file`.",
+        example = "\"alertmanager-token\""
+    ),
+    key!(
+        ca_file,
+        Kind::Path(DIR_PATH_MAX),
+        "File with the certificates of authorities, in PEM, that may have signed its certificate, besides those of the host.",
+        example = "\"/etc/unitmedic/alertmanager-ca.pem\""
     ),
 ];
 
@@ -475,6 +572,8 @@ mod tests {
     fn every_default_is_in_range() {
         defaults_survive(DAEMON, DaemonSettings::default());
         defaults_survive(GUARD, GuardSettings::default());
+        defaults_survive(ALERTS, AlertSettings::default());
+        defaults_survive(ALERTMANAGER, AlertmanagerSettings::default());
         defaults_survive(WORKER, worker());
         defaults_survive(HOOK, HookSettings::default());
     }
@@ -488,6 +587,8 @@ mod tests {
             (Section::Daemon, fields(serde_json::to_value(DaemonSettings::default()).unwrap())),
             (Section::Guard, fields(serde_json::to_value(GuardSettings::default()).unwrap())),
             (Section::Worker, fields(serde_json::to_value(worker()).unwrap())),
+            (Section::Alerts, fields(serde_json::to_value(AlertSettings::default()).unwrap())),
+            (Section::Alertmanager, fields(serde_json::to_value(AlertmanagerSettings::default()).unwrap())),
             (Section::Hook, fields(serde_json::to_value(HookSettings::default()).unwrap())),
         ] {
             for field in fields.iter().filter(|field| !matches!(field.as_str(), "name" | "plans" | "hooks")) {

@@ -9,6 +9,7 @@ use crate::model::signal::QueueName;
 
 use super::address::{host_and_port, show_queue, with_specifiers};
 use super::errors::{nearest, quoted};
+use super::keys::LABEL_VALUE_MAX;
 use super::value::{DIR_PATH_MAX, found, is_path, is_word, words};
 
 /// Program and arguments of a command.
@@ -19,6 +20,10 @@ const ARGUMENT_MAX: usize = 4096;
 pub const QUEUES_MAX: usize = 64;
 /// Longest name of a queue or virtual host (AMQP's short string).
 pub const QUEUE_NAME_MAX: usize = 255;
+/// Further labels of alerts.
+pub const LABELS_MAX: usize = 16;
+/// Labels that every alert has.
+const LABELS_TAKEN: &[&str] = &["alertname", "instance", "severity", "source", "unit", "worker"];
 /// Peers of one worker; each connection of an instance is compared with them.
 pub const PEERS_MAX: usize = 64;
 
@@ -97,6 +102,33 @@ pub fn peers(list: &DeArray<'_>) -> Result<Vec<Peer>, String> {
         peers.push(peer);
     }
     Ok(peers)
+}
+
+/// `NAME=VALUE`, none of which is one of ours.
+pub fn labels(list: &DeArray<'_>) -> Result<Vec<String>, String> {
+    let mut labels: Vec<String> = Vec::new();
+    for text in texts(list, LABELS_MAX)? {
+        let (name, value) = text.split_once('=').ok_or_else(|| format!("{} has no =", quoted(&text)))?;
+        if !is_label_name(name) {
+            return Err(format!("{} is not the name of a label: letters, digits and _, no digit first", quoted(name)));
+        }
+        if LABELS_TAKEN.contains(&name) || name.starts_with("__") {
+            return Err(format!("the label {name} is taken"));
+        }
+        if !is_word(value, LABEL_VALUE_MAX) {
+            return Err(format!("the value of {name} has 1 to {LABEL_VALUE_MAX} bytes, without control characters"));
+        }
+        if labels.iter().any(|other| other.split_once('=').is_some_and(|(other, _)| other == name)) {
+            return Err(format!("it has {name} twice"));
+        }
+        labels.push(text);
+    }
+    Ok(labels)
+}
+
+pub fn is_label_name(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(allowed) && !name.as_bytes()[0].is_ascii_digit()
 }
 
 pub fn scale_on(list: &DeArray<'_>) -> Result<Vec<ScaleOn>, String> {

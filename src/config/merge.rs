@@ -11,7 +11,8 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use crate::model::action::{HOOK_NAME_MAX, HOOK_PREFIX, HookName};
-use crate::model::{Action, Condition, WorkerName};
+use crate::model::name::NameError;
+use crate::model::{Action, AlertmanagerName, Condition, WorkerName};
 
 use super::errors::{At, Problems, nearest, quoted};
 use super::keys::{Section, Spec};
@@ -23,13 +24,18 @@ pub const WORKERS_MAX: usize = 4096;
 const HOOKS_MAX: usize = 64;
 /// Syntax errors told per file: what follows the first few is mostly their echo.
 const SYNTAX_ERRORS_MAX: usize = 5;
-const TABLES: &[&str] = &["daemon", "guard", "defaults", "worker"];
+const TABLES: &[&str] = &["daemon", "guard", "alerts", "alertmanager", "defaults", "worker"];
+/// Each is told of every alert; a cluster has three.
+const ALERTMANAGERS_MAX: usize = 16;
 
 /// What all fragments say together.
 #[derive(Debug, Default)]
 pub struct Inputs {
     pub daemon: Table,
     pub guard: Table,
+    pub alerts: Table,
+    /// With the place where each was first named.
+    pub alertmanagers: BTreeMap<AlertmanagerName, (At, Table)>,
     pub defaults: Table,
     /// With the place where each was first named.
     pub workers: BTreeMap<WorkerName, (At, Table)>,
@@ -61,6 +67,29 @@ pub fn merge(files: &[(PathBuf, String)], problems: &mut Problems) -> Inputs {
     inputs
 }
 
+/// A name that the operator gives to a table.
+trait Named: Ord + std::fmt::Display + Sized {
+    const SECTION: Section;
+    const MAX: usize;
+    fn new(name: &str) -> Result<Self, NameError>;
+}
+
+impl Named for WorkerName {
+    const SECTION: Section = Section::Worker;
+    const MAX: usize = WORKERS_MAX;
+    fn new(name: &str) -> Result<Self, NameError> {
+        WorkerName::new(name)
+    }
+}
+
+impl Named for AlertmanagerName {
+    const SECTION: Section = Section::Alertmanager;
+    const MAX: usize = ALERTMANAGERS_MAX;
+    fn new(name: &str) -> Result<Self, NameError> {
+        AlertmanagerName::new(name)
+    }
+}
+
 struct Fragment<'p> {
     file: usize,
     lines: Vec<usize>,
@@ -86,7 +115,9 @@ impl Fragment<'_> {
                 "daemon" => self.section(Section::Daemon, "[daemon]", key, value, &mut inputs.daemon),
                 "guard" => self.section(Section::Guard, "[guard]", key, value, &mut inputs.guard),
                 "defaults" => self.section(Section::Defaults, "[defaults]", key, value, &mut inputs.defaults),
-                "worker" => self.workers(key, value, inputs),
+                "alerts" => self.section(Section::Alerts, "[alerts]", key, value, &mut inputs.alerts),
+                "alertmanager" => self.named("alertmanager", key, value, &mut inputs.alertmanagers),
+                "worker" => self.named("worker", key, value, &mut inputs.workers),
                 _ => self.unknown_table(key, value),
             }
         }
@@ -98,9 +129,11 @@ impl Fragment<'_> {
             format!("key {} is outside of any table; it belongs in {place}", quoted(name))
         } else if value.get_ref().is_table() {
             let hint = match nearest(name, TABLES.iter().copied()) {
-                Some("worker") => "did you mean [worker.NAME]?".to_string(),
+                Some(near @ ("worker" | "alertmanager")) => format!("did you mean [{near}.NAME]?"),
                 Some(near) => format!("did you mean [{near}]?"),
-                None => "known are [daemon], [guard], [defaults] and [worker.NAME]".to_string(),
+                None => {
+                    "known are [daemon], [guard], [alerts], [alertmanager.NAME], [defaults] and [worker.NAME]".into()
+                }
             };
             format!("unknown table [{}]; {hint}", bare(name))
         } else {
@@ -109,13 +142,14 @@ impl Fragment<'_> {
         self.add(key, text);
     }
 
-    fn workers(&mut self, key: &Key<'_>, value: &Entry<'_>, inputs: &mut Inputs) {
-        let DeValue::Table(workers) = value.get_ref() else {
+    /// Tables of the operator's own names: `[worker.NAME]`, `[alertmanager.NAME]`.
+    fn named<N: Named>(&mut self, what: &str, key: &Key<'_>, value: &Entry<'_>, into: &mut BTreeMap<N, (At, Table)>) {
+        let DeValue::Table(tables) = value.get_ref() else {
             let found = found(value.get_ref());
-            return self.add(key, format!("worker takes tables named [worker.NAME]; found {found}"));
+            return self.add(key, format!("{what} takes tables named [{what}.NAME]; found {found}"));
         };
-        for (key, value) in workers.iter() {
-            let name = match WorkerName::new(key.get_ref()) {
+        for (key, value) in tables.iter() {
+            let name = match N::new(key.get_ref()) {
                 Ok(name) => name,
                 Err(error) => {
                     self.add(key, error.to_string());
@@ -123,18 +157,17 @@ impl Fragment<'_> {
                 }
             };
             let at = self.at(key.span().start);
-            let full = inputs.workers.len() >= WORKERS_MAX;
-            if full && !inputs.workers.contains_key(&name) {
-                return self.problems.add(at, format!("more than {WORKERS_MAX} workers"));
+            if into.len() >= N::MAX && !into.contains_key(&name) {
+                return self.problems.add(at, format!("more than {} {what}s", N::MAX));
             }
-            let title = format!("[worker.{name}]");
+            let title = format!("[{what}.{name}]");
             if !value.get_ref().is_table() {
                 let found = found(value.get_ref());
                 self.add(key, format!("{title} must be a table; found {found}"));
                 continue;
             }
-            let table = &mut inputs.workers.entry(name).or_insert_with(|| (at, Table::default())).1;
-            self.section(Section::Worker, &title, key, value, table);
+            let table = &mut into.entry(name).or_insert_with(|| (at, Table::default())).1;
+            self.section(N::SECTION, &title, key, value, table);
         }
     }
 

@@ -1,11 +1,11 @@
 //! The table of keys as people read it: the reference in docs/configuration.md, the commented default
 //! configuration, and the settings in force with their origin.
 
-use crate::model::settings::{DaemonSettings, GuardSettings, HookSettings};
+use crate::model::settings::{AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings, HookSettings};
 use crate::model::status::SettingView;
 use crate::model::{Action, Condition, Selector, Settings, WorkerName, WorkerSettings};
 
-use super::keys::{DAEMON, GUARD, HOOK, Key, Section, WORKER};
+use super::keys::{ALERTMANAGER, ALERTS, DAEMON, GUARD, HOOK, Key, Section, WORKER};
 use super::value::{Kind, Value, words};
 
 /// Origin of a value that nobody set.
@@ -76,7 +76,7 @@ pub fn default_file() -> String {
          # `unitmedic check-config` checks this file, `systemctl reload unitmedic` takes it into use.\n\
          # Files in conf.d/*.toml beside this one are read after it, in the order of their names.\n",
     );
-    for section in [Section::Daemon, Section::Guard, Section::Defaults] {
+    for section in [Section::Daemon, Section::Guard, Section::Alerts, Section::Defaults] {
         text.push_str(&format!("\n{}\n", section.title()));
         if section == Section::Defaults {
             text.push_str("# For every worker that does not say otherwise.\n");
@@ -92,7 +92,10 @@ pub fn default_file() -> String {
         }
     }
     text.push_str(
-        "\n# A worker: one unit, all instances of a template, or a pattern. It takes every key of [defaults], and:\n\
+        "\n# An Alertmanager, which is told of every alert. Of a cluster, name each one.\n\
+         #[alertmanager.main]\n\
+         #url = \"http://127.0.0.1:9093\"\n\
+         \n# A worker: one unit, all instances of a template, or a pattern. It takes every key of [defaults], and:\n\
          #[worker.mail]\n\
          #unit = \"mail@.service\"\n\
          #critical = true\n\
@@ -135,6 +138,8 @@ fn entries(section: Section) -> Vec<(super::keys::Spec, Option<String>)> {
     match section {
         Section::Daemon => of(DAEMON, &DaemonSettings::default()),
         Section::Guard => of(GUARD, &GuardSettings::default()),
+        Section::Alerts => of(ALERTS, &AlertSettings::default()),
+        Section::Alertmanager => of(ALERTMANAGER, &AlertmanagerSettings::default()),
         Section::Hook => of(HOOK, &HookSettings::default()),
         Section::Worker => worker().map(|worker| of(WORKER, &worker)).unwrap_or_default(),
         Section::Defaults => entries(Section::Worker).into_iter().filter(|(spec, _)| !spec.own).collect(),

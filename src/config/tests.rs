@@ -154,7 +154,7 @@ plan = {}
             u.toml:3: unknown key "colour" outside of any table
             u.toml:4: unknown table [deamon]; did you mean [daemon]?
             u.toml:5: unknown table [workers]; did you mean [worker.NAME]?
-            u.toml:7: unknown table [plugin]; known are [daemon], [guard], [defaults] and [worker.NAME]
+            u.toml:7: unknown table [plugin]; known are [daemon], [guard], [alerts], [alertmanager.NAME], [defaults] and [worker.NAME]
             u.toml:9: unknown key "dry-run" in [daemon]; did you mean "dry_run"?
             u.toml:10: unknown key "cpu_threshold" in [daemon]; it belongs in [defaults] or [worker.NAME]
             u.toml:12: unknown key "interval" in [guard]; known are storm_threshold, storm_min_instances, max_concurrent_actions, max_concurrent_starts, boot_grace

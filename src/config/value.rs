@@ -66,6 +66,8 @@ pub enum Kind {
     Queues,
     Peers,
     ScaleOn,
+    /// `NAME=VALUE` of Prometheus.
+    Labels,
 }
 
 /// A value that is valid for its key.
@@ -124,6 +126,9 @@ impl Kind {
                 "a list of at most {} hosts with their ports, such as [\"10.0.0.5:5672\", \"[::1]:5672\"]",
                 list::PEERS_MAX
             ),
+            Kind::Labels => {
+                format!("a list of at most {} labels, such as [\"site=paris\"]", list::LABELS_MAX)
+            }
             Kind::ScaleOn => format!("a list of {}", words(ScaleOn::ALL.iter().map(|word| word.as_str()))),
         }
     }
@@ -185,6 +190,7 @@ impl Kind {
             (Kind::Command, DeValue::Array(list)) => list::command(list).map(Value::Texts).map_err(because),
             (Kind::Queues, DeValue::Array(list)) => list::queues(list).map(Value::Queues).map_err(because),
             (Kind::Peers, DeValue::Array(list)) => list::peers(list).map(Value::Peers).map_err(because),
+            (Kind::Labels, DeValue::Array(list)) => list::labels(list).map(Value::Texts).map_err(because),
             (Kind::ScaleOn, DeValue::Array(list)) => list::scale_on(list).map(Value::ScaleOn).map_err(because),
             _ => Err(refuse(None)),
         }

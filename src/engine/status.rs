@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::alert::Fleet;
 use crate::model::incident::Stage;
 use crate::model::signal::{Member, QueueName};
 use crate::model::status::{InstanceStatus, LastBeat, QueueStatus, Status, WorkerStatus};
@@ -220,6 +221,13 @@ impl Sum {
 }
 
 impl Engine {
+    /// Workers by health.
+    pub fn fleet(&self) -> Fleet {
+        let health = self.workers.values().filter_map(|sum| sum.health);
+        let count = |is: fn(Health) -> bool| health.clone().filter(|health| is(*health)).count();
+        Fleet { total: self.settings.workers.len(), healthy: count(Health::serves), critical: count(Health::is_sick) }
+    }
+
     pub fn sum(&self) -> Sum {
         let mut sum =
             Sum { workers: self.settings.workers.len(), open_incidents: self.incidents.len(), ..Sum::default() };

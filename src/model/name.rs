@@ -1,4 +1,4 @@
-//! Names that are valid from the moment they exist: a unit and a worker.
+//! Names that are valid from the moment they exist: a unit, a worker and an Alertmanager.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -25,6 +25,8 @@ pub enum NameError {
     UnitTemplate(String, String),
     #[error("worker name {0:?} is not 1 to {WORKER_NAME_MAX} characters of a-z, A-Z, 0-9, - and _")]
     Worker(String),
+    #[error("Alertmanager name {0:?} is not 1 to {WORKER_NAME_MAX} characters of a-z, A-Z, 0-9, - and _")]
+    Alertmanager(String),
 }
 
 /// The exact name of one service unit, never a pattern and never a template.
@@ -77,16 +79,38 @@ pub struct WorkerName(Arc<str>);
 
 impl WorkerName {
     pub fn new(name: &str) -> Result<Self, NameError> {
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if name.is_empty() || name.len() > WORKER_NAME_MAX || !name.bytes().all(allowed) || name.starts_with('-') {
-            return Err(NameError::Worker(name.into()));
+        match is_plain(name) {
+            true => Ok(Self(name.into())),
+            false => Err(NameError::Worker(name.into())),
         }
-        Ok(Self(name.into()))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// What the operator calls an Alertmanager; a metric label.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AlertmanagerName(Arc<str>);
+
+impl AlertmanagerName {
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        match is_plain(name) {
+            true => Ok(Self(name.into())),
+            false => Err(NameError::Alertmanager(name.into())),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_plain(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    !name.is_empty() && name.len() <= WORKER_NAME_MAX && name.bytes().all(allowed) && !name.starts_with('-')
 }
 
 macro_rules! string_like {
@@ -127,6 +151,7 @@ macro_rules! string_like {
 }
 string_like!(UnitName);
 string_like!(WorkerName);
+string_like!(AlertmanagerName);
 
 #[cfg(test)]
 mod tests {

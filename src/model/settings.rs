@@ -11,8 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, HookName};
+use super::alert::Severity;
 use super::condition::{Condition, closed_set};
-use super::name::{UnitName, WorkerName};
+use super::name::{AlertmanagerName, UnitName, WorkerName};
 use super::never::never_touch;
 use super::signal::QueueName;
 
@@ -20,6 +21,10 @@ use super::signal::QueueName;
 pub struct Settings {
     pub daemon: DaemonSettings,
     pub guard: GuardSettings,
+    #[serde(default)]
+    pub alerts: AlertSettings,
+    #[serde(default)]
+    pub alertmanagers: BTreeMap<AlertmanagerName, AlertmanagerSettings>,
     pub workers: BTreeMap<WorkerName, WorkerSettings>,
     /// Where each key was set: `worker.mail.cpu_threshold` -> `/etc/unitmedic/unitmedic.toml:12`. Keys that
     /// are not here have their default.
@@ -57,6 +62,55 @@ pub struct GuardSettings {
     pub max_concurrent_starts: u32,
     /// Time after the host's start before an enabled unit that never ran is started.
     pub boot_grace: Duration,
+}
+
+/// What is told to Alertmanager, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AlertSettings {
+    /// A failure must have lasted this long; what was given up is told at once.
+    pub alert_after: Duration,
+    /// Pause between two tellings of an alert that still holds.
+    pub resend_interval: Duration,
+    /// Label `instance` of every alert; `None`: the name of the host.
+    pub instance: Option<String>,
+    /// Further labels of every alert, as `NAME=VALUE`.
+    pub labels: Vec<String>,
+    /// Also alerts of severity low: recoveries, and what operators asked for.
+    pub information: bool,
+    /// Where a reader finds more: `{worker}`, `{unit}` and `{incident}` are put in.
+    pub link: Option<String>,
+    /// The words that the label `severity` has.
+    pub severity_critical: String,
+    pub severity_high: String,
+    pub severity_medium: String,
+    pub severity_low: String,
+}
+
+impl AlertSettings {
+    /// The word of the house.
+    pub fn word(&self, severity: Severity) -> &str {
+        match severity {
+            Severity::Critical => &self.severity_critical,
+            Severity::High => &self.severity_high,
+            Severity::Medium => &self.severity_medium,
+            Severity::Low => &self.severity_low,
+        }
+    }
+}
+
+/// One Alertmanager. Every one of a cluster is told by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertmanagerSettings {
+    /// With the path under which it is served; always there after validation.
+    pub url: String,
+    pub user: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub password_credential: Option<String>,
+    /// A bearer token instead of user and password.
+    pub token_file: Option<PathBuf>,
+    pub token_credential: Option<String>,
+    /// Whom its certificate may be signed by, besides the authorities that the host trusts.
+    pub ca_file: Option<PathBuf>,
 }
 
 closed_set!(
@@ -350,6 +404,23 @@ impl Default for GuardSettings {
     }
 }
 
+impl Default for AlertSettings {
+    fn default() -> Self {
+        Self {
+            alert_after: Duration::from_secs(30),
+            resend_interval: Duration::from_secs(60),
+            instance: None,
+            labels: Vec::new(),
+            information: false,
+            link: None,
+            severity_critical: Severity::Critical.to_string(),
+            severity_high: Severity::High.to_string(),
+            severity_medium: Severity::Medium.to_string(),
+            severity_low: Severity::Low.to_string(),
+        }
+    }
+}
+
 impl WorkerSettings {
     pub fn new(name: WorkerName, unit: Selector) -> Self {
         Self {
@@ -419,6 +490,8 @@ impl Settings {
         Self {
             daemon: DaemonSettings::default(),
             guard: GuardSettings::default(),
+            alerts: AlertSettings::default(),
+            alertmanagers: BTreeMap::new(),
             workers: BTreeMap::new(),
             origins: BTreeMap::new(),
         }

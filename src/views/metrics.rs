@@ -7,6 +7,7 @@
 //!
 //! What is not known has no series: neither a zero nor the value of yesterday.
 
+mod alerts;
 mod board;
 pub mod catalog;
 mod histogram;

@@ -11,6 +11,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("model", &["model"]),
     ("engine", &["model", "engine"]),
     ("config", &["model", "config"]),
+    ("adapters::alertmanager", &["model", "adapters::secret", "adapters::tls", "adapters::alertmanager"]),
     ("adapters::cgroup", &["model", "adapters::cgroup"]),
     ("adapters::clock", &["model", "adapters::clock"]),
     ("adapters::heartbeat", &["model", "adapters::heartbeat"]),
@@ -19,9 +20,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("adapters::journal", &["model", "adapters::journal"]),
     ("adapters::notify", &["model", "adapters::notify"]),
     ("adapters::probe", &["model", "adapters::probe"]),
-    ("adapters::rabbitmq", &["model", "adapters::rabbitmq"]),
+    ("adapters::rabbitmq", &["model", "adapters::secret", "adapters::rabbitmq"]),
+    // What several adapters need: how secrets are read, and whom to trust.
+    ("adapters::secret", &["adapters::secret"]),
     ("adapters::store", &["model", "adapters::store"]),
     ("adapters::systemd", &["model", "adapters::systemd"]),
+    ("adapters::tls", &["adapters::tls"]),
     ("adapters", &[]),
     // It acts through systemd, over a connection of its own. Of cgroups it takes where they are, which paths are safe and
     // how their files read: a second parser of what the kernel says would be a second truth.

@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use crate::model::alert::Alerts;
 use crate::model::fact::Fact;
 use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::incident::{Incident, IncidentId};
@@ -85,6 +86,11 @@ impl Client {
 
     pub async fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, ClientError> {
         self.get(&path_with_query("/api/v1/incidents", &filter_pairs(filter))).await
+    }
+
+    /// What holds, where it was sent, and what was told before, by the filter.
+    pub async fn alerts(&self, filter: &Filter) -> Result<Alerts, ClientError> {
+        self.get(&path_with_query("/api/v1/alerts", &filter_pairs(filter))).await
     }
 
     pub async fn story(&self, id: IncidentId) -> Result<Story, ClientError> {

@@ -50,6 +50,7 @@ pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
     let api = Router::new()
         .route("/status", get(status::<P>))
         .route("/explain", get(explain::<P>))
+        .route("/alerts", get(alerts::<P>))
         .route("/incidents", get(incidents::<P>))
         .route("/incidents/{id}", get(story::<P>))
         .route("/history", get(history::<P>))
@@ -156,6 +157,13 @@ async fn incidents<P: Port>(
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Response, Problem> {
     Ok(answer(port.incidents(filter?.0).await))
+}
+
+async fn alerts<P: Port>(
+    State(port): State<Arc<P>>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Response, Problem> {
+    Ok(answer(port.alerts(filter?.0).await))
 }
 
 async fn story<P: Port>(State(port): State<Arc<P>>, id: Result<Path<u64>, PathRejection>) -> Result<Response, Problem> {

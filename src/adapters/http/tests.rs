@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::client::{Client, ClientError};
 use super::*;
 use crate::model::action::Action;
+use crate::model::alert::Alerts;
 use crate::model::fact::{Cause, What};
 use crate::model::history::Totals;
 use crate::model::name::UnitName;
@@ -73,6 +74,10 @@ impl Port for App {
     async fn incidents(&self, filter: Filter) -> Result<Vec<Incident>, PortError> {
         self.filters.lock().unwrap().push(filter);
         Ok(vec![])
+    }
+    async fn alerts(&self, filter: Filter) -> Result<Alerts, PortError> {
+        self.filters.lock().unwrap().push(filter);
+        Ok(Alerts { firing: vec![], alertmanagers: vec![], history: vec![] })
     }
     async fn story(&self, id: IncidentId) -> Result<Story, PortError> {
         match id.0 {

@@ -16,8 +16,8 @@ use rustix::net::{Shutdown, shutdown};
 
 use super::address::Address;
 use super::plan::Link;
-use super::secret::Secret;
 use super::trust;
+use crate::adapters::secret::Secret;
 
 /// Name, TCP, TLS and login together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -221,7 +221,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::adapters::rabbitmq::secret::Source;
+    use crate::adapters::secret::Source;
 
     #[test]
     fn foreign_text_is_one_bounded_line() {

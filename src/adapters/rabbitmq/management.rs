@@ -20,8 +20,9 @@ use tokio::task::JoinHandle;
 use super::address::{Address, encode};
 use super::connection::shown;
 use super::plan::Link;
-use super::secret::Secret;
+
 use super::trust;
+use crate::adapters::secret::Secret;
 
 /// Connecting, and one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,7 +71,7 @@ impl Client {
         let opening = tokio::time::timeout(ANSWER_TIMEOUT, open(address, &trust)).await;
         let opened = opening.map_err(|_| failed("no answer".into()))?.map_err(|error| failed(error.to_string()))?;
         let (sender, driver) = opened;
-        let authorization = format!("Basic {}", base64(format!("{}:{}", link.user, password.expose()).as_bytes()));
+        let authorization = password.basic(&link.user);
         Ok(Self { sender, driver, authorization, address: address.clone(), path: path.clone() })
     }
 
@@ -181,35 +182,12 @@ fn parse(body: &[u8]) -> Result<Statistics, serde_json::Error> {
     })
 }
 
-/// RFC 4648 with padding, for the one header that needs it.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit)) & 63;
-            out.push(if digit <= chunk.len() { DIGITS[index as usize] as char } else { '=' });
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::rabbitmq::secret::Source;
+    use crate::adapters::secret::Source;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
-
-    #[test]
-    fn base64_as_the_rfc_has_it() {
-        for (text, want) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
-            assert_eq!(base64(text.as_bytes()), want);
-        }
-        assert_eq!(base64(&[0xfb, 0xff]), "+/8=");
-    }
 
     #[test]
     fn what_is_left_out_is_unknown() {

@@ -8,7 +8,7 @@ use crate::model::signal::QueueName;
 use crate::model::{Settings, WorkerName, WorkerSettings};
 
 use super::address::{self, Address};
-use super::secret::Source;
+use crate::adapters::secret::Source;
 
 /// Connections at once. Each is a thread, and a host has a handful of brokers.
 pub const LINKS_MAX: usize = 64;

@@ -165,6 +165,10 @@ fn look_back(connection: &mut Connection, boot: &str, now: Wall) -> rusqlite::Re
         // A disk without room cannot settle them; the past can still be read.
         _ => {}
     }
+    match write::end_alerts(connection, now) {
+        Err(error) if db::fault(&error) == Fault::Damaged => return Err(error),
+        _ => {}
+    }
     read::past(connection, before(now, CLOSED_LATELY))
 }
 

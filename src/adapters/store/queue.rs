@@ -1,4 +1,4 @@
-//! What waits for the store's thread: intents first, then questions that write, then incidents, then facts.
+//! What waits for the store's thread: intents first, then questions that write, then incidents, facts and alerts.
 //!
 //! Bounded everywhere. Of an incident only the newest state waits; of facts the oldest are dropped and counted.
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::db::write::Slice;
 use super::intent::Pending;
-use crate::model::{Fact, Incident, IncidentId, Wall};
+use crate::model::{Alert, Fact, Incident, IncidentId, Wall};
 
 /// Intents waiting for the database. More than can be under way at once many times over.
 const INTENTS_MAX: usize = 4096;
@@ -19,6 +19,9 @@ const FACTS_MAX: usize = 32_768;
 /// A slice takes about a millisecond; an intent waits for one slice at most.
 const SLICE_FACTS: usize = 64;
 const SLICE_INCIDENTS: usize = 16;
+/// Alerts waiting for the database.
+const ALERTS_MAX: usize = 4096;
+const SLICE_ALERTS: usize = 32;
 
 /// Facts that never reached the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +66,7 @@ struct Inner {
     asks: VecDeque<Ask>,
     incidents: BTreeMap<u64, Box<Incident>>,
     facts: VecDeque<Fact>,
+    alerts: VecDeque<Alert>,
     loss: Option<Loss>,
     lost: u64,
     /// A slice has been taken and is neither written nor put back.
@@ -120,6 +124,19 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    pub fn push_alert(&self, alert: Alert) {
+        let mut inner = self.lock();
+        if inner.closing {
+            return;
+        }
+        inner.alerts.push_back(alert);
+        if inner.alerts.len() > ALERTS_MAX {
+            inner.alerts.pop_front();
+            inner.lost += 1;
+        }
+        self.wake.notify_one();
+    }
+
     /// Waits for work until `due`. No slice is given before `write_from`; while closing it is, once.
     pub fn next(&self, due: Instant, write_from: Instant) -> Turn {
         let mut inner = self.lock();
@@ -168,6 +185,13 @@ impl Queue {
         for fact in slice.facts.into_iter().rev() {
             inner.facts.push_front(fact);
         }
+        for alert in slice.alerts.into_iter().rev() {
+            inner.alerts.push_front(alert);
+        }
+        while inner.alerts.len() > ALERTS_MAX {
+            inner.alerts.pop_front();
+            inner.lost += 1;
+        }
         if let Some(loss) = slice.loss {
             inner.add_loss(loss);
         }
@@ -179,7 +203,7 @@ impl Queue {
     pub fn give_up(&self, slice: Slice, why: &str) {
         let mut inner = self.lock();
         inner.writing = false;
-        inner.lost += slice.incidents.len() as u64;
+        inner.lost += (slice.incidents.len() + slice.alerts.len()) as u64;
         for fact in slice.facts {
             inner.lose(&fact, why);
         }
@@ -196,7 +220,7 @@ impl Queue {
     pub fn forsake(&self, slice: Slice) {
         let mut inner = self.lock();
         inner.writing = false;
-        inner.lost += (slice.facts.len() + slice.incidents.len()) as u64;
+        inner.lost += (slice.facts.len() + slice.incidents.len() + slice.alerts.len()) as u64;
         self.drained.notify_all();
     }
 
@@ -225,7 +249,7 @@ impl Queue {
     /// Facts and incidents lost so far, and waiting now.
     pub fn lost_and_waiting(&self) -> (u64, u64) {
         let inner = self.lock();
-        (inner.lost, (inner.intents.len() + inner.incidents.len() + inner.facts.len()) as u64)
+        (inner.lost, (inner.intents.len() + inner.incidents.len() + inner.facts.len() + inner.alerts.len()) as u64)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -236,13 +260,15 @@ impl Queue {
 
 impl Inner {
     fn has_slice(&self) -> bool {
-        !self.incidents.is_empty() || !self.facts.is_empty() || self.loss.is_some()
+        !(self.incidents.is_empty() && self.facts.is_empty() && self.alerts.is_empty()) || self.loss.is_some()
     }
 
     fn slice(&mut self) -> Slice {
         let incidents = (0..SLICE_INCIDENTS).map_while(|_| self.incidents.pop_first()).map(|(_, it)| *it).collect();
         let count = self.facts.len().min(SLICE_FACTS);
-        Slice { incidents, facts: self.facts.drain(..count).collect(), loss: self.loss.take() }
+        let alerts = self.alerts.len().min(SLICE_ALERTS);
+        let (facts, alerts) = (self.facts.drain(..count).collect(), self.alerts.drain(..alerts).collect());
+        Slice { incidents, facts, alerts, loss: self.loss.take() }
     }
 
     fn trim(&mut self) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::alerts::Alerts;
 use super::catalog as c;
 use super::own::Own;
 use super::process::{self, Process};
@@ -11,6 +12,7 @@ use super::text::{Text, label};
 use super::units::{INSTANCES_MAX, Instance, Units};
 use super::workers::{INCIDENT_HEALTH, Workers};
 use crate::model::action::Action;
+use crate::model::alert::{Alert, Delivery};
 use crate::model::condition::{Condition, Health};
 use crate::model::fact::{Fact, What};
 use crate::model::history::WorkerRatios;
@@ -46,6 +48,7 @@ pub struct Board {
     units: Units,
     workers: Workers,
     queues: Queues,
+    alerts: Alerts,
     open: BTreeMap<IncidentId, Open>,
     /// Attempts that have been counted and have not ended.
     acted: BTreeSet<AttemptId>,
@@ -77,6 +80,7 @@ impl Board {
             units: Units::new(INSTANCES_MAX),
             workers: Workers::new(),
             queues: Queues::default(),
+            alerts: Alerts::default(),
             open: BTreeMap::new(),
             acted: BTreeSet::new(),
             seeing: false,
@@ -112,6 +116,17 @@ impl Board {
         self.units.forget_dropped();
         self.dry_run = settings.daemon.dry_run;
         self.stale_after = settings.daemon.health_check_interval * STALE_INTERVALS;
+    }
+
+    /// Alerts that hold, counted by severity.
+    pub fn alerts_firing(&mut self, firing: &[Alert]) {
+        self.alerts.firing = Default::default();
+        firing.iter().for_each(|alert| self.alerts.firing[alert.severity as usize] += 1);
+    }
+
+    /// How alerts reach each Alertmanager.
+    pub fn deliveries(&mut self, deliveries: Vec<Delivery>) {
+        self.alerts.deliveries = deliveries;
     }
 
     /// The version of systemd, once the bus has told it.
@@ -330,6 +345,7 @@ impl Board {
         }
         self.queues.write(&mut text);
         text.single_int(&c::SERIES_DROPPED, self.units.dropped() as u64);
+        self.alerts.write(&mut text);
         self.own.write(&mut text);
         self.write_process(&mut text, process);
         let mut out = text.finish();

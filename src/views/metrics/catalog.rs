@@ -115,6 +115,17 @@ catalog! {
     SERIES_DROPPED = Gauge "unitmedic_series_dropped" "count" []
         "Units that have no series because there are more of them than the exposition's limit.";
 
+    ALERTS_FIRING = Gauge "unitmedic_alerts_firing" "count" ["severity"]
+        "Alerts that hold now, by severity.";
+    ALERTS_SENT = Counter "unitmedic_alerts_sent_total" "count" ["alertmanager"]
+        "Alerts that the Alertmanager took; each telling of an alert counts.";
+    ALERTS_ERRORS = Counter "unitmedic_alerts_errors_total" "count" ["alertmanager"]
+        "Alerts that the Alertmanager could not be given or did not take; they are tried again.";
+    ALERTS_DROPPED = Counter "unitmedic_alerts_dropped_total" "count" ["alertmanager"]
+        "Alerts that were dropped because too many waited; what still holds is told again.";
+    ALERTS_QUEUED = Gauge "unitmedic_alerts_queue_length" "count" ["alertmanager"]
+        "Alerts that wait for the Alertmanager.";
+
     INCIDENTS = Counter "unitmedic_incidents_total" "count" ["worker", "condition"]
         "Incidents opened, by the condition that opened them; requested means that an operator asked for a recovery.";
     INCIDENTS_OPEN = Gauge "unitmedic_incidents_open" "count" ["worker", "health"]

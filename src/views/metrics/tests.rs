@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::catalog::{ALL, Kind, Metric};
 use super::*;
 use crate::model::action::{Action, Plan};
+use crate::model::alert::Delivery;
 use crate::model::condition::{Condition, Evidence, Health};
 use crate::model::fact::{Availability, Cause, Fact, Gate, Refusal, RestartCause, ResyncReason, What};
 use crate::model::history::WorkerRatios;
 use crate::model::incident::{AttemptId, Incident, IncidentId, Origin, Outcome, Resolution};
 use crate::model::input::Input;
-use crate::model::name::{UnitName, WorkerName};
+use crate::model::name::{AlertmanagerName, UnitName, WorkerName};
 use crate::model::settings::{Selector, Settings, WorkerSettings};
 use crate::model::signal::{
     Beat, BeatSource, ErrorCounts, ProbeReading, ProbeResult, QueueDepth, QueueName, QueueReading, QueueState,
@@ -153,6 +154,16 @@ fn full_board() -> Board {
         false_alarms: Some(0.0),
     };
     board.ratios(&BTreeMap::from([(worker("mail"), ratios)]));
+    board.deliveries(vec![Delivery {
+        alertmanager: AlertmanagerName::new("main").unwrap(),
+        url: "http://127.0.0.1:9093".into(),
+        sent: 3,
+        errors: 1,
+        dropped: 0,
+        queued: 2,
+        last_success: None,
+        last_error: None,
+    }]);
     let own = board.own().clone();
     own.store_totals(2, Some(now(1).wall));
     own.http_answered("metrics", 418);

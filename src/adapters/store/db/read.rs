@@ -11,7 +11,9 @@ use crate::model::action::Intent;
 use crate::model::history::{
     FILTER_LIMIT_DEFAULT, FILTER_LIMIT_MAX, Filter, Recovery, Story, Summary, Totals, WorkerRatios,
 };
-use crate::model::{Action, Condition, Fact, Incident, IncidentId, Outcome, Resolution, UnitName, Wall, WorkerName};
+use crate::model::{
+    Action, Alert, Condition, Fact, Incident, IncidentId, Outcome, Resolution, UnitName, Wall, WorkerName,
+};
 
 /// A story longer than this loses its middle: how it began and how it stands tell most.
 pub const STORY_FACTS_FIRST: usize = 100;
@@ -108,6 +110,19 @@ pub(in crate::adapters::store) fn incidents(
     while let Some(row) = rows.next()? {
         // One of a format that this version cannot read is left out; the others are still worth showing.
         found.extend(incident(row).ok());
+    }
+    Ok(found)
+}
+
+/// Newest first. One that this version cannot read is left out.
+pub(in crate::adapters::store) fn alerts(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<Alert>> {
+    let clause = Clause::of(&Filter { before: None, ..filter.clone() }, "rowid", "since");
+    let sql = format!("SELECT body FROM alerts {} ORDER BY since DESC LIMIT {}", clause.text(), limit(filter));
+    let mut select = connection.prepare_cached(&sql)?;
+    let bodies = select.query_map(params_from_iter(clause.values), |row| row.get::<_, String>(0))?;
+    let mut found = Vec::new();
+    for body in bodies {
+        found.extend(serde_json::from_str::<Alert>(&body?).ok());
     }
     Ok(found)
 }

@@ -26,6 +26,8 @@ pub(in crate::adapters::store) fn slice(
             (SELECT incident, number FROM attempts WHERE at_wall < ?1 ORDER BY at_wall LIMIT ?2)",
         "DELETE FROM intents WHERE (incident, number) IN
             (SELECT incident, number FROM intents WHERE at_wall < ?1 ORDER BY at_wall LIMIT ?2)",
+        "DELETE FROM alerts WHERE (name, worker, unit, since) IN
+            (SELECT name, worker, unit, since FROM alerts WHERE since < ?1 ORDER BY since LIMIT ?2)",
         "DELETE FROM gaps WHERE id IN (SELECT id FROM gaps WHERE to_wall < ?1 LIMIT ?2)",
     ] {
         if connection.prepare_cached(sql)?.execute(params![cutoff.0, SLICE_ROWS])? > 0 {

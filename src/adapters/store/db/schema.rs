@@ -90,13 +90,29 @@ CREATE TABLE gaps (
 ) STRICT;
 ";
 
-/// `user_version` of a database that all of [`MIGRATIONS`] have passed over.
-pub(super) const VERSION: u32 = 2;
+/// Alerts that were told, each with its end. Without worker or unit: the empty text, which has no other meaning.
+const ALERTS: &str = "
+CREATE TABLE alerts (
+    name   TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    unit   TEXT NOT NULL,
+    since  INTEGER NOT NULL,
+    until  INTEGER,
+    body   TEXT NOT NULL,
+    PRIMARY KEY (name, worker, unit, since)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX alerts_since ON alerts (since);
+CREATE INDEX alerts_open  ON alerts (since) WHERE until IS NULL;
+";
 
-pub(super) const TABLES: &[&str] = &["meta", "incidents", "attempts", "intents", "facts", "availability", "gaps"];
+/// `user_version` of a database that all of [`MIGRATIONS`] have passed over.
+pub(super) const VERSION: u32 = 3;
+
+pub(super) const TABLES: &[&str] =
+    &["meta", "incidents", "attempts", "intents", "facts", "availability", "gaps", "alerts"];
 
 pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(HISTORY), M::up(AVAILABILITY)]));
+    LazyLock::new(|| Migrations::new(vec![M::up(HISTORY), M::up(AVAILABILITY), M::up(ALERTS)]));
 
 #[cfg(test)]
 mod tests {

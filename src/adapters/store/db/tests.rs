@@ -105,6 +105,7 @@ fn what_is_older_than_the_retention_goes_in_slices() {
             incident(3, 0),
         ],
         facts: (0..1000).map(|seq| fact(seq, seq % 2 * 3 * hour, None, What::InstanceVanished)).collect(),
+        alerts: Vec::new(),
         loss: None,
     };
     write::slice(&mut connection, &slice).unwrap();

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use crate::adapters::store::availability::Span;
 use crate::adapters::store::queue::Loss;
 use crate::model::action::Intent;
-use crate::model::{Attempt, Fact, Incident, IncidentId, Outcome, Resolution, Wall, What, WorkerName};
+use crate::model::{Alert, Attempt, Fact, Incident, IncidentId, Outcome, Resolution, UnitName, Wall, What, WorkerName};
 
 pub(in crate::adapters::store) const HOUR_US: i64 = 3_600_000_000;
 
@@ -16,6 +16,7 @@ pub(in crate::adapters::store) const HOUR_US: i64 = 3_600_000_000;
 pub(in crate::adapters::store) struct Slice {
     pub incidents: Vec<Incident>,
     pub facts: Vec<Fact>,
+    pub alerts: Vec<Alert>,
     pub loss: Option<Loss>,
 }
 
@@ -49,6 +50,9 @@ pub(in crate::adapters::store) fn slice(connection: &mut Connection, slice: &Sli
     }
     for fact in &slice.facts {
         tell(&transaction, fact)?;
+    }
+    for alert in &slice.alerts {
+        keep_alert(&transaction, alert)?;
     }
     if let Some(loss) = &slice.loss {
         transaction
@@ -92,6 +96,30 @@ pub(in crate::adapters::store) fn mark_false(connection: &Connection, id: Incide
     let changed =
         connection.prepare_cached("UPDATE incidents SET marked_false = 1 WHERE id = ?1")?.execute([id.0 as i64])?;
     Ok(changed > 0)
+}
+
+/// Alerts that held when the daemon ended: nobody saw their end, so it is now. One that still holds is told anew.
+pub(in crate::adapters::store) fn end_alerts(connection: &Connection, now: Wall) -> rusqlite::Result<()> {
+    let end = "UPDATE alerts SET until = ?1, body = json_set(body, '$.until', ?1) WHERE until IS NULL";
+    connection.execute(end, [now.0]).map(drop)
+}
+
+fn keep_alert(transaction: &Transaction<'_>, alert: &Alert) -> rusqlite::Result<()> {
+    let key = &alert.key;
+    transaction
+        .prepare_cached(
+            "INSERT INTO alerts (name, worker, unit, since, until, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT DO UPDATE SET until = excluded.until, body = excluded.body",
+        )?
+        .execute(params![
+            key.name.as_str(),
+            key.worker.as_ref().map_or("", WorkerName::as_str),
+            key.unit.as_ref().map_or("", UnitName::as_str),
+            alert.since.0,
+            alert.until.map(|at| at.0),
+            json(alert)?
+        ])
+        .map(drop)
 }
 
 /// Intents of an earlier boot have no outcome that could still be observed: they end in doubt.

@@ -1,15 +1,17 @@
-//! Passwords: read when they are needed, never shown.
+//! Passwords and tokens: read when they are needed, never shown.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncReadExt;
 
-/// Longest password, bytes. Whatever is longer is some other file.
+/// Longest password or token, bytes. Whatever is longer is some other file.
 const SECRET_MAX: u64 = 4096;
 
-/// A password. It has no `Display`, and its `Debug` does not show it.
+/// A password or token. It has no `Display`, and its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -18,9 +20,19 @@ impl Secret {
         Self(text.into())
     }
 
-    /// For the one who sends it to the broker, and nobody else.
+    /// For the one who sends it to its owner, and nobody else.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// The value of the header Authorization for this password of the user.
+    pub fn basic(&self, user: &str) -> String {
+        format!("Basic {}", STANDARD.encode(format!("{user}:{}", self.0)))
+    }
+
+    /// The value of the header Authorization for this token.
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.0)
     }
 }
 
@@ -30,7 +42,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a password comes from.
+/// Where a secret comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// Nobody configured one: RabbitMQ's own default, which it accepts on its loopback only.
@@ -40,8 +52,13 @@ pub enum Source {
     Credential(String),
 }
 
+/// Where systemd puts the credentials of this service.
+pub fn credentials_directory() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
 impl Source {
-    /// Reads the password anew; `credentials` is the service's `$CREDENTIALS_DIRECTORY`. The error names the file and
+    /// Reads the secret anew; `credentials` is the service's `$CREDENTIALS_DIRECTORY`. The error names the file and
     /// never what is in it.
     pub async fn read(&self, credentials: Option<&PathBuf>) -> Result<Secret, String> {
         let path = match self {
@@ -56,14 +73,14 @@ impl Source {
                 })?
                 .join(name),
         };
-        let told = |error: io::Error| format!("the password in {} cannot be read: {error}", path.display());
+        let told = |error: io::Error| format!("the secret in {} cannot be read: {error}", path.display());
         let mut bytes = Vec::new();
         let file = tokio::fs::File::open(&path).await.map_err(told)?;
         file.take(SECRET_MAX + 1).read_to_end(&mut bytes).await.map_err(told)?;
         if bytes.len() as u64 > SECRET_MAX {
-            return Err(format!("the password in {} is longer than {SECRET_MAX} bytes", path.display()));
+            return Err(format!("the secret in {} is longer than {SECRET_MAX} bytes", path.display()));
         }
-        let text = String::from_utf8(bytes).map_err(|_| format!("the password in {} is not UTF-8", path.display()))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("the secret in {} is not UTF-8", path.display()))?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
     }
@@ -100,6 +117,12 @@ mod tests {
         assert_eq!(outside, Err("\"../shadow\" is not the name of a credential".into()));
         assert!(Source::Credential("pw".into()).read(None).await.expect_err("none").contains("LoadCredential=pw:"));
         assert!(Source::File("/nowhere/pw".into()).read(None).await.expect_err("none").contains("/nowhere/pw"));
+    }
+
+    #[test]
+    fn headers() {
+        assert_eq!(Secret::new("open sesame").basic("Aladdin"), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(Secret::new("abc").bearer(), "Bearer abc");
     }
 
     #[test]

@@ -1,0 +1,147 @@
+//! What an alert says.
+
+use std::collections::BTreeMap;
+
+use crate::model::alert::{Alert, AlertKey, AlertName, Fleet};
+use crate::model::time::human;
+use crate::model::{Action, Condition, Incident, Now, UnitName, Wall};
+
+use super::Complaint;
+
+/// Attempts that an alert lists, the last ones.
+const TRIED_MAX: usize = 10;
+/// Longest text of an alert, in characters; evidence can repeat what a worker printed.
+const TEXT_MAX: usize = 500;
+
+/// One about the host, or about something that has no incident.
+pub fn without_incident(key: AlertKey, since: Wall, message: String) -> Alert {
+    Alert {
+        severity: key.name.severity(),
+        advice: advice(&key),
+        key,
+        message: short(&message),
+        evidence: Vec::new(),
+        tried: Vec::new(),
+        incident: None,
+        condition: None,
+        fleet: Fleet::default(),
+        since,
+        until: None,
+    }
+}
+
+pub fn with_incident(alert: Alert, incident: &Incident) -> Alert {
+    let evidence = |(condition, evidence): (&Condition, &crate::model::Evidence)| {
+        short(&format!("{condition}: {}", evidence.text))
+    };
+    Alert {
+        evidence: incident.conditions.iter().rev().map(evidence).collect(),
+        tried: tried(incident),
+        incident: Some(incident.id),
+        condition: incident.leading(),
+        ..alert
+    }
+}
+
+pub(super) fn of_incident(key: AlertKey, since: Wall, incident: &Incident, complaint: Complaint) -> Alert {
+    let name = worker_word(&incident.unit);
+    let evidence = incident.conditions.values().next_back().map(|evidence| evidence.text.as_str());
+    let because = evidence.map(|text| format!(": {text}")).unwrap_or_default();
+    let message = match complaint {
+        Complaint::GivenUp => format!("Worker {name} {}{because}", given_up(incident)),
+        Complaint::Failed => format!("Worker {name} is {}{because}", incident.worst),
+        Complaint::Warning => {
+            let mild = incident.conditions.iter().filter(|(condition, _)| !condition.health().is_sick());
+            match mild.last() {
+                Some((condition, evidence)) => format!("Worker {name} has a warning ({condition}): {}", evidence.text),
+                None => format!("Worker {name} has a warning{because}"),
+            }
+        }
+    };
+    with_incident(without_incident(key, since, message), incident)
+}
+
+pub(super) fn of_conditions(key: AlertKey, since: Wall, conditions: &BTreeMap<Condition, (Now, String)>) -> Alert {
+    let name = key.unit.as_ref().map(worker_word).unwrap_or_default();
+    let leading = conditions.iter().next_back();
+    let message = leading.map(|(condition, (_, text))| format!("Worker {name} has a warning ({condition}): {text}"));
+    Alert {
+        evidence: conditions
+            .iter()
+            .rev()
+            .map(|(condition, (_, text))| short(&format!("{condition}: {text}")))
+            .collect(),
+        condition: leading.map(|(condition, _)| *condition),
+        ..without_incident(key, since, message.unwrap_or_default())
+    }
+}
+
+pub fn recovered(incident: &Incident) -> String {
+    let name = worker_word(&incident.unit);
+    let by = incident.last_attempt().map(|attempt| format!(" by {}", attempt.action)).unwrap_or_default();
+    let after = incident.time_to_recover.map(|span| format!(" after {}", human(span))).unwrap_or_default();
+    format!("Worker {name} was brought back{by}{after}")
+}
+
+/// `failed after 3 restart attempts`
+fn given_up(incident: &Incident) -> String {
+    let acted = || incident.attempts.iter().filter(|attempt| attempt.acted_at.is_some());
+    let kind = match acted().all(|attempt| attempt.action.replaces_process()) {
+        true => "restart",
+        false => "recovery",
+    };
+    match acted().count() {
+        0 => "needs an operator".into(),
+        1 => format!("failed after 1 {kind} attempt"),
+        n => format!("failed after {n} {kind} attempts"),
+    }
+}
+
+fn tried(incident: &Incident) -> Vec<String> {
+    let made = incident.attempts.iter().filter(|attempt| attempt.action != Action::Escalate);
+    let line = |attempt: &crate::model::Attempt| {
+        let reason = if attempt.reason.is_empty() { String::new() } else { format!(": {}", attempt.reason) };
+        let how = match attempt.outcome {
+            Some(outcome) => format!("{outcome}{reason}"),
+            None => attempt.stage.to_string(),
+        };
+        short(&format!("{}. {}: {how}", attempt.number, attempt.action))
+    };
+    let lines: Vec<String> = made.map(line).collect();
+    let skip = lines.len().saturating_sub(TRIED_MAX);
+    lines.into_iter().skip(skip).collect()
+}
+
+/// What the reader does first. The commands are run on the host.
+fn advice(key: &AlertKey) -> String {
+    let explain = key.unit.as_ref().map(|unit| format!("unitmedic explain {unit}")).unwrap_or_default();
+    match key.name {
+        AlertName::HostUnseen => {
+            "Nothing is judged and nothing is done until it is mended: systemctl status dbus; unitmedic status".into()
+        }
+        AlertName::SharedCause => {
+            "Look for the cause: disk, network, broker, a deploy. What runs is left alone, what is dead is started: unitmedic status"
+                .into()
+        }
+        AlertName::ActsNoMore => {
+            "journalctl -u unitmedic -n 200 says what ended it; systemctl restart unitmedic makes it act again".into()
+        }
+        AlertName::RecoveryGivenUp => format!("{explain}; it is tried again at growing intervals until it is well"),
+        AlertName::CriticalWorkerFailed | AlertName::WorkerFailed => format!("{explain}; it is being worked on"),
+        AlertName::WorkerWarning | AlertName::WorkerRecovered | AlertName::OperatorActed => explain,
+    }
+}
+
+/// `mail@1` of `mail@1.service`.
+fn worker_word(unit: &UnitName) -> String {
+    unit.as_str().trim_end_matches(".service").to_string()
+}
+
+/// Without control characters, and not longer than a reader takes.
+fn short(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    match clean.char_indices().nth(TEXT_MAX) {
+        Some((at, _)) => format!("{}…", &clean[..at]),
+        None => clean,
+    }
+}
