@@ -5,7 +5,9 @@ mod testhost;
 
 mod broker;
 mod fixture;
+mod tls;
 
+mod alerting;
 mod beats;
 mod configuration;
 mod connections;

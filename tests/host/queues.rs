@@ -1,7 +1,6 @@
 //! Queues of a real RabbitMQ.
 
 mod reader;
-mod tls;
 
 use std::time::Duration;
 
@@ -12,8 +11,8 @@ use crate::broker::{Broker, PASSWORD, control, handled, worker_unit};
 use crate::fixture::{CONFIG, DAEMON, Host, LIMIT, SLEEPER, Setup, ensure, until};
 use crate::testhost::{Failure, Place};
 
+use crate::tls::Authority;
 use reader::Reader;
-use tls::Authority;
 
 const RESULTS: &str = "/run/worker/results";
 const URL: &str = "amqp://127.0.0.1";

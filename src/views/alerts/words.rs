@@ -51,8 +51,8 @@ pub(super) fn of_incident(key: AlertKey, since: Wall, incident: &Incident, compl
         Complaint::GivenUp => format!("Worker {name} {}{because}", given_up(incident)),
         Complaint::Failed => format!("Worker {name} is {}{because}", incident.worst),
         Complaint::Warning => {
-            let mild = incident.conditions.iter().filter(|(condition, _)| !condition.health().is_sick());
-            match mild.last() {
+            let mut mild = incident.conditions.iter().filter(|(condition, _)| !condition.health().is_sick());
+            match mild.next_back() {
                 Some((condition, evidence)) => format!("Worker {name} has a warning ({condition}): {}", evidence.text),
                 None => format!("Worker {name} has a warning{because}"),
             }
