@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use unitmedic::model::AlertName;
+
 use crate::complain;
 use crate::source::root;
 
@@ -50,8 +52,11 @@ fn each_alert_has_a_severity_a_source_a_runbook_and_a_test() {
     let all = alerts(&rules);
     assert!(all.len() > 10, "the alerts are not found");
     complain(all.iter().flat_map(|(name, body)| wrong(name, body, &tests, &page)));
-    let known: BTreeSet<&str> = all.iter().map(|(name, _)| *name).collect();
-    let headings = page.lines().filter_map(|line| line.strip_prefix("## "));
+    let direct = AlertName::ALL.iter().map(|name| name.as_str());
+    let known: BTreeSet<&str> = all.iter().map(|(name, _)| *name).chain(direct.clone()).collect();
+    let headings = page.lines().filter_map(|line| line.strip_prefix("## ")).filter(|name| *name != "Setting it up");
+    let unexplained = direct.filter(|name| !page.contains(&format!("\n## {name}\n")));
+    complain(unexplained.map(|name| format!("docs/alerts.md does not explain {name}")));
     complain(headings.filter(|name| !known.contains(name)).map(|name| format!("docs/alerts.md: {name} is no alert")));
 }
 

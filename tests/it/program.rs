@@ -46,43 +46,44 @@ fn help() {
     check(
         "--help",
         expect![[r#"
-        exit code 0
-        Keeps the workers of a systemd host alive and well
+            exit code 0
+            Keeps the workers of a systemd host alive and well
 
-        Usage: unitmedic [OPTIONS] <COMMAND>
+            Usage: unitmedic [OPTIONS] <COMMAND>
 
-        Commands:
-          run           Watch and repair the configured workers, until stopped [alias: start]
-          status        How the workers are, sick ones first
-          incidents     What was wrong, newest first
-          history       What was done about it, newest first
-          explain       Why something was or was not recovered, and why it is restarted so often
-          recover       Restart a worker or a unit now, behind the same gates, and show whether it helped
-          pause         Leave a worker, or all, alone for a while
-          resume        End a pause
-          check-config  Check the configuration without starting anything
-          discover      Propose a configuration for services that run here
-          generate      Write files that go with a worker, such as its unit
-          help          Print this message or the help of the given subcommand(s)
+            Commands:
+              run           Watch and repair the configured workers, until stopped [alias: start]
+              status        How the workers are, sick ones first
+              incidents     What was wrong, newest first
+              history       What was done about it, newest first
+              alerts        What is firing, where it was sent, and what fired before
+              explain       Why something was or was not recovered, and why it is restarted so often
+              recover       Restart a worker or a unit now, behind the same gates, and show whether it helped
+              pause         Leave a worker, or all, alone for a while
+              resume        End a pause
+              check-config  Check the configuration without starting anything
+              discover      Propose a configuration for services that run here
+              generate      Write files that go with a worker, such as its unit
+              help          Print this message or the help of the given subcommand(s)
 
-        Options:
-              --socket <PATH>  Control socket of the daemon [default: /run/unitmedic/control.sock]
-              --user           The user's own services and daemon: socket
-                               $XDG_RUNTIME_DIR/unitmedic/control.sock
-              --no-color       No colours, also on a terminal (as with NO_COLOR in the environment)
-          -h, --help           Print help
-          -V, --version        Print version
+            Options:
+                  --socket <PATH>  Control socket of the daemon [default: /run/unitmedic/control.sock]
+                  --user           The user's own services and daemon: socket
+                                   $XDG_RUNTIME_DIR/unitmedic/control.sock
+                  --no-color       No colours, also on a terminal (as with NO_COLOR in the environment)
+              -h, --help           Print help
+              -V, --version        Print version
 
-        Exit codes:
-          0   done; for recover: it helped
-          1   it failed; for recover: it did not help
-          3   a gate refused, and nothing was done
-          64  wrong arguments, or no such worker, unit or incident
-          69  the daemon does not run or does not answer
-          77  no permission
-          78  the configuration is wrong
-        --
-    "#]],
+            Exit codes:
+              0   done; for recover: it helped
+              1   it failed; for recover: it did not help
+              3   a gate refused, and nothing was done
+              64  wrong arguments, or no such worker, unit or incident
+              69  the daemon does not run or does not answer
+              77  no permission
+              78  the configuration is wrong
+            --
+        "#]],
     );
 }
 
