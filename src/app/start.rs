@@ -22,7 +22,8 @@ use crate::adapters::systemd::{self, BusAddress, BusStats};
 use crate::adapters::{clock, heartbeat, host, probe};
 use crate::engine::Engine;
 use crate::helper::{HOLD_FILE, Helper};
-use crate::model::{Input, Settings};
+use crate::model::input::Memory;
+use crate::model::{Input, Now, Settings};
 use crate::views::metrics::{Board, Build, Own};
 
 use super::dispatch::Dispatch;
@@ -109,8 +110,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     });
 
     let now = clock::now();
-    let header = Header::new(&boot, now, settings.clone(), serde_json::to_value(&memory).unwrap_or_default());
-    let recorder = Recorder::open(&settings.daemon, header);
+    let recorder = recorder(&boot, now, &settings, &memory);
     prepare(helper.clone());
     let sampler = sampler(&settings, inputs_in.clone());
     let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared);
@@ -134,6 +134,11 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let event_loop = tokio::spawn(event_loop.run());
     let tasks = serve(control, tcp, &shared, stopped, watchers);
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+fn recorder(boot: &str, now: Now, settings: &Settings, memory: &Memory) -> Recorder {
+    let header = Header::new(boot, now, settings.clone(), serde_json::to_value(memory).unwrap_or_default());
+    Recorder::open(&settings.daemon, header)
 }
 
 /// Puts back what a killed process of ours left changed, and connects ahead of the first order.
