@@ -16,6 +16,7 @@
 //! # Ok(()) }
 //! ```
 
+mod authority;
 mod dispatch;
 mod event_loop;
 mod log_desk;
@@ -35,13 +36,14 @@ use crate::adapters::notify::Notifier;
 use crate::adapters::rabbitmq::BrokerStats;
 use crate::adapters::store::Store;
 use crate::adapters::systemd::{BusAddress, BusStats};
-use crate::helper::Helper;
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
 use crate::model::{Alert, Fact, Settings};
 use crate::views::metrics::{Board, Own};
 
 pub use start::StartError;
+
+use authority::Authority;
 
 /// Facts that a slow subscriber may lag behind before it misses some.
 pub const FACTS_BEHIND: usize = 4096;
@@ -83,7 +85,7 @@ pub(crate) struct Shared {
     bus: Arc<BusStats>,
     roster: roster::Roster,
     counted: Counted,
-    helper: Arc<Helper>,
+    authority: Arc<Authority>,
     alertmanagers: Alertmanagers,
 }
 

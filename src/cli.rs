@@ -8,6 +8,7 @@ pub mod discover;
 mod exit;
 pub mod explain;
 pub mod generate;
+pub mod helper;
 pub mod history;
 pub mod incidents;
 pub mod pause;
@@ -112,6 +113,9 @@ enum Command {
     CheckConfig(check_config::Args),
     /// Propose a configuration for services that run here
     Discover(discover::Args),
+    /// The root side of the daemon; systemd alone starts it
+    #[command(hide = true)]
+    Helper(helper::HelperArgs),
     /// Write files that go with a worker, such as its unit
     Generate(generate::Args),
 }
@@ -179,6 +183,7 @@ impl Cli {
                 args.user |= before.user;
                 discover::run(&args, out)
             }
+            Command::Helper(args) => helper::run(&args),
             Command::Generate(args) => match before.given() {
                 Some(option) => Err(Usage(format!("{option} has no meaning for generate")).into()),
                 None => generate::run(&args, out),

@@ -7,6 +7,7 @@ mod address;
 mod build;
 mod checks;
 mod errors;
+pub mod kept;
 mod keys;
 mod list;
 mod merge;

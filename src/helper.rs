@@ -1,11 +1,15 @@
 //! The root side: checks (verb, unit) against the hold file, the list of units that are never touched and the
 //! configuration, then acts through systemd. Decides nothing, remembers nothing, listens to nobody else.
 //!
-//! It runs in the daemon's process; the interface is narrow enough for a process of its own.
+//! As installed it is a process of its own ([`serve`]), and the daemon, which has no rights, hands it orders
+//! ([`remote`]). Under `--user`, or where root tries the daemon by hand, the same code runs in the daemon's process.
 
 pub mod activation;
 pub mod memory;
+pub mod remote;
+pub mod serve;
 pub mod trouble;
+pub mod wire;
 
 mod connections;
 mod hook;
@@ -37,23 +41,25 @@ pub struct Helper {
     bus: BusAddress,
     settings: cell::Receiver<Arc<Settings>>,
     hold: PathBuf,
-    runtime_dir: PathBuf,
+    /// Where originals are kept that are to be put back. Nobody else may write it.
+    records: PathBuf,
     calls: Arc<AtomicU64>,
     caller: Mutex<Option<Caller>>,
 }
 
 impl Helper {
     /// Connects with the first order. Every order is checked against the settings that are in force at that moment.
-    pub fn new(bus: BusAddress, settings: cell::Receiver<Arc<Settings>>, runtime_dir: &Path) -> Self {
-        let (hold, runtime_dir) = (runtime_dir.join(HOLD_FILE), runtime_dir.to_owned());
-        Self { bus, settings, hold, runtime_dir, calls: Arc::default(), caller: Mutex::new(None) }
+    /// The hold file is looked for in `runtime_dir`.
+    pub fn new(bus: BusAddress, settings: cell::Receiver<Arc<Settings>>, runtime_dir: &Path, records: &Path) -> Self {
+        let (hold, records) = (runtime_dir.join(HOLD_FILE), records.to_owned());
+        Self { bus, settings, hold, records, calls: Arc::default(), caller: Mutex::new(None) }
     }
 
     /// Puts back what a killed process of ours left changed. Connects ahead of the first order, which would otherwise
     /// pay for it; a failure is left to the first order.
     pub async fn prepare(&self) {
-        let runtime_dir = self.runtime_dir.clone();
-        let _ = tokio::task::spawn_blocking(move || memory::restore_leftovers(&runtime_dir)).await;
+        let records = self.records.clone();
+        let _ = tokio::task::spawn_blocking(move || memory::restore_leftovers(&records)).await;
         if let Err(error) = self.caller().await {
             tracing::debug!(error = %error_text(&error), "no connection for acting yet");
         }
@@ -112,8 +118,37 @@ impl Helper {
         }
     }
 
+    /// A pattern says nothing of what a unit's other names are: one that is an alias of a unit that nobody configured is
+    /// refused. And a worker is asked to finish with its own signal alone.
+    async fn check_identity(&self, order: &Order, worker: Option<&WorkerSettings>) -> Option<Answer> {
+        let worker = worker?;
+        let unit = &order.unit;
+        let refused = |why, text| Some(Answer::Refused { why, text });
+        if let Verb::Drain { signal, .. } = order.verb
+            && signal != worker.drain_signal
+        {
+            return refused(Refused::NotAllowed, format!("{unit}: signal {signal} is not drain_signal of its worker"));
+        }
+        if matches!(worker.unit, Selector::Unit(_)) {
+            return None;
+        }
+        let path = unit_path(unit.as_str());
+        let id = match self.caller().await {
+            Ok(caller) => caller.get(Haste::Quick, &path, UNIT, "Id").await,
+            Err(error) => Err(error),
+        };
+        match id {
+            Ok(id) if text(&id) == unit.as_str() => None,
+            Ok(id) => refused(Refused::NotAllowed, format!("{unit} is another name of {}", text(&id))),
+            Err(error) => Some(answer_to(unit, error_name(&error).as_deref(), &error_text(&error))),
+        }
+    }
+
     async fn carry_out(&self, order: &Order) -> Answer {
         let worker = self.settings.borrow().worker_of(order.unit.as_str()).cloned();
+        if let Some(refusal) = self.check_identity(order, worker.as_ref()).await {
+            return refusal;
+        }
         if let (Some(worker), Verb::Hook { name }) = (&worker, order.verb) {
             return hook::run(self.bus, &order.unit, worker, name).await;
         }
@@ -128,7 +163,7 @@ impl Helper {
                 connections::reset(&caller, &order.unit, invocation, &worker).await
             }
             (Ok(caller), Some(worker), Verb::ReclaimMemory { invocation }) => {
-                memory::clean_up(&caller, &order.unit, invocation, &worker, &self.runtime_dir).await
+                memory::clean_up(&caller, &order.unit, invocation, &worker, &self.records).await
             }
             (Ok(caller), ..) => carry_out(&caller, order).await,
             (Err(error), ..) => Err(error),
@@ -237,7 +272,7 @@ mod tests {
             let name = WorkerName::new(&format!("w{number}")).unwrap();
             settings.workers.insert(name.clone(), WorkerSettings::new(name, unit.clone()));
         }
-        Helper::new(BusAddress::System, cell::channel(Arc::new(settings)).1, runtime_dir)
+        Helper::new(BusAddress::System, cell::channel(Arc::new(settings)).1, runtime_dir, runtime_dir)
     }
 
     fn why(helper: &Helper, unit: &str) -> Option<Refused> {

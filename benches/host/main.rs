@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use report::{Row, median};
 use serde_json::{Value, json};
-use testhost::{Failure, Machine, Place, wait_for};
+use testhost::{Failure, Machine, Place, installed, wait_for};
 
 /// Watched by unitmedic.
 const OURS: u32 = 1000;
@@ -126,15 +126,15 @@ struct Host {
 impl Host {
     fn boot() -> Result<Self, Failure> {
         let machine = Machine::builder("bench")
-            .binary(env!("CARGO_BIN_EXE_unitmedic"))
+            .installed(env!("CARGO_BIN_EXE_unitmedic"))
             .program(PROGRAM, std::env::current_exe()?)
             .file("/etc/unitmedic/unitmedic.toml", CONFIGURATION)
-            .file("/etc/systemd/system/unitmedic.service", include_str!("../../systemd/unitmedic.service"))
             .file("/etc/systemd/system/load@.service", OUR_UNIT)
             .file("/etc/systemd/system/alone@.service", THEIR_UNIT)
             .file("/etc/systemd/system/exporter.service", EXPORTER_UNIT)
             .boot()?;
         let host = Self { machine };
+        installed::settle(&host.machine)?;
         let units: Vec<String> = names("load", 1..=OURS).chain(names("alone", 1..=THEIRS)).collect();
         let start: Vec<&str> = ["systemctl", "start"].into_iter().chain(units.iter().map(String::as_str)).collect();
         eprintln!("starting {} units …", units.len());
@@ -144,7 +144,7 @@ impl Host {
 
     /// Starts unitmedic without a past, and waits until it has seen all its instances.
     fn start_medic(&self) -> Result<(), Failure> {
-        self.machine.sh("rm -rf /var/lib/unitmedic /run/unitmedic")?;
+        self.machine.sh("rm -rf /var/lib/unitmedic /run/unitmedic && systemd-tmpfiles --create unitmedic.conf")?;
         self.machine.ctl(&["start", "unitmedic.service"])?;
         wait_for("unitmedic watches all instances", START_LIMIT, || {
             let status = self.machine.run(&["unitmedic", "status", "--json"])?;

@@ -7,7 +7,7 @@ use unitmedic::adapters::http::client::Client;
 use unitmedic::model::history::Filter;
 use unitmedic::model::{Incident, UnitName};
 
-use crate::testhost::{Failure, Place};
+use crate::testhost::{Failure, Place, installed};
 use crate::workers::{PARSER_CONFIG, PROGRAM, PROGRAM_PATH, SAMPLES, config, units};
 
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -24,15 +24,14 @@ impl Host<'_> {
     /// Puts the service and the workers in their places, as a package would, and starts the workers, then unitmedic.
     pub fn set_up(&self, listen: &str) -> Result<(), Failure> {
         let place = self.place;
-        place.write("/etc/systemd/system/unitmedic.service", include_str!("../../systemd/unitmedic.service"))?;
-        place.write("/usr/lib/sysusers.d/unitmedic.conf", include_str!("../../systemd/sysusers.d/unitmedic.conf"))?;
+        installed::put(place)?;
         place.write("/etc/unitmedic/unitmedic.toml", &config(listen, self.emulated()))?;
         place.write(PARSER_CONFIG, "")?;
         place.write_program(PROGRAM_PATH, PROGRAM)?;
         for sample in SAMPLES {
             place.write(&format!("/etc/systemd/system/{}", sample.file), sample.text)?;
         }
-        place.sh("systemd-sysusers /usr/lib/sysusers.d/unitmedic.conf && unitmedic check-config >&2")?;
+        place.sh("unitmedic check-config >&2")?;
         place.ctl(&["daemon-reload"])?;
         let all: Vec<&str> = ["start"].into_iter().chain(units()).chain(["unitmedic.service"]).collect();
         place.run_for(&[&["systemctl"], all.as_slice()].concat(), b"", START_LIMIT * self.patience)?.success()?;

@@ -36,6 +36,7 @@ mod tests;
 use connection::Limits;
 
 pub use bind::{BindError, bind_control, bind_tcp};
+pub use peer::user_id;
 
 /// Connections at once. A scraper needs one; the rest is room for mistakes.
 pub const TCP_CONNECTIONS_MAX: usize = 256;

@@ -15,7 +15,6 @@ use crate::adapters::store::Store;
 use crate::adapters::store::recorder::Recorder;
 use crate::adapters::systemd::Question;
 use crate::engine::Engine;
-use crate::helper::Helper;
 use crate::model::action::Order;
 use crate::model::fact::{Fact, What};
 use crate::model::request::Reply;
@@ -25,6 +24,7 @@ use crate::views::alerts::AlertBoard;
 use crate::views::metrics::Queue;
 
 use super::Shared;
+use super::authority::Authority;
 use super::log_desk::LogDesk;
 
 /// The gauges over 30 days are read from the history this often.
@@ -36,7 +36,7 @@ const RATIOS_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 pub(super) struct Dispatch {
     shared: Arc<Shared>,
     store: Store,
-    helper: Arc<Helper>,
+    authority: Arc<Authority>,
     /// The settings by which the root side checks orders.
     helper_settings: watch::Sender<Arc<Settings>>,
     questions: mpsc::Sender<Question>,
@@ -57,7 +57,7 @@ pub(super) struct Dispatch {
 impl Dispatch {
     pub fn new(
         shared: Arc<Shared>,
-        helper: Arc<Helper>,
+        authority: Arc<Authority>,
         helper_settings: watch::Sender<Arc<Settings>>,
         questions: mpsc::Sender<Question>,
         sampler: Option<SamplerHandle>,
@@ -67,7 +67,7 @@ impl Dispatch {
         Self {
             store: shared.store.clone(),
             shared,
-            helper,
+            authority,
             helper_settings,
             questions,
             sampler,
@@ -114,9 +114,9 @@ impl Dispatch {
     }
 
     fn act(&self, order: Order) {
-        let (helper, answers) = (self.helper.clone(), self.answers.clone());
+        let (authority, answers) = (self.authority.clone(), self.answers.clone());
         tokio::spawn(async move {
-            let answer = helper.act(&order).await;
+            let answer = authority.act(&order).await;
             let _ = answers.send(Input::Acted { attempt: order.attempt, answer });
         });
     }

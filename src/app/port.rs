@@ -43,7 +43,7 @@ impl Port for Shared {
         let now = clock::now();
         let store = self.store.stats();
         self.own.store_totals(store.errors, store.last_write_wall);
-        self.own.dbus_totals(self.bus.calls() + self.helper.calls(), self.bus.signals());
+        self.own.dbus_totals(self.bus.calls() + self.authority.calls(), self.bus.signals());
         let Counted { beats, brokers } = &self.counted;
         self.own.broker_totals(brokers.connects.load(Relaxed), brokers.connect_failures.load(Relaxed));
         self.own.heartbeats_total("counted", beats.beats());

@@ -21,11 +21,12 @@ use crate::adapters::store::{Opened, Store};
 use crate::adapters::systemd::{self, BusAddress, BusStats};
 use crate::adapters::{clock, heartbeat, host, probe};
 use crate::engine::Engine;
-use crate::helper::{HOLD_FILE, Helper};
+use crate::helper::HOLD_FILE;
 use crate::model::input::Memory;
 use crate::model::{Input, Now, Settings};
 use crate::views::metrics::{Board, Build, Own};
 
+use super::authority::Authority;
 use super::dispatch::Dispatch;
 use super::event_loop::{EventLoop, selectors};
 use super::roster::Roster;
@@ -90,7 +91,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let (selectors_in, selectors_out) = watch::channel(selectors(&settings));
     let (readiness, ready) = watch::channel(Err("starting".to_string()));
     let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
-    let helper = Arc::new(Helper::new(options.bus, in_force.clone(), &settings.daemon.runtime_dir));
+    let authority = Arc::new(Authority::new(options.bus, in_force.clone(), &settings.daemon.runtime_dir));
     let bus = Arc::new(BusStats::default());
     let own = Own::new();
     let mut board = Board::new(build(), own.clone(), &settings);
@@ -105,17 +106,18 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         bus: bus.clone(),
         roster: Roster::default(),
         counted: Counted::default(),
-        helper: helper.clone(),
+        authority: authority.clone(),
         alertmanagers: Alertmanagers::new(Arc::new(clock::now), &settings),
     });
 
     let now = clock::now();
     let recorder = recorder(&boot, now, &settings, &memory);
-    prepare(helper.clone());
+    prepare(authority.clone());
     let sampler = sampler(&settings, inputs_in.clone());
     let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared);
     watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
-    let dispatch = Dispatch::new(shared.clone(), helper, helper_settings, questions_in, sampler, answers_in, &settings);
+    let dispatch =
+        Dispatch::new(shared.clone(), authority, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
         hold_file: settings.daemon.runtime_dir.join(HOLD_FILE),
         engine: Engine::new(now, settings, memory, seed()),
@@ -142,8 +144,8 @@ fn recorder(boot: &str, now: Now, settings: &Settings, memory: &Memory) -> Recor
 }
 
 /// Puts back what a killed process of ours left changed, and connects ahead of the first order.
-fn prepare(helper: Arc<Helper>) {
-    tokio::spawn(async move { helper.prepare().await });
+fn prepare(authority: Arc<Authority>) {
+    tokio::spawn(async move { authority.prepare().await });
 }
 
 /// The sources of signals of work.

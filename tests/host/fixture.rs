@@ -11,7 +11,7 @@ use unitmedic::model::history::Recovery;
 use unitmedic::model::status::{Explanation, InstanceStatus, Status};
 use unitmedic::model::{Health, Incident, Resolution};
 
-use crate::testhost::{Failure, Machine, Output, Place, UserSession, wait_for};
+use crate::testhost::{Failure, Machine, Output, Place, UserSession, installed, wait_for};
 
 /// For things that take milliseconds, on a machine that has other work.
 pub const LIMIT: Duration = Duration::from_secs(20);
@@ -118,10 +118,8 @@ impl Setup {
 
     /// Boots the host and starts the workers. unitmedic is installed, and does not run.
     pub fn boot(self) -> Result<Host, Failure> {
-        let mut builder = Machine::builder(&self.name)
-            .binary(env!("CARGO_BIN_EXE_unitmedic"))
-            .file("/etc/systemd/system/unitmedic.service", include_str!("../../systemd/unitmedic.service"))
-            .file(CONFIG, &self.config);
+        let mut builder =
+            Machine::builder(&self.name).installed(env!("CARGO_BIN_EXE_unitmedic")).file(CONFIG, &self.config);
         for (path, text) in &self.files {
             builder = builder.file(path, text);
         }
@@ -129,6 +127,7 @@ impl Setup {
             builder = builder.program(&path, source);
         }
         let host = Host { machine: builder.boot()?, config: self.config, done: false };
+        installed::settle(&host.machine)?;
         if let Some(first) = &self.first {
             host.run_for(&["systemctl", "start", first], b"", FIRST_LIMIT)?.success()?;
         }

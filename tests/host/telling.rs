@@ -8,10 +8,7 @@ use crate::testhost::{Failure, Place};
 
 #[test]
 fn the_journal_has_the_fields_and_the_group_may_ask() -> Result<(), Failure> {
-    let host = Setup::new("journal")
-        .worker("mail", "mail.service", SLEEPER)
-        .file("/usr/lib/sysusers.d/unitmedic.conf", include_str!("../../systemd/sysusers.d/unitmedic.conf"))
-        .start()?;
+    let host = Setup::new("journal").worker("mail", "mail.service", SLEEPER).start()?;
     ensure(host.sh("stat -c '%a %G' /run/unitmedic/control.sock")? == "660 unitmedic", || "the socket".into())?;
     ensure(host.property(DAEMON, "StatusText")?.starts_with("2 workers, 2 instances"), || "STATUS=".into())?;
     host.kill("mail.service")?;

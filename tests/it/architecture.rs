@@ -45,6 +45,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "adapters::systemd",
             "views",
             "app",
+            // `helper` brings the root side to life, as `run` does the daemon.
+            "helper",
             "cli",
         ],
     ),

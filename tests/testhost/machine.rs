@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::bounded::{Output, run_bounded, wait_until};
 use super::cgroup::{self, Cgroup};
+use super::installed;
 use super::owner;
 use super::place::{Failure, Place, wait_for};
 use super::running::Running;
@@ -63,6 +64,14 @@ impl Builder {
     /// be seen through the overlay.
     pub fn binary(self, path: impl AsRef<Path>) -> Self {
         self.program("/usr/bin/unitmedic", path)
+    }
+
+    /// unitmedic as a package installs it, but for what [`installed::settle`] does when the host runs.
+    pub fn installed(mut self, program: impl AsRef<Path>) -> Self {
+        for (target, text) in installed::FILES {
+            self = self.file(target, text);
+        }
+        self.binary(program)
     }
 
     /// Copies a program of this machine into the host.

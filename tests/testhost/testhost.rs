@@ -16,6 +16,7 @@
 
 mod bounded;
 mod cgroup;
+pub mod installed;
 mod machine;
 mod owner;
 mod place;

@@ -14,10 +14,8 @@ use unitmedic::model::status::{Explanation, InstanceStatus, Status};
 use unitmedic::model::{Condition, Evidence, Health, Incident, UnitName};
 
 use crate::cases::{LIMIT, WORKER_UNITS, WORKERS};
-use crate::testhost::{Failure, Here, Place, wait_for};
+use crate::testhost::{Failure, Here, Place, installed, wait_for};
 
-const SERVICE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/unitmedic.service"));
-const SYSUSERS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/systemd/sysusers.d/unitmedic.conf"));
 const PORT: &str = "127.0.0.1:10119";
 const SOCKET: &str = "/run/unitmedic/control.sock";
 
@@ -63,9 +61,8 @@ fn install() -> Result<(), Failure> {
             fs::write(format!("{}/{name}", Here.unit_directory()), text)?;
         }
         Here.write("/etc/unitmedic/unitmedic.toml", &[MAIN, &WORKERS.concat()].concat())?;
-        Here.write("/usr/lib/sysusers.d/unitmedic.conf", SYSUSERS)?;
-        Here.sh("systemd-sysusers unitmedic.conf; mkdir -p /run/cases")?;
-        Here.install_unit("unitmedic.service", SERVICE)?;
+        installed::put(&Here)?;
+        Here.sh("mkdir -p /run/cases && systemctl daemon-reload")?;
         let started =
             Here.run_for(&["systemctl", "start", "unitmedic"], b"", LIMIT).and_then(|output| output.success());
         started.map_err(|failure| {

@@ -29,6 +29,12 @@ impl Peer {
     }
 }
 
+/// Number of a user of /etc/passwd.
+pub fn user_id(name: &str) -> Option<u32> {
+    // Both files have the number in the third field.
+    group_id_in(&read("/etc/passwd"), name)
+}
+
 /// Number of a group of /etc/group.
 pub fn group_id(name: &str) -> Option<u32> {
     group_id_in(&read("/etc/group"), name)

@@ -220,7 +220,7 @@ fn with_helper<T>(unit: &str, work: impl AsyncFnOnce(&Helper) -> T) -> Result<T,
     let mut settings = Settings::empty();
     settings.workers.insert(name, worker);
     let (_keep, settings) = watch::channel(Arc::new(settings));
-    let helper = Helper::new(BusAddress::System, settings, Path::new(RUNTIME_DIR));
+    let helper = Helper::new(BusAddress::System, settings, Path::new(RUNTIME_DIR), Path::new(RUNTIME_DIR));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(async {
         helper.prepare().await;

@@ -1,0 +1,103 @@
+//! `helper`: the root side of the daemon, started by systemd when the daemon connects. Nobody else calls it.
+
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use clap::Args;
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tracing::level_filters::LevelFilter;
+use tracing::{error, info};
+
+use super::exit;
+use crate::adapters::http::user_id;
+use crate::adapters::systemd::BusAddress;
+use crate::config::kept::Kept;
+use crate::config::{Mode, Source};
+use crate::helper::Helper;
+use crate::helper::serve::{Terms, serve};
+use crate::model::Settings;
+use crate::views::log::{self, LogTarget};
+
+/// What only root may write: originals that are to be put back.
+const RECORDS: &str = "/run/unitmedic-helper";
+/// The first descriptor that systemd passes (sd_listen_fds(3)).
+const FIRST_PASSED: i32 = 3;
+
+#[derive(Debug, Args)]
+pub struct HelperArgs {
+    /// The user whose orders are taken: that of unitmedic.service
+    #[arg(long, value_name = "NAME", default_value = "unitmedic")]
+    daemon_user: String,
+    /// Configuration file [default: /etc/unitmedic/unitmedic.toml and /etc/unitmedic/conf.d/*.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub fn run(args: &HelperArgs) -> anyhow::Result<u8> {
+    log::init(LogTarget::Auto, LevelFilter::INFO);
+    let uid = user_id(&args.daemon_user).with_context(|| {
+        format!("there is no user {}; systemd-sysusers makes it, or name another with --daemon-user", args.daemon_user)
+    })?;
+    let socket = passed_socket()?;
+    let source = Source::new(args.config.as_deref(), Mode::System);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(attend(socket, uid, source))?;
+    Ok(exit::OK)
+}
+
+async fn attend(socket: OwnedFd, uid: u32, source: Source) -> anyhow::Result<()> {
+    let listener = std::os::unix::net::UnixListener::from(socket);
+    listener.set_nonblocking(true)?;
+    let listener = UnixListener::from_std(listener).context("what systemd passed is not a socket that listens")?;
+    let (in_force, settings) = watch::channel(Arc::new(Settings::empty()));
+    let following = Following { kept: Mutex::new((Kept::new(source), Err("not read yet".into()))), in_force };
+    // What the daemon's settings say of its runtime directory is where its hold file is.
+    let _ = following.refresh();
+    let runtime_dir = settings.borrow().daemon.runtime_dir.clone();
+    let helper = Arc::new(Helper::new(BusAddress::System, settings, &runtime_dir, Path::new(RECORDS)));
+    helper.prepare().await;
+    info!(uid, "orders of the daemon are taken");
+    let refresh = Arc::new(move || following.refresh());
+    Ok(serve(listener, helper, Arc::new(Terms { uid, refresh })).await?)
+}
+
+/// The settings as root has them in /etc, whatever the daemon believes.
+struct Following {
+    /// With whether there are any.
+    kept: Mutex<(Kept, Result<(), String>)>,
+    in_force: watch::Sender<Arc<Settings>>,
+}
+
+impl Following {
+    /// Reads the files again when they have changed. Those with errors leave the last good ones in force.
+    fn refresh(&self) -> Result<(), String> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.0.changed() {
+            None => {}
+            Some(Ok(settings)) => {
+                self.in_force.send_replace(Arc::new(settings));
+                kept.1 = Ok(());
+            }
+            Some(Err(errors)) => {
+                errors.problems().iter().for_each(|problem| error!("{problem}"));
+                if kept.1.is_err() {
+                    kept.1 = Err("its configuration has errors; unitmedic check-config shows them".into());
+                }
+            }
+        }
+        kept.1.clone()
+    }
+}
+
+/// The one socket that systemd passes.
+fn passed_socket() -> anyhow::Result<OwnedFd> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
+        // SAFETY: systemd says that this descriptor is ours, and nothing has taken it yet.
+        (Some(pid), Some(1)) if pid == std::process::id() => Ok(unsafe { OwnedFd::from_raw_fd(FIRST_PASSED) }),
+        _ => bail!("helper is started by unitmedic-helper.socket alone: systemctl start unitmedic-helper.socket"),
+    }
+}
