@@ -35,6 +35,13 @@ impl Authority {
         }
     }
 
+    /// New settings are in force. Here they are ours; there root's own files count.
+    pub async fn refresh(&self) {
+        if let Authority::There(remote) = self {
+            remote.refresh().await;
+        }
+    }
+
     pub async fn act(&self, order: &Order) -> Answer {
         match self {
             Authority::Here(helper) => helper.act(order).await,

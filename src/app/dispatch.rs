@@ -178,6 +178,8 @@ impl Dispatch {
 
     pub fn reload(&mut self, settings: &Settings) {
         self.helper_settings.send_replace(Arc::new(settings.clone()));
+        let authority = self.authority.clone();
+        tokio::spawn(async move { authority.refresh().await });
         self.workers = settings.workers.keys().cloned().collect();
         if let Some(sampler) = &self.sampler {
             let _ = sampler.set_interval(settings.daemon.health_check_interval);

@@ -65,6 +65,13 @@ impl Remote {
         }
     }
 
+    /// Tells the helper to look at the configuration now.
+    pub async fn refresh(&self) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        // One that is not there reads it when it starts.
+        drop(self.send(&Request { number, order: None }).await);
+    }
+
     /// Orders handed over so far.
     pub fn orders(&self) -> u64 {
         self.orders.load(Ordering::Relaxed)
@@ -73,7 +80,7 @@ impl Remote {
     /// Hands the order over and waits for the answer. An order without one may have happened.
     pub async fn act(&self, order: &Order) -> Answer {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let answer = match self.send(&Request { number, order: order.clone() }).await {
+        let answer = match self.send(&Request { number, order: Some(order.clone()) }).await {
             Ok(answer) => answer,
             Err(error) => {
                 let socket = self.socket.display();

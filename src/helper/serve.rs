@@ -85,7 +85,7 @@ async fn take_orders(stream: UnixStream, helper: Arc<Helper>, terms: Arc<Terms>)
 async fn carry_out(helper: &Helper, terms: &Arc<Terms>, request: &Request) -> Answer {
     let refresh = terms.refresh.clone();
     let known = tokio::task::spawn_blocking(move || refresh()).await.unwrap_or_else(|error| Err(error.to_string()));
-    let order = &request.order;
+    let Some(order) = &request.order else { return Answer::Accepted { job: None, did: None } };
     let answer = match known {
         Ok(()) => helper.act(order).await,
         Err(why) => Answer::Refused { why: Refused::NotAllowed, text: format!("the helper knows no worker: {why}") },

@@ -17,7 +17,9 @@ pub const LINE_MAX: usize = 16 << 10;
 #[serde(deny_unknown_fields)]
 pub struct Request {
     pub number: u64,
-    pub order: Order,
+    /// `None`: look at the configuration now. What the daemon has read without errors must be known here, too, should
+    /// the files have errors by the next order.
+    pub order: Option<Order>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +58,7 @@ mod tests {
     async fn lines_have_an_end_and_a_limit() {
         let attempt = AttemptId { incident: IncidentId(7), number: 1 };
         let order = Order { attempt, unit: UnitName::new("mail@1.service").unwrap(), verb: Verb::TryRestart };
-        let request = Request { number: 3, order };
+        let request = Request { number: 3, order: Some(order) };
         let written = line(&request);
         assert_eq!(
             String::from_utf8_lossy(&written),

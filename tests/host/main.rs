@@ -8,6 +8,7 @@ mod fixture;
 mod tls;
 
 mod alerting;
+mod authority;
 mod beats;
 mod configuration;
 mod connections;

@@ -24,8 +24,9 @@ pub struct Peers {
 impl Peers {
     pub async fn of(worker: &WorkerSettings) -> Self {
         let mut peers = Self::default();
-        let found = join_all(listed(worker).into_iter().map(async |peer| (addresses(&peer).await, peer))).await;
-        for (addresses, peer) in found {
+        let listed: Vec<Peer> = listed(worker).into_iter().collect();
+        let found = join_all(listed.iter().map(addresses)).await;
+        for (addresses, peer) in found.into_iter().zip(listed) {
             if addresses.is_empty() {
                 peers.unresolved.push(peer.host);
             }
