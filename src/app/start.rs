@@ -1,6 +1,6 @@
 //! Brings everything to life in an order in which nothing is bound before it is known to be right.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -68,10 +68,7 @@ impl Remains {
 
 pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon, StartError> {
     let boot = clock::boot_id().map_err(StartError::BootId)?;
-    // systemd makes it for a service (RuntimeDirectory=); by hand and under `--user` nobody else does.
-    let runtime_dir = &settings.daemon.runtime_dir;
-    std::fs::create_dir_all(runtime_dir)
-        .map_err(|source| StartError::RuntimeDir { path: runtime_dir.clone(), source })?;
+    make_runtime_directory(&settings.daemon.runtime_dir)?;
     let lock = lock(&settings)?;
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
     let tcp = match settings.daemon.listen {
@@ -213,6 +210,11 @@ fn serve(
         }
     }));
     tasks
+}
+
+/// tmpfiles.d makes it for the service; by hand and under `--user` nobody else does.
+fn make_runtime_directory(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path).map_err(|source| StartError::RuntimeDir { path: path.into(), source })
 }
 
 /// A second daemon is refused. A lock that cannot be tried, on a full or read-only disk, must not keep

@@ -104,7 +104,7 @@ fn options_before_and_behind_the_command() {
 #[test]
 fn every_command_and_option_is_in_the_docs() {
     let docs = include_str!("../../docs/commands.md");
-    let elsewhere = ["check-config", "discover", "generate", "help"];
+    let elsewhere = ["check-config", "discover", "generate", "helper", "help"];
     for command in Cli::command().get_subcommands() {
         let name = command.get_name();
         assert!(docs.contains(&format!("`{name}`")) || docs.contains(&format!("unitmedic {name}")), "{name}");
