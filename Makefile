@@ -1,7 +1,7 @@
 # What a contributor runs. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint fmt soak demo bench
+.PHONY: help setup build packages test lint fmt soak demo bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do \
@@ -12,6 +12,9 @@ setup: ## Install the Debian packages that the tests need (as root)
 
 build: ## Build the release program: target/release/unitmedic
 	cargo build --release --locked
+
+packages: ## Build the release as .deb and .rpm: target/packages
+	scripts/package
 
 test: ## Run everything that CI runs (as root: it boots hosts and a virtual machine)
 	scripts/test

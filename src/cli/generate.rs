@@ -1,5 +1,8 @@
-//! `unitmedic generate unit`: prints a systemd unit for a worker, with the reason for every directive.
-//! It writes no files.
+//! `unitmedic generate`: prints a systemd unit for a worker, with the reason for every directive; and what packages
+//! bring along, pages of the manual and completions for shells. It writes no files.
+
+mod completions;
+mod man;
 
 use std::io::Write;
 use std::time::Duration;
@@ -21,7 +24,7 @@ const MEMORY_MIN: u64 = 1 << 20;
 /// systemd's specifiers that make sense in ExecStart= of a service (systemd.unit(5)).
 const SPECIFIERS: &str = "%aAbBCdDeEfgGhHIijJlLmMnNopPqsStTuUvVwWy";
 
-/// Print files for a worker.
+/// Print files for a worker, or those that go with the program.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -32,6 +35,10 @@ pub struct Args {
 pub enum What {
     /// A systemd unit, or with --toml the configuration for it
     Unit(UnitArgs),
+    /// A page of the manual, as man(1) reads it
+    Man(man::ManArgs),
+    /// Completions for a shell
+    Completions(completions::CompletionsArgs),
 }
 
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -63,7 +70,14 @@ pub struct UnitArgs {
 
 /// Returns the exit code; wrong arguments are a [`Usage`].
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let What::Unit(args) = &args.what;
+    match &args.what {
+        What::Unit(args) => unit(args, out),
+        What::Man(args) => man::run(args, out),
+        What::Completions(args) => completions::run(args, out),
+    }
+}
+
+fn unit(args: &UnitArgs, out: &mut dyn Write) -> anyhow::Result<u8> {
     let plan = Plan::from_args(args).map_err(|error| Usage(format!("{error:#}")))?;
     write!(out, "{}", if args.toml { plan.toml() } else { plan.unit() })?;
     Ok(0)

@@ -35,6 +35,9 @@ fn good_arguments() {
         "pause --all --until 18:30",
         "resume --all",
         "resume mail",
+        "generate man --list",
+        "generate man unitmedic-status.1",
+        "generate completions zsh",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }
@@ -69,6 +72,8 @@ fn wrong_arguments() {
         "pause mail --for 2h --until 18:30",
         "resume",
         "generate --socket /s",
+        "generate man unitmedic.1 --list",
+        "generate completions csh",
     ] {
         let error = parse(line).err().unwrap_or_else(|| panic!("taken: {line}"));
         assert!(error.use_stderr(), "{line}");

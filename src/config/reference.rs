@@ -39,31 +39,70 @@ pub fn in_force(settings: &Settings, worker: &WorkerSettings) -> Vec<SettingView
     keys.chain(plans).chain(hooks).collect()
 }
 
+/// A key as a reader needs it.
+pub struct Entry {
+    pub name: &'static str,
+    pub doc: &'static str,
+    /// What its value may be: completes "Takes …".
+    pub takes: String,
+    /// As TOML.
+    pub default: Option<String>,
+    pub example: Option<&'static str>,
+    /// Not for `[defaults]`.
+    pub own: bool,
+}
+
+/// Tables with the same keys.
+pub struct Table {
+    pub titles: Vec<&'static str>,
+    pub entries: Vec<Entry>,
+}
+
+/// All keys, in the order in which they are explained.
+pub fn tables() -> Vec<Table> {
+    let table = |section: Section| Table {
+        titles: match section {
+            Section::Worker => vec![Section::Worker.title(), Section::Defaults.title()],
+            Section::Hook => vec![Section::Hook.title(), "[defaults.hooks.HOOK]"],
+            _ => vec![section.title()],
+        },
+        entries: entries(section).into_iter().map(entry).collect(),
+    };
+    [Section::Daemon, Section::Guard, Section::Worker, Section::Hook].map(table).into()
+}
+
+fn entry((spec, default): (super::keys::Spec, Option<String>)) -> Entry {
+    let super::keys::Spec { name, doc, example, own, .. } = spec;
+    Entry { name, doc, takes: spec.kind.takes(), default, example, own }
+}
+
+/// What a table of plans takes.
+pub fn plans() -> String {
+    let conditions = words(Condition::ALL.iter().map(|condition| condition.as_str()));
+    let planned = Action::ALL.iter().filter(|action| **action != Action::ScaleDown);
+    let actions = words(planned.map(|action| action.as_str()).chain(["hook:NAME"]));
+    format!("A key is a condition: {conditions}. Its value is a list of actions: {actions}.")
+}
+
 /// The tables of docs/configuration.md.
 pub fn markdown() -> String {
     let mut text = String::new();
-    for section in [Section::Daemon, Section::Guard, Section::Worker, Section::Hook] {
-        let title = match section {
-            Section::Worker => "`[worker.NAME]` and `[defaults]`".to_string(),
-            Section::Hook => "`[worker.NAME.hooks.HOOK]` and `[defaults.hooks.HOOK]`".to_string(),
-            _ => format!("`{}`", section.title()),
-        };
+    for table in tables() {
+        let titles: Vec<String> = table.titles.iter().map(|title| format!("`{title}`")).collect();
+        let title = titles.join(" and ");
         text.push_str(&format!("### {title}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n"));
-        for (spec, default) in entries(section) {
+        for Entry { name, doc, takes, default, example, own } in table.entries {
             let default = default.map_or("none".into(), |default| format!("`{default}`"));
-            let own = if spec.own { " Not in `[defaults]`." } else { "" };
+            let own = if own { " Not in `[defaults]`." } else { "" };
             let example =
-                spec.example.map(|example| format!(" Example: `{}`", example.replace('|', "\\|"))).unwrap_or_default();
-            let name = spec.name;
-            text.push_str(&format!("| `{name}` | {} | {default} | {}{own}{example} |\n", spec.kind.takes(), spec.doc));
+                example.map(|example| format!(" Example: `{}`", example.replace('|', "\\|"))).unwrap_or_default();
+            text.push_str(&format!("| `{name}` | {takes} | {default} | {doc}{own}{example} |\n"));
         }
         text.push('\n');
     }
-    let conditions = words(Condition::ALL.iter().map(|condition| condition.as_str())).replace('"', "`");
-    let planned = Action::ALL.iter().filter(|action| **action != Action::ScaleDown);
-    let actions = words(planned.map(|action| action.as_str()).chain(["hook:NAME"])).replace('"', "`");
     text.push_str("### `[worker.NAME.plans]` and `[defaults.plans]`\n\n");
-    text.push_str(&format!("A key is a condition: {conditions}. Its value is a list of actions: {actions}.\n"));
+    text.push_str(&plans().replace('"', "`"));
+    text.push('\n');
     text
 }
 

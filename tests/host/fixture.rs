@@ -167,6 +167,11 @@ impl Drop for Host {
 }
 
 impl Host {
+    /// One that was set up in another way.
+    pub fn of(machine: Machine) -> Self {
+        Self { machine, config: String::new(), done: false }
+    }
+
     pub fn done(mut self) -> Result<(), Failure> {
         self.done = true;
         Ok(())

@@ -20,6 +20,7 @@ mod hooks;
 mod liveness;
 mod many;
 mod operator;
+mod packages;
 mod probes;
 mod queues;
 mod resilience;

@@ -45,6 +45,7 @@ const HOSTS: &[&str] = &[
     "spdx.org",
     "systemd.io",
     "www.apache.org",
+    "www.debian.org",
     "www.freedesktop.org",
     "www.sqlite.org",
 ];

@@ -2,10 +2,11 @@
 # the host, and it ends the host when its standard input closes: that is when the test drops the host, and also when
 # the test's process dies without a chance to clean up.
 #
-# $1 working directory   $2 cgroup   $3 host name   the rest: more options for systemd-nspawn
+# $1 working directory   $2 cgroup   $3 host name   $4 the root that it is laid over   the rest: more options for
+# systemd-nspawn
 set -eu
-work=$1 cgroup=$2 name=$3
-shift 3
+work=$1 cgroup=$2 name=$3 tree=$4
+shift 4
 echo 0 > "$cgroup/guard/cgroup.procs"
 
 # systemd-nspawn leaves directories below /run behind; these go with the namespace too.
@@ -15,7 +16,7 @@ mount -t tmpfs -o mode=755 unitmedic-test "$work/mount"
 cd "$work/mount"
 mkdir -p upper/etc work root
 : > upper/etc/machine-id
-mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
+mount -t overlay -o "lowerdir=$tree,upperdir=upper,workdir=work" overlay root
 
 # What packages and people enabled on this machine stays here: no databases, no timers, no journal of the past.
 rm -rf root/etc/systemd/system/* root/etc/rc?.d/* root/etc/fstab root/etc/hostname root/var/log/journal \

@@ -50,6 +50,8 @@ pub struct Machine {
 /// What a host is made of, before it boots.
 pub struct Builder {
     name: String,
+    /// Where its root comes from; nothing is written there.
+    tree: PathBuf,
     files: Vec<(&'static str, Source, String)>,
     private_network: bool,
 }
@@ -60,6 +62,12 @@ enum Source {
 }
 
 impl Builder {
+    /// Boots another system than this machine's, such as that of [`debian`](super::debian).
+    pub fn tree(mut self, root: impl AsRef<Path>) -> Self {
+        self.tree = root.as_ref().to_owned();
+        self
+    }
+
     /// Puts the program under test at `/usr/bin/unitmedic`. It is copied: a target directory on another mount cannot
     /// be seen through the overlay.
     pub fn binary(self, path: impl AsRef<Path>) -> Self {
@@ -147,6 +155,7 @@ impl Builder {
             .args(["--mount", "--propagation", "private", "sh", "-c", GUARD, "guard"])
             .args([work, cgroup.directory()])
             .arg(&self.name)
+            .arg(&self.tree)
             .args(self.private_network.then_some("--private-network"))
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
@@ -164,7 +173,7 @@ impl Machine {
     }
 
     pub fn builder(name: &str) -> Builder {
-        Builder { name: name.to_owned(), files: Vec::new(), private_network: true }
+        Builder { name: name.to_owned(), tree: "/".into(), files: Vec::new(), private_network: true }
     }
 
     /// A host without the program under test, named `name`. Names need not differ.

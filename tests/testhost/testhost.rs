@@ -23,6 +23,7 @@ mod place;
 mod running;
 mod session;
 mod support;
+mod tree;
 
 pub use bounded::{Output, run_bounded};
 pub use machine::{Builder, Machine, sweep};
@@ -30,3 +31,4 @@ pub use owner::{leftovers, new_name};
 pub use place::{Failure, Here, Place, wait_for};
 pub use running::Running;
 pub use session::UserSession;
+pub use tree::debian;
