@@ -68,7 +68,9 @@ pub fn tables() -> Vec<Table> {
         },
         entries: entries(section).into_iter().map(entry).collect(),
     };
-    [Section::Daemon, Section::Guard, Section::Worker, Section::Hook].map(table).into()
+    [Section::Daemon, Section::Guard, Section::Alerts, Section::Alertmanager, Section::Worker, Section::Hook]
+        .map(table)
+        .into()
 }
 
 fn entry((spec, default): (super::keys::Spec, Option<String>)) -> Entry {

@@ -32,6 +32,13 @@ boot_grace = 0
 verify_dead_for = \"1s\"
 backoff = \"200ms\"
 
+[alerts]
+alert_after = \"1s\"
+resend_interval = \"1s\"
+
+[alertmanager.main]
+url = \"http://127.0.0.1:9093\"
+
 [worker.mail]
 unit = \"mail.service\"
 ";
@@ -118,11 +125,14 @@ fn whole_life(suite: &str, systemd: &str) -> Result<(), Failure> {
         .program("/root/old.deb", the_one(&packages.old, "deb")?)
         .program("/root/new.deb", the_one(&packages.new, "deb")?)
         .file(&format!("/etc/systemd/system/{WORKER}"), SLEEPER)
+        // It has no network, and so no neighbours.
+        .file("/etc/default/prometheus-alertmanager", "ARGS=\"--cluster.listen-address=\"\n")
         .boot()?;
     let host = Host::of(machine);
     let version = host.ctl(&["--version"])?;
     ensure(version.starts_with(systemd), || version)?;
-    host.ctl(&["start", WORKER])?;
+    host.ctl(&["start", WORKER, "prometheus-alertmanager"])?;
+    until("Alertmanager answers", LIMIT, || host.sh("curl -sf http://127.0.0.1:9093/-/ready"))?;
     let before = files(&host)?;
     install(&host)?;
     recover(&host)?;
@@ -139,7 +149,7 @@ fn install(host: &Host) -> Result<(), Failure> {
     ensure_runs(host)?;
     host.unitmedic(&["check-config"])?.success()?;
     let group = host.sh("stat -c %U:%G /run/unitmedic/control.sock")?;
-    ensure(group == "root:unitmedic", || format!("the control socket is of {group}"))?;
+    ensure(group == "unitmedic:unitmedic", || format!("the control socket is of {group}"))?;
     let catalog = host.sh("journalctl --list-catalog | grep -c unitmedic")?;
     ensure(catalog.parse::<u32>()? > 10, || format!("{catalog} texts"))?;
     host.sh("dpkg --verify unitmedic && test -d /etc/unitmedic/conf.d")?;
@@ -169,9 +179,11 @@ fn upgrade(host: &Host) -> Result<(), Failure> {
     host.kill(WORKER)?;
     // So soon after the last one it is the same incident.
     let open = until("the incident is open again", LIMIT, || reopened(host))?;
+    until("Alertmanager has the alert", LIMIT, || alert(host, true))?;
     let before = host.activation(DAEMON)?;
     apt(host, &["install", "/root/new.deb"])?;
     ensure_runs(host)?;
+    alert(host, true)?;
     ensure(host.activation(DAEMON)? != before, || "the service was not restarted".into())?;
     let installed = host.sh("dpkg-query --show --showformat='${Version}' unitmedic")?;
     ensure(installed.starts_with("9."), || installed)?;
@@ -181,7 +193,13 @@ fn upgrade(host: &Host) -> Result<(), Failure> {
     ensure(config.ends_with("# edited by the administrator\n"), || config)?;
     host.sh("rm /run/unitmedic/hold")?;
     host.wait_recovered(WORKER, 1)?;
-    Ok(())
+    until("Alertmanager knows that it is over", LIMIT, || alert(host, false))
+}
+
+/// Whether the Alertmanager of the host holds an alert of ours.
+fn alert(host: &Host, wanted: bool) -> Result<(), Failure> {
+    let held = host.sh("curl -sf 'http://127.0.0.1:9093/api/v2/alerts?filter=source=unitmedic'")?;
+    ensure(held.contains("\"UnitmedicWorkerFailed\"") == wanted, || held)
 }
 
 fn upgrade_while_stopped(host: &Host) -> Result<(), Failure> {
@@ -217,13 +235,13 @@ fn purge(host: &Host, before: &BTreeSet<String>) -> Result<(), Failure> {
     let left: Vec<&String> = after.difference(before).collect();
     let gone: Vec<&String> = before.difference(&after).collect();
     ensure(left.is_empty() && gone.is_empty(), || format!("left behind: {left:#?}\ntaken along: {gone:#?}"))?;
-    host.sh("test ! -e /run/unitmedic")?;
+    host.sh("test ! -e /run/unitmedic && test ! -e /run/unitmedic-helper && test ! -e /run/unitmedic-helper.sock")?;
     let catalog = host.sh("journalctl --list-catalog | grep unitmedic || true")?;
     ensure(catalog.is_empty(), || catalog)?;
     let state = host.property(DAEMON, "LoadState")?;
     ensure(state == "not-found", || state)?;
-    // Files elsewhere may belong to it, as docs/installation.md says.
-    host.sh("getent group unitmedic")?;
+    // Files elsewhere may belong to them, as docs/installation.md says.
+    host.sh("getent group unitmedic && getent passwd unitmedic")?;
     host.wait_active(WORKER, LIMIT)
 }
 
@@ -254,7 +272,7 @@ fn apt(host: &Host, arguments: &[&str]) -> Result<(), Failure> {
 
 /// All paths of the host but those of mounts and of what dpkg, apt, the journal and whoever changes a user keep.
 fn files(host: &Host) -> Result<BTreeSet<String>, Failure> {
-    let kept = "^/(root|tmp|var/lib/(dpkg|apt)|var/cache/(apt|debconf)|var/log)/|^/etc/(passwd|group|shadow|gshadow)-$\
+    let kept = "^/(root|tmp|var/lib/(dpkg|apt)|var/cache/(apt|debconf)|var/log|var/lib/prometheus)/|^/etc/(passwd|group|shadow|gshadow)-$\
                 |^/etc/\\.pwd\\.lock$|^/var/(lib/systemd/(catalog|timers|timesync|random-seed)|cache/ldconfig)";
     let listed = host.sh(&format!("find / -xdev | grep -vE '{kept}'"))?;
     Ok(listed.lines().map(str::to_owned).collect())
