@@ -5,6 +5,7 @@
 pub mod action;
 pub mod condition;
 pub mod fact;
+pub mod families;
 pub mod history;
 pub mod incident;
 pub mod input;

@@ -9,6 +9,7 @@
 
 mod board;
 pub mod catalog;
+pub mod families;
 mod histogram;
 mod own;
 mod process;
