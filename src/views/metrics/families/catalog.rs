@@ -8,7 +8,7 @@ catalog! {
     LEFT_OUT = Gauge "unitmedic_families_units_left_out" "count" []
         "Units that the drop-in families leave out because there are more of them than the limit.";
 
-    NODE_UNIT_STATE = Gauge "node_systemd_unit_state" "bool" ["name", "state", "type"]
+    NODE_UNIT_STATE = Gauge "node_systemd_unit_state" "bool" ["name", "type", "state"]
         "1 for the ActiveState of the unit, 0 for the others; type is Type= of a service or the file system of a mount.";
     NODE_UNIT_START_TIME = Gauge "node_systemd_unit_start_time_seconds" "timestamp" ["name"]
         "When the unit became active, in seconds since 1970-01-01 UTC; 0 while it is not.";

@@ -115,7 +115,8 @@ fn node_exporter_s() {
         node_systemd_version{version="252.39-1~deb12u2"} 252.39
         # TYPE node_systemd_virtualization_info gauge
         node_systemd_virtualization_info{virtualization_type="none"} 1
-    "##]].assert_eq(&series(&render(&reading(&[Family::NodeExporter]))));
+    "##]]
+    .assert_eq(&series(&render(&reading(&[Family::NodeExporter]))));
 }
 
 #[test]
@@ -199,7 +200,8 @@ fn systemd_exporter_s() {
         systemd_boot_monotonic_seconds{stage="Kernel"} 0.0
         # TYPE systemd_boot_time_seconds gauge
         systemd_boot_time_seconds{stage="Kernel"} 1795645545.0
-    "##]].assert_eq(&series(&render(&reading(&[Family::SystemdExporter]))));
+    "##]]
+    .assert_eq(&series(&render(&reading(&[Family::SystemdExporter]))));
 }
 
 #[test]
