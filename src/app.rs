@@ -35,7 +35,7 @@ use crate::adapters::http::PortError;
 use crate::adapters::notify::Notifier;
 use crate::adapters::rabbitmq::BrokerStats;
 use crate::adapters::store::Store;
-use crate::adapters::systemd::{BusAddress, BusStats};
+use crate::adapters::systemd::{BusAddress, BusStats, Families};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
 use crate::model::{Alert, Fact, Settings};
@@ -84,6 +84,7 @@ pub(crate) struct Shared {
     own: Own,
     bus: Arc<BusStats>,
     roster: roster::Roster,
+    families: Arc<Families>,
     counted: Counted,
     authority: Arc<Authority>,
     alertmanagers: Alertmanagers,

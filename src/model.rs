@@ -6,6 +6,7 @@ pub mod action;
 pub mod alert;
 pub mod condition;
 pub mod fact;
+pub mod families;
 pub mod history;
 pub mod incident;
 pub mod input;

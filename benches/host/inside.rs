@@ -40,6 +40,7 @@ pub fn main(arguments: &[String]) {
             beats(socket, templates, Duration::from_secs(number(period)), Duration::from_secs(number(seconds)), pids)
         }
         ["idle", seconds, pids @ ..] => idle(Duration::from_secs(number(seconds)), pids),
+        ["spent", pids @ ..] => json!(pids.iter().map(|pid| (*pid, spent(pid))).collect::<BTreeMap<_, _>>()),
         ["stages", state_dir, kills @ ..] => stages(Path::new(state_dir), kills),
         other => panic!("nothing to do for {other:?}"),
     };
@@ -245,6 +246,11 @@ fn cpu(pid: &str) -> BTreeMap<String, u64> {
         threads.insert(thread.file_name().to_string_lossy().into_owned(), spent);
     }
     threads
+}
+
+/// Microseconds that the threads of the process have spent since they began.
+fn spent(pid: &str) -> u64 {
+    cpu(pid).values().sum::<u64>() / 1000
 }
 
 /// Microseconds since then, by process. A thread that ended meanwhile is not in it, one that began is.

@@ -11,6 +11,7 @@ mod report;
 mod testhost;
 
 mod beats;
+mod families;
 mod inside;
 
 use std::time::Duration;
@@ -100,7 +101,7 @@ fn measure(arguments: &[String]) -> Result<(Vec<Row>, Value), Failure> {
     if wanted("beats") {
         raw["beats"] = beats::measure(&mut rows)?;
     }
-    if !["idle", "scrape", "kill", "storm"].into_iter().any(wanted) {
+    if !["idle", "scrape", "families", "kill", "storm"].into_iter().any(wanted) {
         return Ok((rows, raw));
     }
     let host = Host::boot()?;
@@ -109,6 +110,9 @@ fn measure(arguments: &[String]) -> Result<(Vec<Row>, Value), Failure> {
     }
     if wanted("scrape") {
         raw["scrape"] = host.scrape(&mut rows)?;
+    }
+    if wanted("families") {
+        raw["families"] = host.families(&mut rows)?;
     }
     if wanted("kill") {
         raw["kill"] = host.kill(&mut rows)?;

@@ -7,6 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::pread;
+
 use crate::model::{Mono, UnitName, Usage};
 
 mod files;
@@ -28,6 +31,17 @@ pub use thread::{SamplerGone, SamplerHandle, Sources, Stats, spawn};
 
 use files::Budget;
 use instance::{Instance, Shared};
+
+/// Processes and threads of one control group, read at this moment; `None` where there is no such group, or no pids
+/// controller that counts them.
+pub fn tasks(root: &CgroupRoot, control_group: &str) -> Option<u64> {
+    let path = CgroupPath::parse(control_group).ok()?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(root, format!("{}/pids.current", path.as_str()), flags, Mode::empty()).ok()?;
+    let mut buffer = [0; 32];
+    let length = pread(&file, &mut buffer, 0).ok()?;
+    number(&buffer[..length])
+}
 
 /// Reads the usage of many instances.
 #[derive(Debug)]

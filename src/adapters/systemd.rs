@@ -6,6 +6,7 @@
 pub mod bus;
 
 mod debounce;
+mod families;
 mod inquire;
 mod jobs;
 mod journal;
@@ -24,6 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch as cell};
 
 pub use self::bus::BusAddress;
+pub use self::families::{Families, TasksOf, watch_families};
 pub use self::path::unit_path;
 use self::session::{End, Session};
 pub use self::watchdog::watch_watchdogs;

@@ -14,7 +14,7 @@ use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
 use crate::model::{Fact, Incident, IncidentId, Wall, WorkerName};
-use crate::views::metrics::Process;
+use crate::views::metrics::{Process, families};
 
 use super::{Counted, Query, Shared};
 
@@ -43,7 +43,8 @@ impl Port for Shared {
         let now = clock::now();
         let store = self.store.stats();
         self.own.store_totals(store.errors, store.last_write_wall);
-        self.own.dbus_totals(self.bus.calls() + self.authority.calls(), self.bus.signals());
+        let (calls, signals) = (self.families.calls(), self.families.signals());
+        self.own.dbus_totals(self.bus.calls() + self.authority.calls() + calls, self.bus.signals() + signals);
         let Counted { beats, brokers } = &self.counted;
         self.own.broker_totals(brokers.connects.load(Relaxed), brokers.connect_failures.load(Relaxed));
         self.own.heartbeats_total("counted", beats.beats());
@@ -51,9 +52,15 @@ impl Port for Shared {
         beats.refused().for_each(|(why, count)| self.own.heartbeats_total(why.as_str(), count));
         let process = Process::read();
         let deliveries = self.alertmanagers.deliveries();
-        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
-        board.deliveries(deliveries);
-        board.render(now, &process).into()
+        let mut text = {
+            let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+            board.deliveries(deliveries);
+            board.render(now, &process)
+        };
+        if let Some(reading) = self.families.read() {
+            text.push_str(&families::render(&reading));
+        }
+        text.into()
     }
 
     fn ready(&self) -> Result<(), String> {

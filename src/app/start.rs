@@ -18,7 +18,7 @@ use crate::adapters::store::lock::{Lock, LockError};
 use crate::adapters::store::recorder::{Header, Recorder};
 use crate::adapters::store::starts::Starts;
 use crate::adapters::store::{Opened, Store};
-use crate::adapters::systemd::{self, BusAddress, BusStats};
+use crate::adapters::systemd::{self, BusAddress, BusStats, Families, TasksOf};
 use crate::adapters::{clock, heartbeat, host, probe};
 use crate::engine::Engine;
 use crate::helper::HOLD_FILE;
@@ -102,6 +102,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         own,
         bus: bus.clone(),
         roster: Roster::default(),
+        families: Arc::new(Families::new(tasks_of_cgroups())),
         counted: Counted::default(),
         authority: authority.clone(),
         alertmanagers: Alertmanagers::new(Arc::new(clock::now), &settings),
@@ -145,7 +146,7 @@ fn prepare(authority: Arc<Authority>) {
     tokio::spawn(async move { authority.prepare().await });
 }
 
-/// The sources of signals of work.
+/// The sources of signals of work, and of what is only shown.
 fn signals(
     settings: &Settings,
     bus: BusAddress,
@@ -165,7 +166,20 @@ fn signals(
     let probes = probe::watch(in_force.clone(), members.clone(), Arc::new(clock::now), inputs.clone());
     let watchdogs = systemd::watch_watchdogs(bus, in_force.clone(), members.clone(), inputs.clone());
     hear_beats(settings, in_force, members, inputs, shared.counted.beats.clone());
-    vec![tokio::spawn(errors), tokio::spawn(queues), tokio::spawn(probes), tokio::spawn(watchdogs)]
+    let families = systemd::watch_families(bus, in_force.clone(), shared.families.clone());
+    vec![
+        tokio::spawn(errors),
+        tokio::spawn(queues),
+        tokio::spawn(probes),
+        tokio::spawn(watchdogs),
+        tokio::spawn(families),
+    ]
+}
+
+/// How the tasks of a service are counted; `None` where nobody does.
+fn tasks_of_cgroups() -> Option<TasksOf> {
+    let root = CgroupRoot::detect().ok().filter(|root| root.controllers().iter().any(|name| name == "pids"))?;
+    Some(Arc::new(move |control_group| cgroup::tasks(&root, control_group)))
 }
 
 fn members_of(roster: &Roster) -> heartbeat::Members {

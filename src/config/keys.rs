@@ -160,6 +160,21 @@ pub static DAEMON: &[Key<DaemonSettings>] = &[
         Kind::Size(1 << 20, 1 << 40),
         "Size of the ring of files in which the daemon's inputs are recorded for post-mortems. `0` records nothing."
     ),
+    key!(
+        families,
+        Kind::Families,
+        "Metric families of other exporters that `/metrics` has as well, for all units of the host: see docs/metrics.md. `[]`: none."
+    ),
+    key!(
+        families_include,
+        Kind::UnitPattern,
+        "Units that `families` show: a regular expression that the whole name must match."
+    ),
+    key!(
+        families_exclude,
+        Kind::UnitPattern,
+        "Units that `families` do not show, even if `families_include` matches. `\"\"` excludes none."
+    ),
 ];
 
 pub static GUARD: &[Key<GuardSettings>] = &[

@@ -4,6 +4,7 @@
 
 use toml::de::{DeArray, DeTable, DeValue};
 
+use crate::model::families::Family;
 use crate::model::settings::{Peer, ScaleOn};
 use crate::model::signal::QueueName;
 
@@ -132,19 +133,29 @@ pub fn is_label_name(name: &str) -> bool {
 }
 
 pub fn scale_on(list: &DeArray<'_>) -> Result<Vec<ScaleOn>, String> {
-    let mut signals = Vec::new();
-    let known = || ScaleOn::ALL.iter().map(|word| word.as_str());
-    for text in texts(list, ScaleOn::ALL.len())? {
-        let signal = ScaleOn::parse(&text).ok_or_else(|| match nearest(&text, known()) {
-            Some(near) => format!("unknown is {}; did you mean {near:?}?", quoted(&text)),
-            None => format!("unknown is {}; known are {}", quoted(&text), words(known())),
-        })?;
-        if signals.contains(&signal) {
+    closed(list, ScaleOn::ALL, ScaleOn::as_str)
+}
+
+pub fn families(list: &DeArray<'_>) -> Result<Vec<Family>, String> {
+    closed(list, Family::ALL, Family::as_str)
+}
+
+/// Words of a closed set, each at most once.
+fn closed<T: Copy + PartialEq>(list: &DeArray<'_>, all: &[T], as_str: fn(T) -> &'static str) -> Result<Vec<T>, String> {
+    let mut found = Vec::new();
+    let known = || all.iter().map(|word| as_str(*word));
+    for text in texts(list, all.len())? {
+        let word =
+            all.iter().copied().find(|word| as_str(*word) == text).ok_or_else(|| match nearest(&text, known()) {
+                Some(near) => format!("unknown is {}; did you mean {near:?}?", quoted(&text)),
+                None => format!("unknown is {}; known are {}", quoted(&text), words(known())),
+            })?;
+        if found.contains(&word) {
             return Err(format!("it has {} twice", quoted(&text)));
         }
-        signals.push(signal);
+        found.push(word);
     }
-    Ok(signals)
+    Ok(found)
 }
 
 fn texts(list: &DeArray<'_>, max: usize) -> Result<Vec<String>, String> {

@@ -94,7 +94,7 @@ pub fn markdown() -> String {
         let title = titles.join(" and ");
         text.push_str(&format!("### {title}\n\n| key | takes | default | meaning |\n|---|---|---|---|\n"));
         for Entry { name, doc, takes, default, example, own } in table.entries {
-            let default = default.map_or("none".into(), |default| format!("`{default}`"));
+            let default = default.map_or("none".into(), |default| format!("`{}`", default.replace('|', "\\|")));
             let own = if own { " Not in `[defaults]`." } else { "" };
             let example =
                 example.map(|example| format!(" Example: `{}`", example.replace('|', "\\|"))).unwrap_or_default();

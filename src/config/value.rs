@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::{DeFloat, DeInteger, DeValue};
 
 use crate::model::Selector;
+use crate::model::families::{Family, UNIT_PATTERN_COMPILED_MAX, UNIT_PATTERN_MAX};
 use crate::model::settings::{ERROR_MATCH_COMPILED_MAX, ERROR_MATCH_MAX, OnStop, Peer, ScaleOn};
 use crate::model::signal::QueueName;
 
@@ -68,6 +69,9 @@ pub enum Kind {
     ScaleOn,
     /// `NAME=VALUE` of Prometheus.
     Labels,
+    Families,
+    /// A regular expression of unit names; it may be empty.
+    UnitPattern,
 }
 
 /// A value that is valid for its key.
@@ -88,6 +92,7 @@ pub enum Value {
     Queues(Vec<QueueName>),
     Peers(Vec<Peer>),
     ScaleOn(Vec<ScaleOn>),
+    Families(Vec<Family>),
 }
 
 impl Kind {
@@ -130,6 +135,8 @@ impl Kind {
                 format!("a list of at most {} labels, such as [\"site=paris\"]", list::LABELS_MAX)
             }
             Kind::ScaleOn => format!("a list of {}", words(ScaleOn::ALL.iter().map(|word| word.as_str()))),
+            Kind::Families => format!("a list of {}", words(Family::ALL.iter().map(|word| word.as_str()))),
+            Kind::UnitPattern => format!("a regular expression of at most {UNIT_PATTERN_MAX} bytes"),
         }
     }
 
@@ -192,6 +199,7 @@ impl Kind {
             (Kind::Peers, DeValue::Array(list)) => list::peers(list).map(Value::Peers).map_err(because),
             (Kind::Labels, DeValue::Array(list)) => list::labels(list).map(Value::Texts).map_err(because),
             (Kind::ScaleOn, DeValue::Array(list)) => list::scale_on(list).map(Value::ScaleOn).map_err(because),
+            (Kind::Families, DeValue::Array(list)) => list::families(list).map(Value::Families).map_err(because),
             _ => Err(refuse(None)),
         }
     }
@@ -215,6 +223,8 @@ impl Kind {
             }
             Kind::Pattern if text.is_empty() || text.len() > ERROR_MATCH_MAX => None,
             Kind::Pattern => Some(check_pattern(text).map(|()| Value::Text(text.into()))),
+            Kind::UnitPattern if text.len() > UNIT_PATTERN_MAX => None,
+            Kind::UnitPattern => Some(check_unit_pattern(text).map(|()| Value::Text(text.into()))),
             _ => None,
         }
     }
@@ -256,6 +266,7 @@ impl Value {
             })),
             Value::Peers(peers) => array(peers.iter().map(|peer| quote(&show_peer(peer)))),
             Value::ScaleOn(words) => array(words.iter().map(|word| format!("\"{word}\""))),
+            Value::Families(words) => array(words.iter().map(|word| format!("\"{word}\""))),
         }
     }
 }
@@ -311,6 +322,7 @@ field!(Option<Vec<String>>, Texts, |texts| texts.clone(), Some);
 field!(Vec<QueueName>, Queues, |queues| Some(queues.clone()).filter(|queues| !queues.is_empty()), |queues| queues);
 field!(Vec<Peer>, Peers, |peers| Some(peers.clone()).filter(|peers| !peers.is_empty()), |peers| peers);
 field!(Vec<ScaleOn>, ScaleOn, |words| Some(words.clone()), |words| words);
+field!(Vec<Family>, Families, |words| Some(words.clone()), |words| words);
 
 /// `"a", "b" or "c"`.
 pub fn words<'a>(words: impl Iterator<Item = &'a str>) -> String {
@@ -390,9 +402,22 @@ fn check_pattern(text: &str) -> Result<(), String> {
     match built {
         Ok(pattern) if pattern.is_match(b"") => Err("it matches every message".into()),
         Ok(_) => Ok(()),
-        Err(regex::Error::CompiledTooBig(_)) => Err("it is too large when compiled".into()),
+        Err(error) => Err(pattern_error(&error)),
+    }
+}
+
+/// As it is compiled where it is used: for whole names.
+fn check_unit_pattern(text: &str) -> Result<(), String> {
+    let built = |text: &str| regex::RegexBuilder::new(text).size_limit(UNIT_PATTERN_COMPILED_MAX).build();
+    // By itself first: a parenthesis too many would fit the one that is put around it.
+    built(text).and_then(|_| built(&format!("^(?:{text})$"))).map(drop).map_err(|error| pattern_error(&error))
+}
+
+fn pattern_error(error: &regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => "it is too large when compiled".into(),
         // The message draws the pattern over several lines; its last line says what is wrong.
-        Err(error) => Err(error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").into()),
+        other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").into(),
     }
 }
 

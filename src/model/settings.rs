@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::action::{Action, HookName};
 use super::alert::Severity;
 use super::condition::{Condition, closed_set};
+use super::families::Family;
 use super::name::{AlertmanagerName, UnitName, WorkerName};
 use super::never::never_touch;
 use super::signal::QueueName;
@@ -47,6 +48,11 @@ pub struct DaemonSettings {
     pub retention: Duration,
     /// Size of the ring of recorded inputs, bytes; 0 records nothing.
     pub record_bytes: u64,
+    /// Metric families of other exporters that are served for all units of the host.
+    pub families: Vec<Family>,
+    /// Regular expressions of whole unit names: a unit is shown if the first matches and the second does not.
+    pub families_include: String,
+    pub families_exclude: String,
 }
 
 /// Limits over all workers.
@@ -388,6 +394,10 @@ impl Default for DaemonSettings {
             runtime_dir: "/run/unitmedic".into(),
             retention: Duration::from_secs(90 * 86_400),
             record_bytes: 256 << 20,
+            families: Vec::new(),
+            // As node_exporter has them.
+            families_include: ".+".into(),
+            families_exclude: r".+\.(automount|device|mount|scope|slice)".into(),
         }
     }
 }

@@ -10,6 +10,7 @@
 mod alerts;
 mod board;
 pub mod catalog;
+pub mod families;
 mod histogram;
 mod own;
 mod process;

@@ -15,6 +15,7 @@ mod connections;
 mod controls;
 mod dashboards;
 mod errors;
+mod families;
 mod guard;
 mod hooks;
 mod liveness;

@@ -35,13 +35,14 @@ pub struct Metric {
 
 macro_rules! catalog {
     ($($id:ident = $kind:ident $name:literal $unit:literal [$($label:literal),*] $help:literal;)+) => {
-        $(pub const $id: Metric = Metric {
-            name: $name, kind: Kind::$kind, unit: $unit, labels: &[$($label),*], help: $help,
+        $(pub const $id: $crate::views::metrics::Metric = $crate::views::metrics::Metric {
+            name: $name, kind: $crate::views::metrics::Kind::$kind, unit: $unit, labels: &[$($label),*], help: $help,
         };)+
         /// In the order of the exposition.
-        pub const ALL: &[&Metric] = &[$(&$id),+];
+        pub const ALL: &[&$crate::views::metrics::Metric] = &[$(&$id),+];
     };
 }
+pub(super) use catalog;
 
 catalog! {
     UP = Gauge "unitmedic_up" "bool" []
@@ -195,10 +196,10 @@ catalog! {
         "File descriptors that unitmedic has open; absent where they are many and Linux older than 6.2, for counting takes long there.";
 }
 
-/// The part of docs/metrics.md that is made from the catalog.
-pub fn markdown() -> String {
+/// The part of docs/metrics.md that is made from a catalog.
+pub fn markdown(catalog: &[&Metric]) -> String {
     let mut out = String::from("| metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
-    for metric in ALL {
+    for metric in catalog {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let (name, kind, unit, help) = (metric.name, metric.kind.as_str(), metric.unit, metric.help);
         writeln!(out, "| `{name}` | {kind} | {unit} | {} | {help} |", labels.join(", "))
@@ -212,8 +213,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::views::metrics::families::catalog as families;
 
     const BEGIN: &str = "<!-- made from the catalog: UPDATE_DOCS=1 cargo test catalog -->\n";
+    const FAMILIES_BEGIN: &str = "<!-- made from the catalog of families: UPDATE_DOCS=1 cargo test catalog -->\n";
     const END: &str = "<!-- end of the catalog -->";
 
     /// The conventions of Prometheus that promtool checks, and ours.
@@ -241,16 +244,35 @@ mod tests {
         }
     }
 
+    /// The names of the drop-in families are not ours to choose.
+    #[test]
+    fn families_are_named_as_the_exporters_name_them() {
+        let mut names: BTreeSet<&str> = ALL.iter().map(|metric| metric.name).collect();
+        for metric in families::ALL {
+            let (name, help) = (metric.name, metric.help);
+            assert!(names.insert(name), "{name} is there twice");
+            let prefixes = ["node_systemd_", "systemd_", "unitmedic_families_"];
+            assert!(prefixes.iter().any(|prefix| name.starts_with(prefix)), "{name}: prefix");
+            assert!(metric.kind != Kind::Counter || name.ends_with("_total"), "{name}");
+            assert!(!help.is_empty() && !help.contains(['\n', '\\', '|', '"']), "{name}: help");
+        }
+    }
+
     #[test]
     fn docs_are_fresh() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");
-        let text = std::fs::read_to_string(path).unwrap();
-        let begin = text.find(BEGIN).expect("docs/metrics.md has the first marker") + BEGIN.len();
-        let end = text.find(END).expect("docs/metrics.md has the second marker");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, format!("{}{}{}", &text[..begin], markdown(), &text[end..])).unwrap();
-            return;
+        let mut text = std::fs::read_to_string(path).unwrap();
+        let stale = "docs/metrics.md is stale: UPDATE_DOCS=1 cargo test catalog";
+        for (begin, catalog) in [(BEGIN, ALL), (FAMILIES_BEGIN, families::ALL)] {
+            let from = text.find(begin).expect("docs/metrics.md has the marker") + begin.len();
+            let to = from + text[from..].find(END).expect("docs/metrics.md has the second marker");
+            if std::env::var_os("UPDATE_DOCS").is_some() {
+                text.replace_range(from..to, &markdown(catalog));
+            }
+            assert!(text[from..].starts_with(&format!("{}{END}", markdown(catalog))), "{stale}");
         }
-        assert!(text[begin..end] == markdown(), "docs/metrics.md is stale: UPDATE_DOCS=1 cargo test catalog");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, text).unwrap();
+        }
     }
 }
