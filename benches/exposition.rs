@@ -22,7 +22,8 @@ use unitmedic::model::history::{Filter, Recovery, Story, Summary};
 use unitmedic::model::incident::{Incident, IncidentId};
 use unitmedic::model::name::{UnitName, WorkerName};
 use unitmedic::model::request::{Ask, Reply, Target};
-use unitmedic::model::settings::{Selector, Settings, WorkerSettings};
+use unitmedic::model::settings::{Selector, Settings, WebhookSettings, WorkerSettings};
+use unitmedic::model::signal::ExternalAlert;
 use unitmedic::model::status::{Explanation, Status};
 use unitmedic::model::time::{Mono, Now, Wall};
 use unitmedic::model::unit::{ActiveState, LoadState};
@@ -234,6 +235,12 @@ impl Port for Scraped {
         Err(NOTHING)
     }
     async fn request(&self, _: String, _: Ask) -> Result<Reply, PortError> {
+        Err(NOTHING)
+    }
+    fn webhook(&self) -> WebhookSettings {
+        WebhookSettings::default()
+    }
+    async fn external(&self, _: Vec<ExternalAlert>) -> Result<(), PortError> {
         Err(NOTHING)
     }
     fn events(&self) -> broadcast::Receiver<Arc<Fact>> {

@@ -37,6 +37,7 @@ use crate::adapters::rabbitmq::BrokerStats;
 use crate::adapters::store::Store;
 use crate::adapters::systemd::{BusAddress, BusStats, Families};
 use crate::model::request::{Ask, Reply, Target};
+use crate::model::signal::ExternalAlert;
 use crate::model::status::{Explanation, Status};
 use crate::model::{Alert, Fact, Settings};
 use crate::views::metrics::{Board, Own};
@@ -88,6 +89,7 @@ pub(crate) struct Shared {
     counted: Counted,
     authority: Arc<Authority>,
     alertmanagers: Alertmanagers,
+    in_force: watch::Receiver<Arc<Settings>>,
 }
 
 /// What adapters of signals of work count, for the metrics.
@@ -102,6 +104,7 @@ pub(crate) enum Query {
     Status(oneshot::Sender<Status>),
     Explain(Target, oneshot::Sender<Vec<Explanation>>),
     Alerts(oneshot::Sender<Vec<Alert>>),
+    External(Vec<ExternalAlert>, oneshot::Sender<()>),
     Request { who: String, ask: Ask, reply: oneshot::Sender<Reply> },
     Reload(Box<Settings>, oneshot::Sender<()>),
 }

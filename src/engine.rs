@@ -8,6 +8,7 @@ mod assess;
 mod attempt;
 mod desk;
 mod explain;
+mod external;
 mod gate;
 mod incident;
 mod instance;
@@ -97,6 +98,7 @@ impl Engine {
             Input::Beats { beats } => self.beats(beats),
             Input::Queues { readings } => self.queues(readings),
             Input::Errors(counts) => self.errors(counts),
+            Input::External { alerts } => self.external(alerts),
             Input::Probes { readings } => self.probes(readings),
             Input::Inquired { unit, finding } => self.inquired(&unit, finding),
             Input::Recorded { attempt, how } => self.recorded(attempt, how),

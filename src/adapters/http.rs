@@ -1,6 +1,7 @@
-//! The HTTP server: metrics and health on TCP, and the same with the API on the control socket.
+//! The HTTP server: metrics and health on TCP, and the same with the API on the control socket. On TCP, too, alerts of
+//! others (`webhook`), where a token for them is configured.
 //!
-//! Whoever can open the control socket may ask for deeds; TCP only ever reads. What is served comes through
+//! Whoever can open the control socket may ask for deeds; TCP never takes one. What is served comes through
 //! [`Port`], which the app implements. Nothing here decides anything, and nobody out there can make it hold
 //! memory or connections without a limit.
 
@@ -18,6 +19,8 @@ use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::incident::{Incident, IncidentId};
 use crate::model::name::WorkerName;
 use crate::model::request::{Ask, Reply, Target};
+use crate::model::settings::WebhookSettings;
+use crate::model::signal::ExternalAlert;
 use crate::model::status::{Explanation, Status};
 use crate::model::time::Wall;
 
@@ -32,6 +35,7 @@ mod routes;
 mod scrape;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use connection::Limits;
 
@@ -80,6 +84,10 @@ pub trait Port: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Summary, PortError>> + Send;
     /// `who` is `alice (uid 1000, pid 4242)`, from the socket's credentials.
     fn request(&self, who: String, ask: Ask) -> impl Future<Output = Result<Reply, PortError>> + Send;
+    /// Who may tell of alerts, as configured now.
+    fn webhook(&self) -> WebhookSettings;
+    /// Alerts of others that name workers or units.
+    fn external(&self, alerts: Vec<ExternalAlert>) -> impl Future<Output = Result<(), PortError>> + Send;
     /// Facts from now on. The channel's size is the most that a slow reader may lag behind.
     fn events(&self) -> broadcast::Receiver<Arc<Fact>>;
     /// A request was answered; for the daemon's own metrics.

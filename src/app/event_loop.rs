@@ -140,6 +140,10 @@ impl EventLoop {
         // An asker that has gone away needs no answer.
         match query {
             Query::Status(reply) => drop(reply.send(self.engine.status(now))),
+            Query::External(alerts, reply) => {
+                self.take(Input::External { alerts }, &mut BTreeSet::new());
+                let _ = reply.send(());
+            }
             Query::Alerts(reply) => drop(reply.send(self.dispatch.alerts())),
             Query::Explain(target, reply) => drop(reply.send(self.engine.explain(&target, now))),
             Query::Request { who, ask, reply } => {

@@ -12,6 +12,8 @@ use crate::adapters::store::StoreError;
 use crate::model::alert::Alerts;
 use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::request::{Ask, Reply, Target};
+use crate::model::settings::WebhookSettings;
+use crate::model::signal::ExternalAlert;
 use crate::model::status::{Explanation, Status};
 use crate::model::{Fact, Incident, IncidentId, Wall, WorkerName};
 use crate::views::metrics::{Process, families};
@@ -105,6 +107,14 @@ impl Port for Shared {
 
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
         Shared::request(self, who, ask).await
+    }
+
+    fn webhook(&self) -> WebhookSettings {
+        self.in_force.borrow().webhook.clone()
+    }
+
+    async fn external(&self, alerts: Vec<ExternalAlert>) -> Result<(), PortError> {
+        self.ask(|reply| Query::External(alerts, reply)).await
     }
 
     fn events(&self) -> broadcast::Receiver<Arc<Fact>> {

@@ -106,6 +106,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         counted: Counted::default(),
         authority: authority.clone(),
         alertmanagers: Alertmanagers::new(Arc::new(clock::now), &settings),
+        in_force: in_force.clone(),
     });
 
     let now = clock::now();

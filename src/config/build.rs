@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::model::settings::{AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings};
+use crate::model::settings::{AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings, WebhookSettings};
 use crate::model::{AlertmanagerName, Selector, Settings, WorkerName, WorkerSettings};
 
 use super::errors::{At, PROBLEMS_MAX, Problems};
-use super::keys::{ALERTMANAGER, ALERTS, DAEMON, GUARD, HOOK, Key, WORKER};
+use super::keys::{ALERTMANAGER, ALERTS, DAEMON, GUARD, HOOK, Key, WEBHOOK, WORKER};
 use super::merge::{Inputs, Table};
 use super::selector::common_unit;
 use super::value::Value;
@@ -25,6 +25,9 @@ pub fn build(inputs: &Inputs, base: DaemonSettings, files: &[PathBuf], problems:
     builder.apply(ALERTS, &mut alerts, &inputs.alerts, "alerts");
     builder.check_severities(&alerts, &inputs.alerts);
     let alertmanagers = builder.alertmanagers(inputs);
+    let mut webhook = WebhookSettings::default();
+    builder.apply(WEBHOOK, &mut webhook, &inputs.webhook, "webhook");
+    builder.one_of("[webhook]", &inputs.webhook, "token_file", "token_credential");
 
     builder.check_defaults(&inputs.defaults);
     let mut workers = BTreeMap::new();
@@ -35,7 +38,7 @@ pub fn build(inputs: &Inputs, base: DaemonSettings, files: &[PathBuf], problems:
     }
     builder.overlaps(&workers, inputs);
     let origins = builder.origins;
-    Settings { daemon, guard, alerts, alertmanagers, workers, origins }
+    Settings { daemon, guard, alerts, alertmanagers, webhook, workers, origins }
 }
 
 pub(super) struct Builder<'a> {

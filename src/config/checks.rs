@@ -48,6 +48,14 @@ impl Builder<'_> {
         }
     }
 
+    /// Two keys that say the same in two ways.
+    pub fn one_of(&mut self, title: &str, table: &Table, first: &str, second: &str) {
+        if let (Some(_), Some(input)) = (table.keys.get(first), table.keys.get(second)) {
+            let text = format!("{second} in {title} cannot be set together with {first}; keep one of them");
+            self.problems.add(input.at, text);
+        }
+    }
+
     /// There is one way to log in.
     pub fn check_login(&mut self, settings: &AlertmanagerSettings, title: &str, table: &Table) {
         let set = |key: &&str| table.keys.contains_key(*key);

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use crate::model::WorkerSettings;
-use crate::model::settings::{AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings, HookSettings};
+use crate::model::settings::{
+    AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings, HookSettings, WebhookSettings,
+};
 
 use super::address::UrlKind;
 use super::value::{DIR_PATH_MAX, Field, Kind, SOCKET_PATH_MAX, Value};
@@ -38,17 +40,19 @@ pub enum Section {
     Guard,
     Alerts,
     Alertmanager,
+    Webhook,
     Defaults,
     Worker,
     Hook,
 }
 
 impl Section {
-    pub const ALL: [Section; 7] = [
+    pub const ALL: [Section; 8] = [
         Section::Daemon,
         Section::Guard,
         Section::Alerts,
         Section::Alertmanager,
+        Section::Webhook,
         Section::Defaults,
         Section::Worker,
         Section::Hook,
@@ -61,6 +65,7 @@ impl Section {
             Section::Guard => "[guard]",
             Section::Alerts => "[alerts]",
             Section::Alertmanager => "[alertmanager.NAME]",
+            Section::Webhook => "[webhook]",
             Section::Defaults => "[defaults]",
             Section::Worker => "[worker.NAME]",
             Section::Hook => "[worker.NAME.hooks.HOOK]",
@@ -73,6 +78,7 @@ impl Section {
             Section::Daemon => DAEMON.iter().map(|key| &key.spec).collect(),
             Section::Guard => GUARD.iter().map(|key| &key.spec).collect(),
             Section::Alerts => ALERTS.iter().map(|key| &key.spec).collect(),
+            Section::Webhook => WEBHOOK.iter().map(|key| &key.spec).collect(),
             Section::Alertmanager => ALERTMANAGER.iter().map(|key| &key.spec).collect(),
             Section::Defaults => WORKER.iter().map(|key| &key.spec).filter(|spec| !spec.own).collect(),
             Section::Worker => WORKER.iter().map(|key| &key.spec).collect(),
@@ -84,7 +90,12 @@ impl Section {
     pub fn tables(self) -> &'static [&'static str] {
         match self {
             Section::Defaults | Section::Worker => &["plans", "hooks"],
-            Section::Daemon | Section::Guard | Section::Alerts | Section::Alertmanager | Section::Hook => &[],
+            Section::Daemon
+            | Section::Guard
+            | Section::Alerts
+            | Section::Alertmanager
+            | Section::Webhook
+            | Section::Hook => &[],
         }
     }
 }
@@ -275,6 +286,41 @@ pub static ALERTMANAGER: &[Key<AlertmanagerSettings>] = &[
         Kind::Path(DIR_PATH_MAX),
         "File with the certificates of authorities, in PEM, that may have signed its certificate, besides those of the host.",
         example = "\"/etc/unitmedic/alertmanager-ca.pem\""
+    ),
+];
+
+pub static WEBHOOK: &[Key<WebhookSettings>] = &[
+    key!(
+        token_file,
+        Kind::SecretPath(DIR_PATH_MAX),
+        "File with the bearer token that an Alertmanager sends with `POST /api/v1/alertmanager`, and nothing else in it. Without a token no alert of others is taken.",
+        example = "\"/etc/unitmedic/webhook-token\""
+    ),
+    key!(
+        token_credential,
+        Kind::Credential,
+        "Name of the systemd credential with the token, instead of `token_file`.",
+        example = "\"webhook-token\""
+    ),
+    key!(
+        worker_labels,
+        Kind::LabelNames,
+        "Labels of an alert that name a worker. The first one that it has counts, before `unit_labels`."
+    ),
+    key!(
+        unit_labels,
+        Kind::LabelNames,
+        "Labels of an alert that name a unit, such as the `name` of node_exporter's systemd metrics."
+    ),
+    key!(
+        severe,
+        Kind::LabelValues,
+        "Values of the label `severity` that make the condition `external` critical. With any other it is a warning."
+    ),
+    key!(
+        expire_after,
+        Kind::Span(MINUTE, Duration::from_secs(7 * 86_400)),
+        "An alert that has not been told again for so long is taken for over. More than `repeat_interval` of Alertmanager."
     ),
 ];
 
@@ -588,6 +634,7 @@ mod tests {
         defaults_survive(DAEMON, DaemonSettings::default());
         defaults_survive(GUARD, GuardSettings::default());
         defaults_survive(ALERTS, AlertSettings::default());
+        defaults_survive(WEBHOOK, WebhookSettings::default());
         defaults_survive(ALERTMANAGER, AlertmanagerSettings::default());
         defaults_survive(WORKER, worker());
         defaults_survive(HOOK, HookSettings::default());
@@ -603,6 +650,7 @@ mod tests {
             (Section::Guard, fields(serde_json::to_value(GuardSettings::default()).unwrap())),
             (Section::Worker, fields(serde_json::to_value(worker()).unwrap())),
             (Section::Alerts, fields(serde_json::to_value(AlertSettings::default()).unwrap())),
+            (Section::Webhook, fields(serde_json::to_value(WebhookSettings::default()).unwrap())),
             (Section::Alertmanager, fields(serde_json::to_value(AlertmanagerSettings::default()).unwrap())),
             (Section::Hook, fields(serde_json::to_value(HookSettings::default()).unwrap())),
         ] {

@@ -127,7 +127,26 @@ pub fn labels(list: &DeArray<'_>) -> Result<Vec<String>, String> {
     Ok(labels)
 }
 
-pub fn is_label_name(name: &str) -> bool {
+pub fn label_names(list: &DeArray<'_>) -> Result<Vec<String>, String> {
+    let names = texts(list, LABELS_MAX)?;
+    match names.iter().find(|name| !is_label_name(name)) {
+        Some(name) => {
+            Err(format!("{} is not the name of a label: letters, digits and _, no digit first", quoted(name)))
+        }
+        None if names.is_empty() => Err("it is empty".into()),
+        None => Ok(names),
+    }
+}
+
+pub fn label_values(list: &DeArray<'_>) -> Result<Vec<String>, String> {
+    let values = texts(list, LABELS_MAX)?;
+    match values.iter().find(|value| !is_word(value, LABEL_VALUE_MAX)) {
+        Some(value) => Err(format!("{} is empty, too long, or has control characters", quoted(value))),
+        None => Ok(values),
+    }
+}
+
+fn is_label_name(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     !name.is_empty() && name.len() <= 64 && name.bytes().all(allowed) && !name.as_bytes()[0].is_ascii_digit()
 }

@@ -24,7 +24,7 @@ pub const WORKERS_MAX: usize = 4096;
 const HOOKS_MAX: usize = 64;
 /// Syntax errors told per file: what follows the first few is mostly their echo.
 const SYNTAX_ERRORS_MAX: usize = 5;
-const TABLES: &[&str] = &["daemon", "guard", "alerts", "alertmanager", "defaults", "worker"];
+const TABLES: &[&str] = &["daemon", "guard", "alerts", "alertmanager", "webhook", "defaults", "worker"];
 /// Each is told of every alert; a cluster has three.
 const ALERTMANAGERS_MAX: usize = 16;
 
@@ -36,6 +36,7 @@ pub struct Inputs {
     pub alerts: Table,
     /// With the place where each was first named.
     pub alertmanagers: BTreeMap<AlertmanagerName, (At, Table)>,
+    pub webhook: Table,
     pub defaults: Table,
     /// With the place where each was first named.
     pub workers: BTreeMap<WorkerName, (At, Table)>,
@@ -116,6 +117,7 @@ impl Fragment<'_> {
                 "guard" => self.section(Section::Guard, "[guard]", key, value, &mut inputs.guard),
                 "defaults" => self.section(Section::Defaults, "[defaults]", key, value, &mut inputs.defaults),
                 "alerts" => self.section(Section::Alerts, "[alerts]", key, value, &mut inputs.alerts),
+                "webhook" => self.section(Section::Webhook, "[webhook]", key, value, &mut inputs.webhook),
                 "alertmanager" => self.named("alertmanager", key, value, &mut inputs.alertmanagers),
                 "worker" => self.named("worker", key, value, &mut inputs.workers),
                 _ => self.unknown_table(key, value),
@@ -132,7 +134,7 @@ impl Fragment<'_> {
                 Some(near @ ("worker" | "alertmanager")) => format!("did you mean [{near}.NAME]?"),
                 Some(near) => format!("did you mean [{near}]?"),
                 None => {
-                    "known are [daemon], [guard], [alerts], [alertmanager.NAME], [defaults] and [worker.NAME]".into()
+                    "known are [daemon], [guard], [alerts], [alertmanager.NAME], [webhook], [defaults] and [worker.NAME]".into()
                 }
             };
             format!("unknown table [{}]; {hint}", bare(name))

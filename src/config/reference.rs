@@ -1,11 +1,13 @@
 //! The table of keys as people read it: the reference in docs/configuration.md, the commented default
 //! configuration, and the settings in force with their origin.
 
-use crate::model::settings::{AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings, HookSettings};
+use crate::model::settings::{
+    AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings, HookSettings, WebhookSettings,
+};
 use crate::model::status::SettingView;
 use crate::model::{Action, Condition, Selector, Settings, WorkerName, WorkerSettings};
 
-use super::keys::{ALERTMANAGER, ALERTS, DAEMON, GUARD, HOOK, Key, Section, WORKER};
+use super::keys::{ALERTMANAGER, ALERTS, DAEMON, GUARD, HOOK, Key, Section, WEBHOOK, WORKER};
 use super::value::{Kind, Value, words};
 
 /// Origin of a value that nobody set.
@@ -68,9 +70,17 @@ pub fn tables() -> Vec<Table> {
         },
         entries: entries(section).into_iter().map(entry).collect(),
     };
-    [Section::Daemon, Section::Guard, Section::Alerts, Section::Alertmanager, Section::Worker, Section::Hook]
-        .map(table)
-        .into()
+    [
+        Section::Daemon,
+        Section::Guard,
+        Section::Alerts,
+        Section::Alertmanager,
+        Section::Webhook,
+        Section::Worker,
+        Section::Hook,
+    ]
+    .map(table)
+    .into()
 }
 
 fn entry((spec, default): (super::keys::Spec, Option<String>)) -> Entry {
@@ -117,7 +127,7 @@ pub fn default_file() -> String {
          # `unitmedic check-config` checks this file, `systemctl reload unitmedic` takes it into use.\n\
          # Files in conf.d/*.toml beside this one are read after it, in the order of their names.\n",
     );
-    for section in [Section::Daemon, Section::Guard, Section::Alerts, Section::Defaults] {
+    for section in [Section::Daemon, Section::Guard, Section::Alerts, Section::Webhook, Section::Defaults] {
         text.push_str(&format!("\n{}\n", section.title()));
         if section == Section::Defaults {
             text.push_str("# For every worker that does not say otherwise.\n");
@@ -180,6 +190,7 @@ fn entries(section: Section) -> Vec<(super::keys::Spec, Option<String>)> {
         Section::Daemon => of(DAEMON, &DaemonSettings::default()),
         Section::Guard => of(GUARD, &GuardSettings::default()),
         Section::Alerts => of(ALERTS, &AlertSettings::default()),
+        Section::Webhook => of(WEBHOOK, &WebhookSettings::default()),
         Section::Alertmanager => of(ALERTMANAGER, &AlertmanagerSettings::default()),
         Section::Hook => of(HOOK, &HookSettings::default()),
         Section::Worker => worker().map(|worker| of(WORKER, &worker)).unwrap_or_default(),

@@ -154,7 +154,7 @@ plan = {}
             u.toml:3: unknown key "colour" outside of any table
             u.toml:4: unknown table [deamon]; did you mean [daemon]?
             u.toml:5: unknown table [workers]; did you mean [worker.NAME]?
-            u.toml:7: unknown table [plugin]; known are [daemon], [guard], [alerts], [alertmanager.NAME], [defaults] and [worker.NAME]
+            u.toml:7: unknown table [plugin]; known are [daemon], [guard], [alerts], [alertmanager.NAME], [webhook], [defaults] and [worker.NAME]
             u.toml:9: unknown key "dry-run" in [daemon]; did you mean "dry_run"?
             u.toml:10: unknown key "cpu_threshold" in [daemon]; it belongs in [defaults] or [worker.NAME]
             u.toml:12: unknown key "interval" in [guard]; known are storm_threshold, storm_min_instances, max_concurrent_actions, max_concurrent_starts, boot_grace
@@ -360,7 +360,7 @@ crash_loop = ["escalate", "restart"]
 oom_killed = ["restrat", 5]
 "#,
         expect![[r#"
-            u.toml:3: unknown condition "hangs" in the plans of [defaults]; known are cpu_high, starved, backlog_high, error_rate_high, memory_high, consumer_stalled, no_consumer, probe_failed, hung, start_stuck, oom_killed, dead, crash_loop
+            u.toml:3: unknown condition "hangs" in the plans of [defaults]; known are external, cpu_high, starved, backlog_high, error_rate_high, memory_high, consumer_stalled, no_consumer, probe_failed, hung, start_stuck, oom_killed, dead, crash_loop
             u.toml:4: unknown condition "memory_hi" in the plans of [defaults]; did you mean "memory_high"?
             u.toml:8: plan dead of [worker.a] is empty; to be told and nothing more, write ["escalate"]
             u.toml:9: plan cpu_high of [worker.a] has the unknown action "reboot"; it can be "memory_cleanup", "connection_reset", "scale_up", "graceful_restart", "restart", "escalate" or "hook:NAME"

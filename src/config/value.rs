@@ -69,6 +69,10 @@ pub enum Kind {
     ScaleOn,
     /// `NAME=VALUE` of Prometheus.
     Labels,
+    /// Names of labels, at least one.
+    LabelNames,
+    /// Values of a label, maybe none.
+    LabelValues,
     Families,
     /// A regular expression of unit names; it may be empty.
     UnitPattern,
@@ -131,6 +135,8 @@ impl Kind {
                 "a list of at most {} hosts with their ports, such as [\"10.0.0.5:5672\", \"[::1]:5672\"]",
                 list::PEERS_MAX
             ),
+            Kind::LabelNames => format!("a list of 1 to {} names of labels", list::LABELS_MAX),
+            Kind::LabelValues => format!("a list of at most {} texts", list::LABELS_MAX),
             Kind::Labels => {
                 format!("a list of at most {} labels, such as [\"site=paris\"]", list::LABELS_MAX)
             }
@@ -197,6 +203,8 @@ impl Kind {
             (Kind::Command, DeValue::Array(list)) => list::command(list).map(Value::Texts).map_err(because),
             (Kind::Queues, DeValue::Array(list)) => list::queues(list).map(Value::Queues).map_err(because),
             (Kind::Peers, DeValue::Array(list)) => list::peers(list).map(Value::Peers).map_err(because),
+            (Kind::LabelNames, DeValue::Array(list)) => list::label_names(list).map(Value::Texts).map_err(because),
+            (Kind::LabelValues, DeValue::Array(list)) => list::label_values(list).map(Value::Texts).map_err(because),
             (Kind::Labels, DeValue::Array(list)) => list::labels(list).map(Value::Texts).map_err(because),
             (Kind::ScaleOn, DeValue::Array(list)) => list::scale_on(list).map(Value::ScaleOn).map_err(because),
             (Kind::Families, DeValue::Array(list)) => list::families(list).map(Value::Families).map_err(because),

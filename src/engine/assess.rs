@@ -313,7 +313,8 @@ fn next_look(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Optio
     let forget = instance.failures.front().map(|at| *at + settings.crash_loop_window + Duration::from_micros(1));
     let silent =
         instance.work.beats.due(&instance.view, settings).filter(|at| *at > now && instance.view.active.is_up());
-    [stuck, forget, silent].into_iter().flatten().min()
+    let told = instance.work.external.due().filter(|at| *at > now);
+    [stuck, forget, silent, told].into_iter().flatten().min()
 }
 
 fn health(instance: &Instance) -> Health {

@@ -11,6 +11,7 @@ use crate::model::time::human;
 use crate::model::{Condition, Evidence, Health, Mono, UnitView, What, WorkerSettings};
 
 use super::Engine;
+use super::external::External;
 use super::instance::Instance;
 
 /// Errors in the window from which an action is worth its harm.
@@ -47,6 +48,8 @@ pub struct Work {
     pub beats: Beats,
     pub errors: Errors,
     pub probe: Probes,
+    /// Alerts of others that name it.
+    pub external: External,
     /// Conditions of queues that were raised for it and have not been seen to be over.
     pub queues: BTreeMap<Condition, (Mono, Evidence)>,
 }
@@ -313,6 +316,7 @@ pub fn symptoms(instance: &mut Instance, settings: &WorkerSettings, now: Mono) -
     let hung = work.beats.judge(view, settings, now).map(|evidence| (Condition::Hung, evidence));
     let probe = work.probe.judge(settings).map(|evidence| (Condition::ProbeFailed, evidence));
     let errors = work.errors.judge(settings, now).map(|symptom| (Condition::ErrorRateHigh, symptom));
+    let external = work.external.judge(settings, now).map(|symptom| (Condition::External, symptom));
     let plain = |(condition, evidence)| (condition, Symptom::of(condition, evidence));
-    hung.into_iter().chain(probe).map(plain).chain(errors).collect()
+    hung.into_iter().chain(probe).map(plain).chain(errors).chain(external).collect()
 }

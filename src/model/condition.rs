@@ -55,6 +55,8 @@ closed_set!(
     /// A named symptom that holds for an instance. The order is the order of weight: where several hold,
     /// the last one's plan wins.
     Condition {
+        /// An alert of somebody else names it.
+        External = "external",
         CpuHigh = "cpu_high",
         Starved = "starved",
         BacklogHigh = "backlog_high",
@@ -75,7 +77,9 @@ impl Condition {
     /// The health that the condition implies at least: an error rate that is sustained is worse.
     pub fn health(self) -> Health {
         match self {
-            Condition::CpuHigh
+            // By the alert's severity it may be worse.
+            Condition::External
+            | Condition::CpuHigh
             | Condition::Starved
             | Condition::BacklogHigh
             | Condition::ErrorRateHigh

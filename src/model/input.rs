@@ -8,7 +8,7 @@ use super::incident::{AttemptId, Incident};
 use super::name::UnitName;
 use super::request::Request;
 use super::settings::Settings;
-use super::signal::{Beat, ErrorCounts, ProbeReading, QueueReading};
+use super::signal::{Beat, ErrorCounts, ExternalAlert, ProbeReading, QueueReading};
 use super::time::{Mono, Wall};
 use super::unit::{JobKind, JobResult, ManagerState, UnitChange};
 use super::usage::{HostUsage, Usage};
@@ -66,6 +66,10 @@ pub enum Input {
     },
     /// Errors in the journal over the last span.
     Errors(ErrorCounts),
+    /// Alerts of others that name workers or units, as their Alertmanager told them.
+    External {
+        alerts: Vec<ExternalAlert>,
+    },
     /// What probes found.
     Probes {
         readings: Vec<ProbeReading>,

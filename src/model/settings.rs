@@ -26,6 +26,8 @@ pub struct Settings {
     pub alerts: AlertSettings,
     #[serde(default)]
     pub alertmanagers: BTreeMap<AlertmanagerName, AlertmanagerSettings>,
+    #[serde(default)]
+    pub webhook: WebhookSettings,
     pub workers: BTreeMap<WorkerName, WorkerSettings>,
     /// Where each key was set: `worker.mail.cpu_threshold` -> `/etc/unitmedic/unitmedic.toml:12`. Keys that
     /// are not here have their default.
@@ -117,6 +119,42 @@ pub struct AlertmanagerSettings {
     pub token_credential: Option<String>,
     /// Whom its certificate may be signed by, besides the authorities that the host trusts.
     pub ca_file: Option<PathBuf>,
+}
+
+/// Who may tell us of alerts, and how they name workers and units.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookSettings {
+    /// The bearer token that must come with them; without one, none are taken.
+    pub token_file: Option<PathBuf>,
+    pub token_credential: Option<String>,
+    /// Labels that name a worker, and those that name a unit; the first that an alert has counts.
+    pub worker_labels: Vec<String>,
+    pub unit_labels: Vec<String>,
+    /// The value of `severity` that means more than a warning.
+    pub severe: Vec<String>,
+    /// An alert that is not told again for so long is over.
+    pub expire_after: Duration,
+}
+
+impl WebhookSettings {
+    pub fn is_on(&self) -> bool {
+        self.token_file.is_some() || self.token_credential.is_some()
+    }
+}
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+        Self {
+            token_file: None,
+            token_credential: None,
+            worker_labels: words(&["worker"]),
+            unit_labels: words(&["unit", "name"]),
+            severe: words(&["critical", "high", "error", "page"]),
+            // Alertmanager tells again after repeat_interval, 4 h by default.
+            expire_after: Duration::from_secs(5 * 3600),
+        }
+    }
 }
 
 closed_set!(
@@ -502,6 +540,7 @@ impl Settings {
             guard: GuardSettings::default(),
             alerts: AlertSettings::default(),
             alertmanagers: BTreeMap::new(),
+            webhook: WebhookSettings::default(),
             workers: BTreeMap::new(),
             origins: BTreeMap::new(),
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::closed_set;
 use super::name::{UnitName, WorkerName};
+use super::request::Target;
 use super::time::Mono;
 use super::unit::InvocationId;
 
@@ -158,4 +159,18 @@ impl std::fmt::Display for QueueName {
             None => f.pad(&self.name),
         }
     }
+}
+
+/// Somebody else's alert about a worker or a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExternalAlert {
+    /// The same for as long as it is the same alert: Alertmanager's fingerprint of its labels.
+    pub id: String,
+    pub target: Target,
+    /// Its name and what it says, in one short sentence.
+    pub text: String,
+    /// Worse than a warning.
+    pub severe: bool,
+    /// `false`: it is over.
+    pub firing: bool,
 }

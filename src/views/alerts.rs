@@ -124,6 +124,8 @@ impl AlertBoard {
             What::InstanceAppeared { health: to } | What::HealthChanged { to, .. } => {
                 self.subject(unit, worker).health = *to;
             }
+            // Those who told us of it have told everybody.
+            What::ConditionRaised { condition: Condition::External, .. } => {}
             What::ConditionRaised { condition, evidence, .. } => {
                 let conditions = &mut self.subject(unit, worker).conditions;
                 conditions.insert(*condition, (fact.at, evidence.text.clone()));
@@ -353,6 +355,9 @@ impl Subject {
                 let is_well = self.health == Health::Healthy;
                 let opened = Now { mono: illness.incident.opened_at.min(now), wall: illness.incident.opened_wall };
                 found.extend(illness.given_up_since.map(|since| (Complaint::GivenUp, since)));
+                if illness.incident.conditions.keys().all(|condition| *condition == Condition::External) {
+                    return (found, None);
+                }
                 match illness.sick_since.filter(|since| lasts(Complaint::Failed, *since, is_well)) {
                     Some(since) => found.push((Complaint::Failed, since)),
                     // Below it, the warning that it began with.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use unitmedic::model::alert::{AlertName, Alerts};
 use unitmedic::model::{Health, Wall};
 
-use crate::fixture::{CONFIG, DAEMON, Host, Setup, ensure, until};
+use crate::fixture::{CONFIG, DAEMON, Host, SLEEPER, Setup, ensure, until};
 use crate::testhost::{Failure, Place};
 use crate::tls::Authority;
 
@@ -248,5 +248,101 @@ fn nothing_is_lost_while_alertmanager_or_we_are_away() -> Result<(), Failure> {
     })?;
     let journal = host.journal(&["-u", "unitmedic"])?;
     ensure(!journal.contains("test\n") && !journal.contains("Basic "), || "a secret is in the journal".into())?;
+    host.done()
+}
+
+const WEBHOOK: &str = "
+[webhook]
+token_file = \"/etc/unitmedic/webhook-token\"
+";
+/// Pages unitmedic of everything but what is its own, as docs/conditions.md has it.
+const TO_UNITMEDIC: &str = "
+route: {receiver: unitmedic, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}
+receivers:
+  - name: unitmedic
+    webhook_configs:
+      - url: http://127.0.0.1:10119/api/v1/alertmanager
+        send_resolved: true
+        http_config: {authorization: {credentials_file: /etc/unitmedic/webhook-token}}
+";
+
+/// Fires or ends an alert of somebody else at the Alertmanager.
+fn others(host: &Host, labels: &str, end: &str) -> Result<(), Failure> {
+    let script = format!(
+        "curl -sf -H 'Content-Type: application/json' http://127.0.0.1:9093/api/v2/alerts \
+         -d '[{{\"labels\": {{{labels}}}, \"annotations\": {{\"summary\": \"p99 over 3 s\"}}{end}}}]'"
+    );
+    host.sh(&script).map(drop)
+}
+
+#[test]
+fn alerts_of_others_are_evidence_and_trigger_what_is_configured() -> Result<(), Failure> {
+    let host = Setup::new("webhook")
+        .file("/etc/am.yml", TO_UNITMEDIC)
+        .file("/etc/unitmedic/webhook-token", "open-sesame\n")
+        .unit(
+            PLAIN,
+            &format!(
+                "[Service]\nExecStart={ALERTMANAGER} --storage.path=/run/am --web.listen-address=127.0.0.1:9093\n"
+            ),
+        )
+        .starting(PLAIN)
+        .worker("calm", "calm.service", SLEEPER)
+        .worker_with(
+            "mail",
+            "mail@.service",
+            SLEEPER,
+            "allow_downtime = true\n[worker.mail.plans]\nexternal = [\"restart\", \"escalate\"]",
+        )
+        .starting("mail@1.service")
+        .boot()?;
+    host.write(CONFIG, &format!("{}{WEBHOOK}", host.config))?;
+    until("Alertmanager answers", PATIENCE, || host.sh("curl -sf http://127.0.0.1:9093/-/ready"))?;
+    host.start_daemon()?;
+    let calm = host.activation("calm.service")?;
+    let mail = host.activation("mail@1.service")?;
+
+    // Ours never trigger us, whatever else they say.
+    others(
+        &host,
+        "\"alertname\": \"UnitmedicWorkerDead\", \"worker\": \"mail\", \"severity\": \"critical\", \"source\": \"unitmedic\"",
+        "",
+    )?;
+    // Nothing is configured for this one: it is told, and nothing is done.
+    others(&host, "\"alertname\": \"Slow\", \"name\": \"calm.service\", \"severity\": \"warning\"", "")?;
+    let instance = host.wait_instance("calm.service", "warning", |instance| instance.health == Health::Warning)?;
+    ensure(instance.because.contains("Slow: p99 over 3 s"), || format!("{instance:?}"))?;
+    ensure(host.activation("mail@1.service")? == mail, || "an alert of ours triggered us".into())?;
+    others(&host, "\"alertname\": \"Slow\", \"worker\": \"mail\", \"severity\": \"critical\"", "")?;
+    until("it is restarted, as configured", PATIENCE, || match host.activation("mail@1.service")? {
+        now if now != mail => Ok(()),
+        now => Err(Failure::new(now)),
+    })?;
+    let over = ", \"endsAt\": \"2020-01-01T00:00:00Z\"";
+    others(&host, "\"alertname\": \"Slow\", \"worker\": \"mail\", \"severity\": \"critical\"", over)?;
+    others(&host, "\"alertname\": \"Slow\", \"name\": \"calm.service\", \"severity\": \"warning\"", over)?;
+    host.wait_health("calm.service", Health::Healthy)?;
+    host.wait_health("mail@1.service", Health::Healthy)?;
+    ensure(host.activation("calm.service")? == calm, || "the calm one was touched".into())?;
+
+    // Who has no token is not heard, and what is no page is told so.
+    let code = |arguments: &str| {
+        host.sh(&format!(
+            "curl -s -o /dev/null -w '%{{http_code}}' {arguments} http://127.0.0.1:10119/api/v1/alertmanager"
+        ))
+    };
+    for (arguments, expected) in [
+        ("-d '{}'", "401"),
+        ("-H 'Authorization: Bearer open-sesam' -d '{}'", "401"),
+        ("-H 'Authorization: Basic open-sesame' -d '{}'", "401"),
+        ("-H 'Authorization: Bearer open-sesame' -d '{}'", "400"),
+        ("-H 'Authorization: Bearer open-sesame' -d '{\"version\": \"4\", \"alerts\": []}'", "200"),
+        ("-H 'Authorization: Bearer open-sesame'", "405"),
+        ("-H 'Authorization: Bearer open-sesame' -H 'Expect:' --data-binary @/usr/bin/unitmedic", "413"),
+    ] {
+        let code = code(arguments)?;
+        ensure(code == expected, || format!("{arguments}: {code}, not {expected}"))?;
+    }
+    ensure(!host.journal(&["-u", DAEMON])?.contains("open-sesame"), || "the token is in the journal".into())?;
     host.done()
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::peer::Peer;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::Scrapes;
-use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, events, openmetrics};
+use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, events, openmetrics, webhook};
 use crate::model::history::Filter;
 use crate::model::incident::IncidentId;
 use crate::model::name::{UnitName, WorkerName};
@@ -42,7 +42,8 @@ const INDEX: &str = "<!doctype html>
 
 /// Reads only: what TCP serves.
 pub fn public<P: Port>(port: Arc<P>) -> Router {
-    finish(pages(port))
+    let webhook = post(webhook::receive::<P>).layer(DefaultBodyLimit::max(webhook::BODY_MAX));
+    finish(pages(port.clone()).route("/api/v1/alertmanager", webhook.with_state(port)))
 }
 
 /// Everything, for those who may open the control socket.
@@ -205,7 +206,7 @@ async fn request<P: Port>(
     Ok(answer(port.request(peer.who(), ask).await))
 }
 
-fn answer<T: Serialize>(result: Result<T, PortError>) -> Response {
+pub(super) fn answer<T: Serialize>(result: Result<T, PortError>) -> Response {
     match result {
         Ok(value) => ([(CACHE_CONTROL, "no-store")], Json(value)).into_response(),
         Err(error) => {

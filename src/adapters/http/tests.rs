@@ -16,6 +16,8 @@ use crate::model::alert::Alerts;
 use crate::model::fact::{Cause, What};
 use crate::model::history::Totals;
 use crate::model::name::UnitName;
+use crate::model::settings::WebhookSettings;
+use crate::model::signal::ExternalAlert;
 use crate::model::time::Now;
 
 /// No test waits longer than this for something that should happen.
@@ -96,6 +98,12 @@ impl Port for App {
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
         self.asked.lock().unwrap().push((who, ask));
         Ok(Reply::Done { text: "done".into() })
+    }
+    fn webhook(&self) -> WebhookSettings {
+        WebhookSettings::default()
+    }
+    async fn external(&self, _: Vec<ExternalAlert>) -> Result<(), PortError> {
+        Ok(())
     }
     fn events(&self) -> broadcast::Receiver<Arc<Fact>> {
         self.facts.subscribe()
