@@ -65,11 +65,11 @@ impl Remains {
 
 pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon, StartError> {
     let boot = clock::boot_id().map_err(StartError::BootId)?;
+    // systemd makes it for a service (RuntimeDirectory=); by hand and under `--user` nobody else does.
     let runtime_dir = &settings.daemon.runtime_dir;
     std::fs::create_dir_all(runtime_dir)
         .map_err(|source| StartError::RuntimeDir { path: runtime_dir.clone(), source })?;
     let lock = lock(&settings)?;
-    make_runtime_directory(&settings);
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
     let tcp = match settings.daemon.listen {
         Some(address) => Some(http::bind_tcp(address).await?),
@@ -218,12 +218,6 @@ fn serve(
         }
     }));
     tasks
-}
-
-/// systemd makes it for a service (RuntimeDirectory=); by hand and under `--user` nobody else does. Where it cannot be
-/// made, binding the control socket says so.
-fn make_runtime_directory(settings: &Settings) {
-    let _ = std::fs::create_dir_all(&settings.daemon.runtime_dir);
 }
 
 /// A second daemon is refused. A lock that cannot be tried, on a full or read-only disk, must not keep
