@@ -41,6 +41,7 @@ pub enum StartError {
     Locked(LockError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// systemd makes it for a service (RuntimeDirectory=); by hand and under `--user` nobody else does.
     #[error("cannot create {}: {source}; check its rights, or set runtime_dir", path.display())]
     RuntimeDir { path: PathBuf, source: std::io::Error },
     #[error("cannot read the boot id from /proc: {0}; is /proc mounted?")]
@@ -65,7 +66,6 @@ impl Remains {
 
 pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon, StartError> {
     let boot = clock::boot_id().map_err(StartError::BootId)?;
-    // systemd makes it for a service (RuntimeDirectory=); by hand and under `--user` nobody else does.
     let runtime_dir = &settings.daemon.runtime_dir;
     std::fs::create_dir_all(runtime_dir)
         .map_err(|source| StartError::RuntimeDir { path: runtime_dir.clone(), source })?;
