@@ -4,6 +4,7 @@ use std::time::Duration;
 
 pub mod cleanup;
 mod cpu;
+mod families;
 mod memory;
 mod recovery;
 mod sampling;
@@ -30,15 +31,17 @@ pub const CASES: &[Case] = &[
     ("memory_that_cannot_be_taken_costs_no_time", cleanup::gives_up),
     ("cpu_is_judged_by_the_quota_and_busy_is_not_sick", cpu::judged_by_the_quota),
     ("a_template_that_waits_for_cpu_is_scaled", cpu::a_template_that_waits_for_cpu_is_scaled),
+    ("tasks_of_the_drop_in_families_are_what_systemd_says", families::tasks_are_systemds),
     ("samples_are_what_the_cgroup_says", sampling::agree_with_the_cgroup),
     ("verification_goes_on_after_a_kill_of_unitmedic", recovery::verification_goes_on),
 ];
 
 /// What unitmedic is told of the workers of all cases.
-pub const WORKERS: &[&str] = &[memory::WORKERS, cpu::WORKERS, sampling::WORKERS, recovery::WORKERS];
+pub const WORKERS: &[&str] = &[memory::WORKERS, cpu::WORKERS, families::WORKERS, sampling::WORKERS, recovery::WORKERS];
 
 /// Their units: name and text.
-pub const WORKER_UNITS: &[&[(&str, &str)]] = &[memory::UNITS, cpu::UNITS, sampling::UNITS, recovery::UNITS];
+pub const WORKER_UNITS: &[&[(&str, &str)]] =
+    &[memory::UNITS, cpu::UNITS, families::UNITS, sampling::UNITS, recovery::UNITS];
 
 fn a_unit_has_a_memory_controller() -> Result<(), Failure> {
     let cgroup = start_sleeper("sleeper-memory", "MemoryMax=64M")?;

@@ -26,6 +26,7 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 const MAIN: &str = r#"
 [daemon]
 health_check_interval = "1s"
+families = ["node_exporter"]
 
 [defaults]
 raise_samples = 2

@@ -359,3 +359,18 @@ fn remove_when_empty(cgroup: &Path) {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn tasks_are_counted_where_there_is_a_controller() {
+    let tree = Tree::new();
+    tree.write("a.slice/x.service", &[("pids.current", "12\n")]).write("y.service", &[("pids.current", "max\n")]);
+    fs::write(tree.0.path().join("pids.current"), "3\n").unwrap();
+    let root = CgroupRoot::at(&tree.0.path().join("a.slice")).unwrap();
+    assert_eq!(tasks(&root, "/x.service"), Some(12));
+    assert_eq!(tasks(&root, "/../y.service"), None, "no path leads out");
+    let root = CgroupRoot::at(tree.0.path()).unwrap();
+    assert_eq!(tasks(&root, "/a.slice/x.service"), Some(12));
+    for none in ["/", "", "/a.slice", "/y.service", "/gone.service"] {
+        assert_eq!(tasks(&root, none), None, "{none}");
+    }
+}
