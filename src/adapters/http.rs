@@ -28,6 +28,7 @@ mod bind;
 pub mod client;
 mod connection;
 mod events;
+mod gzip;
 mod openmetrics;
 mod peer;
 pub mod problem;

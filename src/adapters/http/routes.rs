@@ -7,14 +7,16 @@ use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::peer::Peer;
 use super::problem::{PROBLEM_JSON, Problem};
-use super::scrape::Scrapes;
-use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, events, openmetrics, webhook};
+use super::scrape::{self, Scrapes};
+use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, events, gzip, openmetrics, webhook};
 use crate::model::history::Filter;
 use crate::model::incident::IncidentId;
 use crate::model::name::{UnitName, WorkerName};
@@ -96,6 +98,8 @@ async fn index() -> impl IntoResponse {
 pub struct Expositions {
     text: Scrapes,
     open: Scrapes,
+    packed_text: Scrapes,
+    packed_open: Scrapes,
 }
 
 async fn metrics<P: Port>(
@@ -103,17 +107,33 @@ async fn metrics<P: Port>(
     Extension(made): Extension<Arc<Expositions>>,
     headers: HeaderMap,
 ) -> Response {
-    let answer = match openmetrics::is_preferred(&headers) {
-        true => {
-            let worded = move || openmetrics::from_text(&String::from_utf8_lossy(&port.metrics())).into();
-            made.open.get(worded).await.map(|text| (openmetrics::OPENMETRICS_1_0_0, text))
-        }
-        false => made.text.get(move || port.metrics()).await.map(|text| (TEXT_0_0_4, text)),
+    let (is_open, is_packed) = (openmetrics::is_preferred(&headers), gzip::is_accepted(&headers));
+    let worded = move || match is_open {
+        true => openmetrics::from_text(&String::from_utf8_lossy(&port.metrics())).into(),
+        false => port.metrics(),
     };
-    match answer {
-        Some((kind, text)) => ([(CONTENT_TYPE, kind), (VARY, "Accept")], text).into_response(),
-        None => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "making the exposition failed; see the journal")
-            .into_response(),
+    let (scrapes, kind) = match (is_open, is_packed) {
+        (false, false) => (&made.text, TEXT_0_0_4),
+        (false, true) => (&made.packed_text, TEXT_0_0_4),
+        (true, false) => (&made.open, openmetrics::OPENMETRICS_1_0_0),
+        (true, true) => (&made.packed_open, openmetrics::OPENMETRICS_1_0_0),
+    };
+    let making = scrapes.get(move || if is_packed { gzip::packed(&worded()) } else { worded() });
+    let text = match tokio::time::timeout(scrape::deadline(&headers), making).await {
+        Ok(Some(text)) => text,
+        Ok(None) => {
+            let detail = "making the exposition failed; see the journal";
+            return Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response();
+        }
+        Err(_) => {
+            let detail = "the exposition was not ready within the scraper's own timeout";
+            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+        }
+    };
+    let headers = [(CONTENT_TYPE, kind), (VARY, "Accept, Accept-Encoding")];
+    match is_packed {
+        true => (headers, [(CONTENT_ENCODING, "gzip")], text).into_response(),
+        false => (headers, text).into_response(),
     }
 }
 

@@ -2,10 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use hyper::HeaderMap;
 use hyper::body::Bytes;
 use tokio::sync::Mutex;
+
+use super::REQUEST_TIMEOUT;
+
+/// Of the time that a scraper waits, so much is left for the way back.
+const MARGIN: Duration = Duration::from_millis(100);
+const TIMEOUT_HEADER: &str = "x-prometheus-scrape-timeout-seconds";
+
+/// How long an exposition may take: what Prometheus says that it waits, and never longer than any answer.
+pub fn deadline(headers: &HeaderMap) -> Duration {
+    let said = headers.get(TIMEOUT_HEADER).and_then(|value| value.to_str().ok()?.parse::<f64>().ok());
+    let said = said.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).filter(|said| !said.is_zero());
+    said.map_or(REQUEST_TIMEOUT, |said| said.saturating_sub(MARGIN).max(MARGIN).min(REQUEST_TIMEOUT))
+}
 
 /// An answer is never older than the question, so nothing stale is served.
 #[derive(Default)]
@@ -80,6 +94,21 @@ mod tests {
         let scraper = tokio::spawn(async move { scrapes.get(render).await });
         has_begun.await.unwrap();
         (scraper, release)
+    }
+
+    #[test]
+    fn the_scraper_s_timeout_is_kept() {
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TIMEOUT_HEADER, hyper::header::HeaderValue::from_static(value));
+            deadline(&headers)
+        };
+        assert_eq!(of("5"), Duration::from_millis(4900));
+        assert_eq!(of("0.05"), MARGIN);
+        for odd in ["600", "0", "-1", "NaN", "inf", "soon", ""] {
+            assert_eq!(of(odd), REQUEST_TIMEOUT, "{odd}");
+        }
+        assert_eq!(deadline(&HeaderMap::new()), REQUEST_TIMEOUT);
     }
 
     #[tokio::test]
