@@ -36,12 +36,14 @@ mod routes;
 mod scrape;
 #[cfg(test)]
 mod tests;
+mod web;
 mod webhook;
 
 use connection::Limits;
 
 pub use bind::{BindError, bind_control, bind_tcp};
 pub use peer::user_id;
+pub use web::Web;
 
 /// Connections at once. A scraper needs one; the rest is room for mistakes.
 pub const TCP_CONNECTIONS_MAX: usize = 256;
@@ -164,8 +166,9 @@ impl Endpoint {
 pub type Shutdown = watch::Receiver<bool>;
 
 /// Serves metrics and health until `shutdown`, then drains for at most [`DRAIN_TIMEOUT`].
-pub async fn serve_tcp<P: Port>(listener: TcpListener, port: Arc<P>, shutdown: Shutdown) {
-    let router = routes::public(port.clone());
+pub async fn serve_tcp<P: Port>(listener: TcpListener, web: Arc<Web>, port: Arc<P>, shutdown: Shutdown) {
+    let router = routes::public(port.clone(), web.clone());
+    let listener = connection::Tcp { listener, web };
     connection::serve(listener, router, port, Limits::for_connections(TCP_CONNECTIONS_MAX), shutdown).await;
 }
 

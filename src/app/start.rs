@@ -11,7 +11,7 @@ use tracing::{error, warn};
 
 use crate::adapters::alertmanager::Alertmanagers;
 use crate::adapters::cgroup::{self, CgroupRoot, Sampler, SamplerHandle, Sources};
-use crate::adapters::http::{self, BindError};
+use crate::adapters::http::{self, BindError, Web};
 use crate::adapters::journal;
 use crate::adapters::rabbitmq::{self, Outlet};
 use crate::adapters::store::lock::{Lock, LockError};
@@ -23,6 +23,7 @@ use crate::adapters::{clock, heartbeat, host, probe};
 use crate::engine::Engine;
 use crate::helper::HOLD_FILE;
 use crate::model::input::Memory;
+use crate::model::settings::DaemonSettings;
 use crate::model::{Input, Now, Settings};
 use crate::views::metrics::{Board, Build, Own};
 
@@ -71,10 +72,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     make_runtime_directory(&settings.daemon.runtime_dir)?;
     let lock = lock(&settings)?;
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
-    let tcp = match settings.daemon.listen {
-        Some(address) => Some(http::bind_tcp(address).await?),
-        None => None,
-    };
+    let tcp = bind_tcp(&settings.daemon).await?;
     let Opened { store, memory, problems, starts } = Store::open(&settings.daemon, &boot, Arc::new(clock::now));
     for problem in problems {
         error!("{problem}");
@@ -206,17 +204,23 @@ fn hear_beats(
     }
 }
 
+async fn bind_tcp(settings: &DaemonSettings) -> Result<Option<(TcpListener, Arc<Web>)>, BindError> {
+    let Some(address) = settings.listen else { return Ok(None) };
+    let web = Web::new(settings.web_config_file.as_deref()).map_err(BindError::Web)?;
+    Ok(Some((http::bind_tcp(address).await?, Arc::new(web))))
+}
+
 /// The servers, and what ends the watchers with them.
 fn serve(
     control: UnixListener,
-    tcp: Option<TcpListener>,
+    tcp: Option<(TcpListener, Arc<Web>)>,
     shared: &Arc<Shared>,
     mut stopped: watch::Receiver<bool>,
     watchers: Vec<JoinHandle<()>>,
 ) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![tokio::spawn(http::serve_unix(control, shared.clone(), stopped.clone()))];
-    if let Some(tcp) = tcp {
-        tasks.push(tokio::spawn(http::serve_tcp(tcp, shared.clone(), stopped.clone())));
+    if let Some((tcp, web)) = tcp {
+        tasks.push(tokio::spawn(http::serve_tcp(tcp, web, shared.clone(), stopped.clone())));
     }
     tasks.push(tokio::spawn(async move {
         let _ = stopped.wait_for(|stop| *stop).await;

@@ -146,6 +146,12 @@ pub static DAEMON: &[Key<DaemonSettings>] = &[
         "Address and port of `/metrics` and the health pages. `\"none\"` opens no port; that is the default under `--user`."
     ),
     key!(
+        web_config_file,
+        Kind::Path(DIR_PATH_MAX),
+        "TLS and users of `listen`, in the format of `--web.config.file` of Prometheus' exporters. Read again when it, or a certificate, changes.",
+        example = "\"/etc/unitmedic/web.yml\""
+    ),
+    key!(
         control_socket,
         Kind::Path(SOCKET_PATH_MAX),
         "Unix socket over which the commands talk to the daemon. Where it is not set, `control.sock` in `runtime_dir`."

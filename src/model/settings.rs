@@ -42,6 +42,9 @@ pub struct DaemonSettings {
     pub dry_run: bool,
     /// `None`: no TCP port.
     pub listen: Option<SocketAddr>,
+    /// TLS and users of the TCP port, in the format of Prometheus' exporters.
+    #[serde(default)]
+    pub web_config_file: Option<PathBuf>,
     pub control_socket: PathBuf,
     pub control_group: String,
     pub state_dir: PathBuf,
@@ -426,6 +429,7 @@ impl Default for DaemonSettings {
             health_check_interval: Duration::from_secs(30),
             dry_run: false,
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 10119))),
+            web_config_file: None,
             control_socket: "/run/unitmedic/control.sock".into(),
             control_group: "unitmedic".into(),
             state_dir: "/var/lib/unitmedic".into(),

@@ -27,4 +27,5 @@ mod queues;
 mod resilience;
 mod store;
 mod telling;
+mod web;
 mod work;

@@ -27,6 +27,8 @@ pub enum BindError {
     NoSuchAddress(SocketAddr),
     #[error("cannot listen on {address}: {source}")]
     Tcp { address: SocketAddr, source: io::Error },
+    #[error("{0}")]
+    Web(String),
     #[error("another unitmedic answers on {}: stop it first, or set daemon.control_socket to another path", .0.display())]
     Alive(PathBuf),
     #[error("{} exists and is not a socket; remove it, or set daemon.control_socket to another path", .0.display())]

@@ -22,9 +22,12 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use super::peer::Peer;
 use super::problem::Problem;
+use super::web::Web;
 use super::{
     DRAIN_TIMEOUT, Endpoint, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, Port, REQUEST_TIMEOUT, Shutdown,
     WRITE_STALL_TIMEOUT, stopped,
@@ -50,18 +53,57 @@ impl Limits {
 
 /// What the accept loop needs of a listener.
 pub trait Listener: Send {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// What is accepted, and then opened in the connection's own task.
+    type Stream: Opening;
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<Peer>)>> + Send;
     /// File to remove at the end.
     fn file(&self) -> Option<PathBuf>;
 }
 
-impl Listener for TcpListener {
-    type Stream = TcpStream;
-    async fn accept(&self) -> io::Result<(TcpStream, Option<Peer>)> {
-        let (stream, _) = TcpListener::accept(self).await?;
+/// A connection that may have to be opened by a handshake.
+pub trait Opening: Send + 'static {
+    type Opened: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    fn open(self) -> impl Future<Output = io::Result<Self::Opened>> + Send;
+}
+
+/// TCP, with TLS where the web configuration has it.
+pub struct Tcp {
+    pub listener: TcpListener,
+    pub web: Arc<Web>,
+}
+
+pub struct TcpConnection {
+    stream: TcpStream,
+    tls: Option<Arc<ServerConfig>>,
+}
+
+/// In the clear, or not.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
+
+impl Opening for TcpConnection {
+    type Opened = Box<dyn Duplex>;
+    async fn open(self) -> io::Result<Box<dyn Duplex>> {
+        match self.tls {
+            Some(config) => Ok(Box::new(TlsAcceptor::from(config).accept(self.stream).await?)),
+            None => Ok(Box::new(self.stream)),
+        }
+    }
+}
+
+impl Opening for UnixStream {
+    type Opened = UnixStream;
+    async fn open(self) -> io::Result<UnixStream> {
+        Ok(self)
+    }
+}
+
+impl Listener for Tcp {
+    type Stream = TcpConnection;
+    async fn accept(&self) -> io::Result<(TcpConnection, Option<Peer>)> {
+        let (stream, _) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
-        Ok((stream, None))
+        Ok((TcpConnection { stream, tls: self.web.terms().tls.clone() }, None))
     }
     fn file(&self) -> Option<PathBuf> {
         None
@@ -138,9 +180,14 @@ async fn connection<S, P>(
     limits: Limits,
     mut shutdown: Shutdown,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Opening,
     P: Port,
 {
+    let stream = match timeout(limits.head_timeout, stream.open()).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "a connection was not opened"),
+        Err(_) => return,
+    };
     let routes = TowerToHyperService::new(router);
     let service =
         service_fn(move |request| answer(request, peer, routes.clone(), port.clone(), limits.request_timeout));

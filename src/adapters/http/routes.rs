@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::peer::Peer;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
+use super::web::Web;
 use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, events, gzip, openmetrics, webhook};
 use crate::model::history::Filter;
 use crate::model::incident::IncidentId;
@@ -43,9 +46,20 @@ const INDEX: &str = "<!doctype html>
 ";
 
 /// Reads only: what TCP serves.
-pub fn public<P: Port>(port: Arc<P>) -> Router {
+pub fn public<P: Port>(port: Arc<P>, web: Arc<Web>) -> Router {
     let webhook = post(webhook::receive::<P>).layer(DefaultBodyLimit::max(webhook::BODY_MAX));
-    finish(pages(port.clone()).route("/api/v1/alertmanager", webhook.with_state(port)))
+    let known = middleware::from_fn(move |request: Request, next: Next| admit(web.clone(), request, next));
+    // The webhook has a token of its own.
+    finish(pages(port.clone()).layer(known).route("/api/v1/alertmanager", webhook.with_state(port)))
+}
+
+/// Where the web configuration has users, one of them must ask.
+async fn admit(web: Arc<Web>, request: Request, next: Next) -> Response {
+    if web.admits(request.headers()).await {
+        return next.run(request).await;
+    }
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, "user and password of the web configuration are needed");
+    ([(WWW_AUTHENTICATE, "Basic realm=\"unitmedic\"")], problem).into_response()
 }
 
 /// Everything, for those who may open the control socket.

@@ -1,0 +1,328 @@
+//! TLS and basic authentication on TCP, by a file in the format that Prometheus' exporters share
+//! (`--web.config.file`). Read again when it, or a certificate, has changed; one with errors leaves the last good in force.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use serde::Deserialize;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+
+/// Longest file of the configuration, of certificates or of a key, bytes.
+const FILE_MAX: u64 = 1 << 20;
+const USERS_MAX: usize = 256;
+/// Longest header that is decoded.
+const HEADER_MAX: usize = 1024;
+/// Checked for a user that does not exist, so that it takes as long. Of a password that nobody knows.
+const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuOSc0hcM1cKpTNyaOFfpzKoEKWmgYlsK";
+/// Higher costs would let a few guesses take a core for minutes.
+const COST_MAX: u32 = 16;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    tls_server_config: Option<TlsFile>,
+    basic_auth_users: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TlsFile {
+    cert_file: PathBuf,
+    key_file: PathBuf,
+    #[serde(default)]
+    client_auth_type: ClientAuth,
+    client_ca_file: Option<PathBuf>,
+    #[serde(default)]
+    min_version: MinVersion,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+enum ClientAuth {
+    #[default]
+    NoClientCert,
+    VerifyClientCertIfGiven,
+    RequireAndVerifyClientCert,
+}
+
+#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+enum MinVersion {
+    #[default]
+    TLS12,
+    TLS13,
+}
+
+/// What is in force.
+#[derive(Default)]
+pub struct Terms {
+    pub tls: Option<Arc<ServerConfig>>,
+    users: BTreeMap<String, String>,
+}
+
+pub struct Web {
+    path: Option<PathBuf>,
+    state: Mutex<State>,
+    /// The password with which a user was let in, with the hash that it fitted.
+    known: Mutex<BTreeMap<String, (String, String)>>,
+}
+
+#[derive(Default)]
+struct State {
+    seen: Vec<Mark>,
+    terms: Arc<Terms>,
+}
+
+/// A file as it was when it was read: inode, size, and when it was changed.
+type Mark = (PathBuf, u64, u64, i64, i64);
+
+impl Web {
+    /// Without a path: neither TLS nor users. The error says what is wrong with the file.
+    pub fn new(path: Option<&Path>) -> Result<Self, String> {
+        let web = Self { path: path.map(Path::to_path_buf), state: Mutex::default(), known: Mutex::default() };
+        let Some(path) = path else { return Ok(web) };
+        let (terms, files) = read(path).map_err(|why| format!("web_config_file {}: {why}", path.display()))?;
+        let seen = marks(&files);
+        *web.state.lock().unwrap_or_else(PoisonError::into_inner) = State { seen, terms: Arc::new(terms) };
+        Ok(web)
+    }
+
+    /// What is in force for a connection that begins now.
+    pub fn terms(&self) -> Arc<Terms> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = &self.path else { return state.terms.clone() };
+        let files: Vec<PathBuf> = state.seen.iter().map(|(path, ..)| path.clone()).collect();
+        let now = marks(&files);
+        if now != state.seen {
+            match read(path) {
+                Ok((terms, files)) => {
+                    *state = State { seen: marks(&files), terms: Arc::new(terms) };
+                    tracing::info!(path = %path.display(), "TLS and users of TCP were read again");
+                }
+                Err(why) => {
+                    state.seen = now;
+                    tracing::error!(path = %path.display(), why, "has errors; what was in force stays in force");
+                }
+            }
+        }
+        state.terms.clone()
+    }
+
+    /// Whether the request may pass. Hashing takes a tenth of a second of a core: off the loops that serve.
+    pub async fn admits(&self, headers: &HeaderMap) -> bool {
+        let terms = self.terms();
+        if terms.users.is_empty() {
+            return true;
+        }
+        let Some((user, password)) = login(headers) else { return false };
+        let hash = terms.users.get(&user).cloned();
+        let wanted = hash.clone().unwrap_or_else(|| NOBODY.into());
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&user).cloned();
+        if let Some((with, password_then)) = known
+            && with == wanted
+            && password_then == password
+        {
+            return true;
+        }
+        let (checked, given) = (wanted.clone(), password.clone());
+        let fits = tokio::task::spawn_blocking(move || bcrypt::verify(given, &checked).unwrap_or(false)).await;
+        let admitted = fits.unwrap_or(false) && hash.is_some();
+        if admitted {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|user, _| terms.users.contains_key(user));
+            known.insert(user, (wanted, password));
+        }
+        admitted
+    }
+}
+
+fn login(headers: &HeaderMap) -> Option<(String, String)> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok().filter(|value| value.len() <= HEADER_MAX)?;
+    let (kind, encoded) = value.split_once(' ')?;
+    if !kind.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = decoded.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+fn marks(files: &[PathBuf]) -> Vec<Mark> {
+    let mark = |path: &PathBuf| {
+        let meta = fs::metadata(path).ok();
+        let meta = meta.map(|meta| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));
+        let (inode, size, seconds, nanos) = meta.unwrap_or_default();
+        (path.clone(), inode, size, seconds, nanos)
+    };
+    files.iter().map(mark).collect()
+}
+
+/// With the files that it was made of.
+fn read(path: &Path) -> Result<(Terms, Vec<PathBuf>), String> {
+    let text = String::from_utf8(bounded(path)?).map_err(|_| "it is not UTF-8".to_string())?;
+    let file: File = match text.trim().is_empty() {
+        true => File::default(),
+        // The first line says what and where; the rest draws it.
+        false => serde_saphyr::from_str(&text).map_err(|error| first_line(&error.to_string()))?,
+    };
+    let mut files = vec![path.to_path_buf()];
+    if file.basic_auth_users.len() > USERS_MAX {
+        return Err(format!("it has more than {USERS_MAX} users"));
+    }
+    for (user, hash) in &file.basic_auth_users {
+        let parts: Option<bcrypt::HashParts> = hash.parse().ok();
+        match parts {
+            Some(parts) if parts.get_cost() <= COST_MAX => {}
+            Some(_) => return Err(format!("the hash of {user:?} costs more than {COST_MAX}, which would stop us")),
+            None => return Err(format!("the password of {user:?} is not a bcrypt hash: htpasswd -nBC 10 makes one")),
+        }
+    }
+    let tls = match &file.tls_server_config {
+        Some(tls) => {
+            let beside = |file: &Path| path.parent().unwrap_or(Path::new("/")).join(file);
+            files.extend([beside(&tls.cert_file), beside(&tls.key_file)]);
+            files.extend(tls.client_ca_file.iter().map(|file| beside(file)));
+            Some(Arc::new(server_config(tls, &beside)?))
+        }
+        None => None,
+    };
+    Ok((Terms { tls, users: file.basic_auth_users }, files))
+}
+
+fn server_config(tls: &TlsFile, beside: &impl Fn(&Path) -> PathBuf) -> Result<ServerConfig, String> {
+    let provider = Arc::new(default_provider());
+    let both: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
+    let versions = if tls.min_version == MinVersion::TLS13 { &both[..1] } else { both };
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
+    let builder = builder.map_err(|error| error.to_string())?;
+    let builder = match (tls.client_auth_type, &tls.client_ca_file) {
+        (ClientAuth::NoClientCert, _) => builder.with_no_client_auth(),
+        (_, None) => return Err("client_auth_type needs client_ca_file".into()),
+        (kind, Some(file)) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(&beside(file))? {
+                roots.add(certificate).map_err(|error| format!("client_ca_file: {error}"))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = match kind {
+                ClientAuth::VerifyClientCertIfGiven => verifier.allow_unauthenticated(),
+                _ => verifier,
+            };
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
+        }
+    };
+    let key_path = beside(&tls.key_file);
+    let key = PrivateKeyDer::from_pem_slice(&bounded(&key_path)?);
+    let key = key.map_err(|error| format!("key_file {}: {error}", key_path.display()))?;
+    let chain = certificates(&beside(&tls.cert_file))?;
+    builder.with_single_cert(chain, key).map_err(|error| format!("cert_file and key_file: {error}"))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bounded(path)?).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(format!("{} holds no certificate", path.display())),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    }
+}
+
+fn bounded(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = |bytes: &mut Vec<u8>| -> io::Result<()> {
+        fs::File::open(path)?.take(FILE_MAX + 1).read_to_end(bytes)?;
+        Ok(())
+    };
+    read(&mut bytes).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    match bytes.len() as u64 > FILE_MAX {
+        true => Err(format!("{} is longer than {FILE_MAX} bytes", path.display())),
+        false => Ok(bytes),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    /// Of the password `test`.
+    const HASH: &str = "$2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay";
+
+    fn of(text: &str) -> Result<Web, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.yml");
+        fs::write(&path, text).unwrap();
+        Web::new(Some(&path)).map_err(|why| why.replace(&directory.path().display().to_string(), "DIR"))
+    }
+
+    fn headers(login: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let value = format!("Basic {}", STANDARD.encode(login));
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
+        headers
+    }
+
+    #[tokio::test]
+    async fn users_are_let_in_by_their_password_and_nobody_else_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.yml");
+        fs::write(&path, format!("basic_auth_users:\n  alice: {HASH}\n")).unwrap();
+        let web = Web::new(Some(&path)).unwrap();
+        assert!(web.admits(&headers("alice:test")).await);
+        assert!(web.admits(&headers("alice:test")).await, "also from memory");
+        for wrong in ["alice:tes", "alice:", "bob:test", "alice", ":", "nobody:nobody"] {
+            assert!(!web.admits(&headers(wrong)).await, "{wrong}");
+        }
+        assert!(!web.admits(&HeaderMap::new()).await);
+        // Taken away, and it is gone at once; one with errors changes nothing.
+        fs::write(&path, format!("basic_auth_users:\n  somebody: {HASH}\n")).unwrap();
+        assert!(!web.admits(&headers("alice:test")).await);
+        fs::write(&path, "basic_auth_users: 3\n").unwrap();
+        assert!(web.admits(&headers("somebody:test")).await);
+        assert!(Web::new(None).unwrap().admits(&HeaderMap::new()).await);
+    }
+
+    /// One that cannot be checked would answer faster, and so tell who exists.
+    #[test]
+    fn nobody_s_hash_is_a_hash() {
+        assert!(matches!(bcrypt::verify("nobody", NOBODY), Ok(false)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        assert!(of("").is_ok() && of("# nothing\n").is_ok() && of("basic_auth_users: {}\n").is_ok());
+        for (text, why) in [
+            ("basic_auth_users: {a: secret}\n", "the password of \"a\" is not a bcrypt hash"),
+            (
+                "basic_auth_users: {a: \"$2b$20$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay\"}\n",
+                "costs more than 16",
+            ),
+            ("tls_server_config: {cert_file: a.pem, key_file: b.pem}\n", "DIR/b.pem cannot be read"),
+            ("tls_server_config: {cert_file: a.pem}\n", "key_file"),
+            (
+                "tls_server_config: {cert_file: a, key_file: b, client_auth_type: RequireAndVerifyClientCert}\n",
+                "client_ca_file",
+            ),
+            ("http_server_config: {http2: true}\n", "http_server_config"),
+            ("nonsense: [\n", ""),
+        ] {
+            let told = of(text).map(drop).unwrap_err();
+            assert!(told.starts_with("web_config_file DIR/web.yml: ") && told.contains(why), "{text}: {told}");
+        }
+        assert!(Web::new(Some(Path::new("/no/such.yml"))).is_err());
+    }
+}

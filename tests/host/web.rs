@@ -1,0 +1,100 @@
+//! TLS and users on TCP, by the file that Prometheus' exporters share, read by a real Prometheus.
+
+use std::time::Duration;
+
+use crate::fixture::{CONFIG, DAEMON, Host, SLEEPER, Setup, ensure, until};
+use crate::testhost::{Failure, Place};
+use crate::tls::Authority;
+
+const LIMIT: Duration = Duration::from_secs(60);
+const WEB: &str = "/etc/unitmedic/web.yml";
+const TLS: &str = "tls_server_config: {cert_file: it.pem, key_file: it.key, min_version: TLS13}\n";
+/// The user `medic` with the password `test`.
+const USERS: &str = "basic_auth_users:\n  medic: $2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay\n";
+const SCRAPE: &str = "
+global: {scrape_interval: 1s}
+scrape_configs:
+  - job_name: unitmedic
+    scheme: https
+    tls_config: {ca_file: /etc/house-ca.pem}
+    basic_auth: {username: medic, password: test}
+    static_configs: [{targets: ['localhost:10119']}]
+";
+const PROMETHEUS: &str = "[Service]
+ExecStart=/usr/bin/prometheus --config.file=/etc/prom.yml --storage.tsdb.path=/run/prom --web.listen-address=127.0.0.1:9090
+";
+
+/// The status of an answer; 000 where there is none.
+fn code(host: &Host, arguments: &str) -> Result<String, Failure> {
+    host.sh(&format!("curl -s -o /dev/null -w '%{{http_code}}' --cacert /etc/house-ca.pem {arguments} || true"))
+}
+
+#[test]
+fn tls_and_users_by_the_file_of_the_exporters_are_read_without_a_restart() -> Result<(), Failure> {
+    let authority = Authority::new()?;
+    let certificate = authority.signs("localhost")?;
+    let host = Setup::new("web")
+        .file("/etc/house-ca.pem", &std::fs::read_to_string(authority.file())?)
+        .file("/etc/unitmedic/it.pem", &certificate.certificate)
+        .file("/etc/unitmedic/it.key", &certificate.key)
+        .file("/etc/unitmedic/webhook-token", "open-sesame")
+        .file("/etc/prom.yml", SCRAPE)
+        .unit("prom.service", PROMETHEUS)
+        .worker("mail", "mail.service", SLEEPER)
+        .boot()?;
+    let more = "web_config_file = \"/etc/unitmedic/web.yml\"\n";
+    let config = host.config.replacen("[daemon]\n", &format!("[daemon]\n{more}"), 1);
+    host.write(CONFIG, &format!("{config}\n[webhook]\ntoken_file = \"/etc/unitmedic/webhook-token\"\n"))?;
+    // A file with errors keeps it from starting, and says why.
+    host.write(WEB, "basic_auth_users: {medic: test}\n")?;
+    ensure(host.run(&["systemctl", "start", DAEMON])?.code() == Some(1), || "it started".into())?;
+    let told = host.journal(&["-u", DAEMON])?;
+    ensure(told.contains("the password of \"medic\" is not a bcrypt hash"), || told)?;
+    host.write(WEB, &format!("{TLS}{USERS}"))?;
+    host.ctl(&["reset-failed", DAEMON])?;
+    host.start_daemon()?;
+
+    let metrics = "https://localhost:10119/metrics";
+    for (arguments, expected) in [
+        (format!("-u medic:test {metrics}"), "200"),
+        (format!("-u medic:test {metrics}"), "200"),
+        (format!("-u medic:tes {metrics}"), "401"),
+        (format!("-u root:test {metrics}"), "401"),
+        (metrics.to_string(), "401"),
+        ("https://localhost:10119/-/healthy".into(), "401"),
+        (format!("--tls-max 1.2 -u medic:test {metrics}"), "000"),
+        ("-u medic:test http://localhost:10119/metrics".into(), "000"),
+        // The webhook has a token of its own.
+        (
+            "-H 'Authorization: Bearer open-sesame' -d '{\"version\":\"4\",\"alerts\":[]}' \
+             https://localhost:10119/api/v1/alertmanager"
+                .into(),
+            "200",
+        ),
+    ] {
+        let code = code(&host, &arguments)?;
+        ensure(code == expected, || format!("{arguments}: {code}, not {expected}"))?;
+    }
+    host.ctl(&["start", "prom.service"])?;
+    until("Prometheus scrapes it", LIMIT, || {
+        let up = host.sh("curl -sf 'http://127.0.0.1:9090/api/v1/query?query=unitmedic_up'")?;
+        if up.contains("\"1\"]") { Ok(()) } else { Err(Failure::new(up)) }
+    })?;
+
+    // Another certificate, no users: taken with the next connection. One with errors changes nothing.
+    let pid = host.main_pid(DAEMON)?;
+    let renewed = authority.signs("localhost")?;
+    host.write("/etc/unitmedic/it.pem", &renewed.certificate)?;
+    host.write("/etc/unitmedic/it.key", &renewed.key)?;
+    host.write(WEB, TLS)?;
+    ensure(code(&host, metrics)? == "200", || "the new file is not in force".into())?;
+    host.write(WEB, "tls_server_config: {cert_file: no.pem, key_file: no.key}\n")?;
+    ensure(code(&host, metrics)? == "200", || "a file with errors is in force".into())?;
+    host.write(WEB, "")?;
+    ensure(code(&host, "http://localhost:10119/metrics")? == "200", || "TLS is still in force".into())?;
+    ensure(host.main_pid(DAEMON)? == pid, || "it was restarted".into())?;
+    // Packed, and OpenMetrics, as Prometheus asks for them.
+    let packed = host.sh("curl -s -D - -o /dev/null -H 'Accept-Encoding: gzip' http://localhost:10119/metrics")?;
+    ensure(packed.to_lowercase().contains("content-encoding: gzip"), || packed)?;
+    host.done()
+}
