@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
-use unitmedic::adapters::http::{Endpoint, Port, PortError, bind_tcp, serve_tcp};
+use unitmedic::adapters::http::{Endpoint, Port, PortError, Web, bind_tcp, serve_tcp};
 use unitmedic::model::alert::Alerts;
 use unitmedic::model::condition::Health;
 use unitmedic::model::fact::{Cause, Fact, ResyncReason, What};
@@ -182,7 +182,8 @@ fn scrape(board: Mutex<Board>, now: Now) -> Duration {
         let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_stop, shutdown) = watch::channel(false);
-        tokio::spawn(serve_tcp(listener, Arc::new(Scraped { board, now }), shutdown));
+        let web = Arc::new(Web::new(None).expect("no file is read"));
+        tokio::spawn(serve_tcp(listener, web, Arc::new(Scraped { board, now }), shutdown));
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
             let begun = Instant::now();
