@@ -20,6 +20,8 @@ use super::{Engine, assess, gate};
 const VERIFY_SLACK: Duration = Duration::from_secs(10);
 /// After a refusal by systemd or the root side, the gates are asked again no sooner than this.
 const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// The longest such pause, of what will be refused until somebody mends it.
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Nothing runs for this incident and it is not well: act, wait, or give up.
@@ -304,8 +306,23 @@ impl Engine {
             }
             Refused::NotAllowed | Refused::Nothing => {}
         }
-        let refusal = Refusal { gate, text, until: Some(now + REFUSED_PAUSE), setting: None };
+        let pause = match why {
+            // Without the root side, say: asking every second for a night helps nobody, and fills the journal.
+            Refused::NotAllowed => self.refusal_pause(attempt.incident),
+            _ => REFUSED_PAUSE,
+        };
+        if let Some(incident) = self.incidents.get_mut(&attempt.incident) {
+            incident.not_before = Some(now + pause);
+        }
+        let refusal = Refusal { gate, text, until: Some(now + pause), setting: None };
         self.wait_for(attempt.incident, action, refusal);
+    }
+
+    /// Doubles with each refusal in a row.
+    fn refusal_pause(&self, id: IncidentId) -> Duration {
+        let attempts = self.incidents[&id].attempts.iter().rev();
+        let refusals = attempts.take_while(|attempt| attempt.outcome == Some(Outcome::Superseded)).count();
+        REFUSED_PAUSE.saturating_mul(1 << refusals.saturating_sub(1).min(8)).min(REFUSED_PAUSE_MAX)
     }
 
     fn stand_not_found(&mut self, unit: &UnitName, text: &str) {
