@@ -208,7 +208,7 @@ struct Scraped {
 const NOTHING: PortError = PortError::Busy;
 
 impl Port for Scraped {
-    fn metrics(&self) -> Bytes {
+    fn metrics(&self, _: bool) -> Bytes {
         self.board.lock().unwrap().render(self.now, &Process::read()).into()
     }
     fn ready(&self) -> Result<(), String> {

@@ -69,7 +69,8 @@ pub const EVENTS_KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// is given up.
 pub trait Port: Send + Sync + 'static {
     /// The exposition in text format 0.0.4. Called on a blocking thread, for each wording never twice at once.
-    fn metrics(&self) -> Bytes;
+    /// With `exemplars` for one that is worded as OpenMetrics afterwards.
+    fn metrics(&self, exemplars: bool) -> Bytes;
     /// `Err` with the reason while the daemon does not see its units.
     fn ready(&self) -> Result<(), String>;
     fn status(&self) -> impl Future<Output = Result<Status, PortError>> + Send;

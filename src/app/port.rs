@@ -41,7 +41,7 @@ impl Shared {
 }
 
 impl Port for Shared {
-    fn metrics(&self) -> Bytes {
+    fn metrics(&self, exemplars: bool) -> Bytes {
         let now = clock::now();
         let store = self.store.stats();
         self.own.store_totals(store.errors, store.last_write_wall);
@@ -57,7 +57,7 @@ impl Port for Shared {
         let mut text = {
             let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
             board.deliveries(deliveries);
-            board.render(now, &process)
+            board.render_for(now, &process, exemplars)
         };
         if let Some(reading) = self.families.read() {
             text.push_str(&families::render(&reading));

@@ -125,7 +125,7 @@ mod tests {
     fn the_same_series_are_described_otherwise() {
         let text = "# HELP a_seconds_total So \"long\".\n# TYPE a_seconds_total counter\na_seconds_total{x=\"le=\\\"5\\\"\"} 1\n\
                     # HELP b Up.\n# TYPE b gauge\nb 1\n\
-                    # TYPE c_seconds histogram\nc_seconds_bucket{le=\"0.5\"} 1\nc_seconds_bucket{w=\"1\",le=\"5\"} 2\n\
+                    # TYPE c_seconds histogram\nc_seconds_bucket{le=\"0.5\"} 1\nc_seconds_bucket{w=\"1\",le=\"5\"} 2 # {incident=\"4\"} 3.5 9\n\
                     c_seconds_bucket{le=\"+Inf\"} 2\nc_seconds_sum 3\nc_seconds_count 2\n\
                     # TYPE odd counter\nodd 1\n";
         expect![[r##"
@@ -139,7 +139,7 @@ mod tests {
             # TYPE c_seconds histogram
             # UNIT c_seconds seconds
             c_seconds_bucket{le="0.5"} 1
-            c_seconds_bucket{w="1",le="5.0"} 2
+            c_seconds_bucket{w="1",le="5.0"} 2 # {incident="4"} 3.5 9
             c_seconds_bucket{le="+Inf"} 2
             c_seconds_sum 3
             c_seconds_count 2

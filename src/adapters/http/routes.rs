@@ -123,8 +123,8 @@ async fn metrics<P: Port>(
 ) -> Response {
     let (is_open, is_packed) = (openmetrics::is_preferred(&headers), gzip::is_accepted(&headers));
     let worded = move || match is_open {
-        true => openmetrics::from_text(&String::from_utf8_lossy(&port.metrics())).into(),
-        false => port.metrics(),
+        true => openmetrics::from_text(&String::from_utf8_lossy(&port.metrics(true))).into(),
+        false => port.metrics(false),
     };
     let (scrapes, kind) = match (is_open, is_packed) {
         (false, false) => (&made.text, TEXT_0_0_4),

@@ -61,7 +61,7 @@ fn status() -> Status {
 }
 
 impl Port for App {
-    fn metrics(&self) -> Bytes {
+    fn metrics(&self, _: bool) -> Bytes {
         Bytes::from_static(b"unitmedic_up 1\n")
     }
     fn ready(&self) -> Result<(), String> {

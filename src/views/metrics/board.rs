@@ -278,7 +278,8 @@ impl Board {
             What::IncidentClosed { resolution, .. } => worker.incident_closed(*resolution),
             What::ActionSuppressed { refusal, .. } => worker.suppressed(refusal.gate),
             What::AttemptEnded { action, condition, outcome, time_to_recover, .. } => {
-                worker.recovered(*condition, *action, *outcome, *time_to_recover);
+                let of = fact.incident.map(|incident| (incident, fact.at.wall));
+                worker.recovered(*condition, *action, *outcome, *time_to_recover, of);
             }
             _ => {}
         }
@@ -333,11 +334,17 @@ impl Board {
 
     /// The exposition in text format 0.0.4.
     pub fn render(&mut self, now: Now, process: &Process) -> String {
+        self.render_for(now, process, false)
+    }
+
+    /// The same; with `exemplars` for a reader who knows OpenMetrics.
+    pub fn render_for(&mut self, now: Now, process: &Process, exemplars: bool) -> String {
         self.show_open();
         // A little room for growth; the first time a rough guess of the whole.
         let guess = 16_384 + self.units.len() * 3_500 + self.workers.len() * 6_000;
         let mut text =
             Text::with_capacity(if self.last_size == 0 { guess } else { self.last_size + (self.last_size >> 6) });
+        text = text.with_exemplars(exemplars);
         self.write_state(&mut text);
         self.workers.write(&mut text, now.mono, self.seeing);
         if self.seeing {

@@ -708,3 +708,26 @@ fn promtool_is_silent() {
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.is_empty(), "{said}");
 }
+
+#[test]
+fn an_exemplar_names_the_incident_where_it_is_understood() {
+    let mut board = full_board();
+    let bucket = |text: &str, le: &str| {
+        let lead =
+            format!("unitmedic_recovery_duration_seconds_bucket{{worker=\"mail\",action=\"restart\",le=\"{le}\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&lead));
+        line.unwrap_or_else(|| panic!("no bucket {le}: {text}")).to_owned()
+    };
+    let plain = board.render_for(now(2), &Process::read(), false);
+    let open = board.render_for(now(2), &Process::read(), true);
+    assert_eq!(bucket(&plain, "0.5"), "1");
+    let with = bucket(&open, "0.5");
+    let (count, exemplar) = with.split_once(" # {incident=\"").unwrap();
+    assert_eq!(count, "1");
+    let mut parts = exemplar.split_once("\"} ").unwrap().1.split(' ').map(|part| part.parse::<f64>().unwrap());
+    assert_eq!(parts.next(), Some(0.3));
+    assert!(parts.next().is_some_and(|at| at > 1e9) && parts.next().is_none(), "{exemplar}");
+    // The others have seen nothing of their own.
+    assert_eq!((bucket(&open, "0.25").as_str(), bucket(&open, "1").as_str()), ("0", "1"));
+    assert!(!plain.contains(" # {") && open.matches(" # {").count() == 1, "one observation, one exemplar");
+}

@@ -1,12 +1,15 @@
 //! Writing the text format fast: whole pieces are copied, numbers are formatted without `fmt`.
 
 use super::catalog::{Kind, Metric};
+use super::histogram::Exemplar;
 
 /// An exposition under way.
 pub struct Text {
     out: Vec<u8>,
     int: itoa::Buffer,
     float: zmij::Buffer,
+    /// The plain text has no place for them.
+    exemplars: bool,
 }
 
 /// The series of one family. Labels come rendered: `worker="mail",unit="mail@1.service"`, without braces, escaped.
@@ -17,7 +20,12 @@ pub struct Series<'a> {
 
 impl Text {
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { out: Vec::with_capacity(bytes), int: itoa::Buffer::new(), float: zmij::Buffer::new() }
+        Self { out: Vec::with_capacity(bytes), int: itoa::Buffer::new(), float: zmij::Buffer::new(), exemplars: false }
+    }
+
+    /// For a reader who knows OpenMetrics.
+    pub fn with_exemplars(self, exemplars: bool) -> Self {
+        Self { exemplars, ..self }
     }
 
     /// Writes a family; one without series leaves no trace.
@@ -102,6 +110,21 @@ impl Series<'_> {
     pub fn part_int(&mut self, suffix: &str, labels: &str, more: &str, value: u64) {
         self.head(suffix, labels, more);
         self.text.put_int(value);
+        self.text.out.push(b'\n');
+    }
+
+    /// One bucket of a histogram.
+    pub fn bucket(&mut self, labels: &str, le: &str, value: u64, exemplar: Option<&Exemplar>) {
+        self.head("_bucket", labels, le);
+        self.text.put_int(value);
+        if let Some(Exemplar { incident, value, at }) = exemplar.filter(|_| self.text.exemplars) {
+            self.text.put(" # {incident=\"");
+            self.text.put_int(incident.0);
+            self.text.put("\"} ");
+            self.text.put_float(*value);
+            self.text.put(" ");
+            self.text.put_float(*at);
+        }
         self.text.out.push(b'\n');
     }
 

@@ -10,11 +10,11 @@ use crate::model::action::Action;
 use crate::model::condition::{Condition, Health};
 use crate::model::fact::{Availability, Gate};
 use crate::model::history::WorkerRatios;
-use crate::model::incident::{Outcome, Resolution};
+use crate::model::incident::{IncidentId, Outcome, Resolution};
 use crate::model::name::WorkerName;
 use crate::model::settings::{Settings, WorkerSettings};
 use crate::model::status::WorkerStatus;
-use crate::model::time::Mono;
+use crate::model::time::{Mono, Wall};
 
 /// The label `condition` of what an operator asked for.
 pub const REQUESTED: &str = "requested";
@@ -124,10 +124,11 @@ impl Worker {
         action: Action,
         outcome: Outcome,
         time_to_recover: Option<Duration>,
+        of: Option<(IncidentId, Wall)>,
     ) {
         *self.recoveries.entry((condition, action, outcome)).or_default() += 1;
         if let (Outcome::Succeeded, Some(took)) = (outcome, time_to_recover) {
-            self.durations.entry(action).or_default().observe(took);
+            self.durations.entry(action).or_default().observe(took, of);
         }
     }
 
