@@ -9,18 +9,18 @@ use crate::{CONFIGURATION, Host, OUR_ADDRESS, OURS, PEER_ADDRESS, START_LIMIT, c
 const SCRAPES: u32 = 60;
 /// Between two scrapes.
 const PAUSE_MS: u32 = 100;
-/// How long is looked at what they cost when nobody scrapes.
-const IDLE_SECONDS: u32 = 30;
+/// How long is looked at what they cost when nobody scrapes, and how long the start has to be over.
+const IDLE_SECONDS: &str = "60";
+const SETTLE_SECONDS: &str = "10";
 const CONFIG: &str = "/etc/unitmedic/unitmedic.toml";
 
 impl Host {
     pub fn families(&self, rows: &mut Vec<Row>) -> Result<Value, Failure> {
         eprintln!("{SCRAPES} scrapes with the families of node_exporter …");
         let (init, bus) = ("1".to_owned(), self.pid("dbus.service")?);
-        let (plain, ours, idle) = (self.build(&init, &bus, false)?, self.build(&init, &bus, true)?, {
-            let medic = self.pid("unitmedic.service")?;
-            self.inside(&["idle", &IDLE_SECONDS.to_string(), &init, &bus, &medic])?
-        });
+        let plain = self.build(&init, &bus, false)?;
+        self.stop_medic()?;
+        let ours = self.build(&init, &bus, true)?;
         let medic = self.pid("unitmedic.service")?;
         let pause = PAUSE_MS.to_string();
         let scraped = self.inside(&["scrape", OUR_ADDRESS, &SCRAPES.to_string(), &pause, &init, &bus, &medic])?;
@@ -36,8 +36,9 @@ impl Host {
             |spent: [f64; 3]| format!("PID 1 {:.1}, dbus-daemon {:.1}, itself {:.1}", spent[0], spent[1], spent[2]);
         let (us, them) = (spent(&scraped, &medic), spent(&theirs, &exporter));
         println!("{SCRAPES} scrapes of all units, CPU in ms: unitmedic: {}; node_exporter: {}", of(us), of(them));
-        println!("  {IDLE_SECONDS} s without scrapes, families on: {}", of(spent(&idle, &medic)));
-        println!("  until all is read, ms: {}; without families: {}", of(start(&ours)), of(start(&plain)));
+        for (what, name) in [("until all is read", "start"), ("at rest, nobody scrapes", "idle")] {
+            println!("  {what}: {}; without families: {}", of(three(&ours[name])), of(three(&plain[name])));
+        }
         println!("  a scrape: ours {} bytes, node_exporter's {} bytes", scraped["bytes"], theirs["bytes"]);
         let (ours_ms, theirs_ms) = (median(&walls(&scraped)), median(&walls(&theirs)));
         let what = "one scrape with node_exporter's families, wall, median";
@@ -47,10 +48,10 @@ impl Host {
         let what = "the same, CPU of all three for 60 scrapes";
         let row = Row::new(what, format!("{:.0} ms", sum(us)));
         rows.push(row.peer(format!("node_exporter {:.0} ms", sum(them)), sum(us) / sum(them)));
-        Ok(json!({ "ours": scraped, "theirs": theirs, "idle": idle, "start": [plain, ours] }))
+        Ok(json!({ "ours": scraped, "theirs": theirs, "with": ours, "without": plain }))
     }
 
-    /// Starts unitmedic anew, waits until everything is read, and tells what all three have spent meanwhile.
+    /// Starts unitmedic anew and waits until everything is read; what all three have spent meanwhile, and at rest.
     fn build(&self, init: &str, bus: &str, families: bool) -> Result<Value, Failure> {
         let line = if families { "[daemon]\nfamilies = [\"node_exporter\"]\n" } else { "[daemon]\n" };
         self.machine.write(CONFIG, &CONFIGURATION.replacen("[daemon]\n", line, 1))?;
@@ -66,13 +67,13 @@ impl Host {
         let medic = self.pid("unitmedic.service")?;
         let after = self.inside(&["spent", init, bus, &medic])?;
         let since = |pid: &str| after[pid].as_f64().unwrap_or(f64::NAN) - before[pid].as_f64().unwrap_or(0.0);
-        if !families {
-            self.stop_medic()?;
-        }
-        Ok(json!([since(init) / 1e3, since(bus) / 1e3, since(&medic) / 1e3]))
+        self.inside(&["idle", SETTLE_SECONDS])?;
+        let idle = self.inside(&["idle", IDLE_SECONDS, init, bus, &medic])?;
+        let of = |since: &dyn Fn(&str) -> f64| [init, bus, &medic].map(|pid| since(pid) / 1e3);
+        Ok(json!({ "start": of(&since), "idle": of(&|pid| cpu(&idle, pid)) }))
     }
 }
 
-fn start(one: &Value) -> [f64; 3] {
+fn three(one: &Value) -> [f64; 3] {
     [0, 1, 2].map(|at| one[at].as_f64().unwrap_or(f64::NAN))
 }
