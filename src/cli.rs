@@ -115,7 +115,7 @@ enum Command {
     Discover(discover::Args),
     /// The root side of the daemon; systemd alone starts it
     #[command(hide = true)]
-    Helper(helper::HelperArgs),
+    Helper,
     /// Write files that go with a worker, such as its unit
     Generate(generate::Args),
 }
@@ -183,7 +183,7 @@ impl Cli {
                 args.user |= before.user;
                 discover::run(&args, out)
             }
-            Command::Helper(args) => helper::run(&args),
+            Command::Helper => helper::run(),
             Command::Generate(args) => match before.given() {
                 Some(option) => Err(Usage(format!("{option} has no meaning for generate")).into()),
                 None => generate::run(&args, out),

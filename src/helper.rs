@@ -40,7 +40,6 @@ pub const HOLD_FILE: &str = "hold";
 pub struct Helper {
     bus: BusAddress,
     settings: cell::Receiver<Arc<Settings>>,
-    hold: PathBuf,
     /// Where originals are kept that are to be put back. Nobody else may write it.
     records: PathBuf,
     calls: Arc<AtomicU64>,
@@ -49,10 +48,9 @@ pub struct Helper {
 
 impl Helper {
     /// Connects with the first order. Every order is checked against the settings that are in force at that moment.
-    /// The hold file is looked for in `runtime_dir`.
-    pub fn new(bus: BusAddress, settings: cell::Receiver<Arc<Settings>>, runtime_dir: &Path, records: &Path) -> Self {
-        let (hold, records) = (runtime_dir.join(HOLD_FILE), records.to_owned());
-        Self { bus, settings, hold, records, calls: Arc::default(), caller: Mutex::new(None) }
+    /// The hold file is looked for in the runtime directory that they name.
+    pub fn new(bus: BusAddress, settings: cell::Receiver<Arc<Settings>>, records: &Path) -> Self {
+        Self { bus, settings, records: records.to_owned(), calls: Arc::default(), caller: Mutex::new(None) }
     }
 
     /// Puts back what a killed process of ours left changed. Connects ahead of the first order, which would otherwise
@@ -96,21 +94,22 @@ impl Helper {
 
     fn check(&self, unit: &UnitName) -> Option<Answer> {
         let refused = |why, text| Some(Answer::Refused { why, text });
-        match self.hold.try_exists() {
+        let settings = self.settings.borrow();
+        let hold = settings.daemon.runtime_dir.join(HOLD_FILE);
+        match hold.try_exists() {
             Ok(false) => {}
             Ok(true) => {
-                let text = format!("{} exists; remove it to let unitmedic act", self.hold.display());
+                let text = format!("{} exists; remove it to let unitmedic act", hold.display());
                 return refused(Refused::Hold, text);
             }
             // A switch that cannot be read is taken as thrown.
             Err(error) => {
-                return refused(Refused::Hold, format!("{} cannot be looked for: {error}", self.hold.display()));
+                return refused(Refused::Hold, format!("{} cannot be looked for: {error}", hold.display()));
             }
         }
         if let Some(why) = never_touch(unit.as_str()) {
             return refused(Refused::NotAllowed, format!("{unit} is never touched: {why}"));
         }
-        let settings = self.settings.borrow();
         match settings.workers.values().filter(|worker| worker.unit.matches(unit.as_str())).count() {
             1 => None,
             0 => refused(Refused::NotAllowed, format!("no configured worker owns {unit}")),
@@ -272,7 +271,8 @@ mod tests {
             let name = WorkerName::new(&format!("w{number}")).unwrap();
             settings.workers.insert(name.clone(), WorkerSettings::new(name, unit.clone()));
         }
-        Helper::new(BusAddress::System, cell::channel(Arc::new(settings)).1, runtime_dir, runtime_dir)
+        settings.daemon.runtime_dir = runtime_dir.to_owned();
+        Helper::new(BusAddress::System, cell::channel(Arc::new(settings)).1, runtime_dir)
     }
 
     fn why(helper: &Helper, unit: &str) -> Option<Refused> {

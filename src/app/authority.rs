@@ -21,7 +21,7 @@ impl Authority {
     /// The daemon as installed has no rights of its own; root for a trial has, and so has a user over the own units.
     pub fn new(bus: BusAddress, settings: watch::Receiver<Arc<Settings>>, runtime_dir: &Path) -> Self {
         match bus == BusAddress::User || geteuid().is_root() {
-            true => Authority::Here(Helper::new(bus, settings, runtime_dir, runtime_dir)),
+            true => Authority::Here(Helper::new(bus, settings, runtime_dir)),
             false => Authority::There(Remote::new(wire::SOCKET, settings)),
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::adapters::clock;
 use crate::adapters::notify::Notifier;
@@ -159,8 +159,11 @@ impl EventLoop {
         }
     }
 
-    fn reload(&mut self, settings: Settings) {
+    fn reload(&mut self, mut settings: Settings) {
         self.notify(|notifier| notifier.reloading());
+        for key in settings.daemon.keep_until_a_restart(&self.engine.settings().daemon) {
+            warn!("{key} in [daemon] stays as it was until unitmedic is restarted: systemctl restart unitmedic");
+        }
         let now = clock::now();
         self.selectors.send_replace(selectors(&settings));
         self.dispatch.reload(&settings);

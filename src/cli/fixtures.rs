@@ -181,6 +181,7 @@ pub fn open_incident() -> Incident {
         attempts: vec![attempt(1, 62, Some(Outcome::Failed), "failed again: exit code 3")],
         attempts_used: 1,
         escalations: 0,
+        given_up: false,
         not_before: Some(in_seconds(4)),
         reopened: 0,
         waiting: Some(cooldown()),

@@ -1,11 +1,10 @@
 //! `helper`: the root side of the daemon, started by systemd when the daemon connects. Nobody else calls it.
 
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
-use clap::Args;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
@@ -23,26 +22,17 @@ use crate::views::log::{self, LogTarget};
 
 /// What only root may write: originals that are to be put back.
 const RECORDS: &str = "/run/unitmedic-helper";
+/// Whose orders are taken: the user of unitmedic.service.
+const DAEMON_USER: &str = "unitmedic";
 /// The first descriptor that systemd passes (sd_listen_fds(3)).
 const FIRST_PASSED: i32 = 3;
 
-#[derive(Debug, Args)]
-pub struct HelperArgs {
-    /// The user whose orders are taken: that of unitmedic.service
-    #[arg(long, value_name = "NAME", default_value = "unitmedic")]
-    daemon_user: String,
-    /// Configuration file [default: /etc/unitmedic/unitmedic.toml and /etc/unitmedic/conf.d/*.toml]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-pub fn run(args: &HelperArgs) -> anyhow::Result<u8> {
+pub fn run() -> anyhow::Result<u8> {
     log::init(LogTarget::Auto, LevelFilter::INFO);
-    let uid = user_id(&args.daemon_user).with_context(|| {
-        format!("there is no user {}; systemd-sysusers makes it, or name another with --daemon-user", args.daemon_user)
-    })?;
+    let no_user = || format!("there is no user {DAEMON_USER}; systemd-sysusers makes it");
+    let uid = user_id(DAEMON_USER).with_context(no_user)?;
     let socket = passed_socket()?;
-    let source = Source::new(args.config.as_deref(), Mode::System);
+    let source = Source::new(None, Mode::System);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(attend(socket, uid, source))?;
     Ok(exit::OK)
@@ -54,10 +44,7 @@ async fn attend(socket: OwnedFd, uid: u32, source: Source) -> anyhow::Result<()>
     let listener = UnixListener::from_std(listener).context("what systemd passed is not a socket that listens")?;
     let (in_force, settings) = watch::channel(Arc::new(Settings::empty()));
     let following = Following { kept: Mutex::new((Kept::new(source), Err("not read yet".into()))), in_force };
-    // What the daemon's settings say of its runtime directory is where its hold file is.
-    let _ = following.refresh();
-    let runtime_dir = settings.borrow().daemon.runtime_dir.clone();
-    let helper = Arc::new(Helper::new(BusAddress::System, settings, &runtime_dir, Path::new(RECORDS)));
+    let helper = Arc::new(Helper::new(BusAddress::System, settings, Path::new(RECORDS)));
     helper.prepare().await;
     info!(uid, "orders of the daemon are taken");
     let refresh = Arc::new(move || following.refresh());

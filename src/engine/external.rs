@@ -1,10 +1,10 @@
 //! Alerts of others that name a worker or a unit: the evidence of the condition `external`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::request::Target;
 use crate::model::signal::ExternalAlert;
-use crate::model::{Condition, Evidence, Health, Mono, UnitName, WorkerSettings};
+use crate::model::{Condition, Evidence, Health, Mono, UnitName, WorkerName, WorkerSettings};
 
 use super::Engine;
 use super::work::Symptom;
@@ -52,22 +52,27 @@ impl External {
 }
 
 impl Engine {
-    /// An alert for a worker is one for each of its instances.
+    /// An alert for a worker is one for each of its instances. Each is judged once, however many alerts name it.
     pub(super) fn external(&mut self, alerts: Vec<ExternalAlert>) {
         let until = self.now() + self.settings.webhook.expire_after;
-        for alert in alerts {
-            let named: Vec<UnitName> = match &alert.target {
-                Target::Unit(unit) => vec![unit.clone()],
-                Target::Worker(worker) => {
-                    let of_worker = self.instances.values().filter(|instance| instance.worker == *worker);
-                    of_worker.map(|instance| instance.unit.clone()).collect()
-                }
+        let mut of_worker: BTreeMap<WorkerName, Vec<UnitName>> = BTreeMap::new();
+        for instance in self.instances.values() {
+            of_worker.entry(instance.worker.clone()).or_default().push(instance.unit.clone());
+        }
+        let mut touched = BTreeSet::new();
+        for alert in &alerts {
+            let named = match &alert.target {
+                Target::Unit(unit) => std::slice::from_ref(unit),
+                Target::Worker(worker) => of_worker.get(worker).map_or(&[][..], Vec::as_slice),
             };
             for unit in named {
-                let Some(instance) = self.instances.get_mut(&unit) else { continue };
-                instance.work.external.take(&alert, until);
-                self.reassess(&unit);
+                let Some(instance) = self.instances.get_mut(unit) else { continue };
+                instance.work.external.take(alert, until);
+                touched.insert(unit.clone());
             }
+        }
+        for unit in touched {
+            self.reassess(&unit);
         }
     }
 }

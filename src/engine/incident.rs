@@ -101,6 +101,7 @@ impl Engine {
         incident.time_to_recover = None;
         incident.waiting = None;
         incident.helped_by = None;
+        incident.given_up = false;
         incident.reopened += 1;
         // Attempts of one incident keep their distance, also when one of them had helped for a while.
         if let (Some(last), Some(settings)) = (incident.last_attempt(), self.settings.workers.get(&worker)) {
@@ -290,20 +291,15 @@ impl Engine {
         let incident = self.incidents.get_mut(&id).expect("open");
         let Some(settings) = self.settings.workers.get(&incident.worker) else { return };
         incident.escalations += 1;
+        incident.given_up = true;
         let pause = policy::escalation_pause(incident.escalations, settings);
         let next_try = now + pause;
         incident.not_before = Some(next_try);
         // One more attempt after each pause.
         incident.attempts_used = settings.max_restart_attempts.saturating_sub(1);
         let acts = plan::next_action(&incident.plan, 0, &incident.idle_actions).is_some();
-        let attempts = incident.attempts.iter().filter(|attempt| attempt.acted_at.is_some()).count() as u32;
-        let only_restarts = incident.attempts.iter().all(|attempt| attempt.action.replaces_process());
-        let kind = if only_restarts { "restart" } else { "recovery" };
-        let text = match attempts {
-            0 => format!("{} needs an operator: {why}", incident.unit),
-            1 => format!("{} failed after 1 {kind} attempt: {why}", incident.unit),
-            n => format!("{} failed after {n} {kind} attempts: {why}", incident.unit),
-        };
+        let attempts = incident.attempts_made().count() as u32;
+        let text = format!("{} {}: {why}", incident.unit, incident.given_up_words());
         let what = What::Escalated { attempts, next_try: acts.then_some(next_try), text };
         self.desk.tell_unit(&incident.worker, &incident.unit, Some(id), what);
         self.desk.touched.insert(id);

@@ -38,8 +38,6 @@ pub struct Queue {
     longest_silence: Duration,
     /// So many of these times have been seen.
     silences: u32,
-    /// When it last was seen to have a consumer.
-    consumed_at: Option<Mono>,
 }
 
 impl Queue {
@@ -62,9 +60,6 @@ impl Queue {
         }
         if depth.acknowledged_total.is_none() {
             self.progress = None;
-        }
-        if depth.consumers > 0 {
-            self.consumed_at = Some(at);
         }
         if self.readings.len() >= READINGS_KEPT {
             self.readings.pop_front();
@@ -135,12 +130,11 @@ pub struct Queues {
     stalled: Option<Complaint>,
 }
 
-/// Holds for each instance that was up all the time and has had its time to start.
+/// Holds for each instance that was up all the time and had had its time to start before. That the queue was consumed
+/// meanwhile proves nothing of an instance that is still connecting: another one may have done it.
 #[derive(Clone, PartialEq)]
 struct Complaint {
     since: Mono,
-    /// When it last was otherwise, if that has been seen.
-    well_at: Option<Mono>,
     evidence: Evidence,
 }
 
@@ -192,7 +186,7 @@ impl Queues {
             let since = queue.no_consumer(samples)?;
             let ready = queue.last()?.ready;
             let text = format!("{ready} messages are ready in {name} and nobody consumes it, in {samples} readings");
-            Some(Complaint { since, well_at: queue.consumed_at, evidence: Evidence::measured(text, ready as f64, 0.0) })
+            Some(Complaint { since, evidence: Evidence::measured(text, ready as f64, 0.0) })
         });
         let stalled = first(&|name, queue| {
             let (since, silence) = queue.stalled(samples)?;
@@ -206,7 +200,7 @@ impl Queues {
                 human(silence)
             );
             let evidence = Evidence::measured(text, silence.as_secs_f64(), 0.0);
-            Some(Complaint { since, well_at: queue.progress, evidence })
+            Some(Complaint { since, evidence })
         });
         let changed = self.no_consumer != no_consumer || self.stalled != stalled;
         (self.no_consumer, self.stalled) = (no_consumer, stalled);
@@ -216,8 +210,8 @@ impl Queues {
 
 impl Complaint {
     fn concerns(&self, view: &UnitView, settings: &WorkerSettings) -> bool {
-        let Some(up) = view.active_enter.or(view.inactive_exit).filter(|up| *up <= self.since) else { return false };
-        self.well_at.is_some_and(|at| at >= up) || self.since.since(up) >= settings.start_timeout
+        let up = view.active_enter.or(view.inactive_exit).filter(|up| *up <= self.since);
+        up.is_some_and(|up| self.since.since(up) >= settings.start_timeout)
     }
 }
 

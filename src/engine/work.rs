@@ -56,8 +56,10 @@ pub struct Work {
 
 impl Work {
     /// Forgets what belonged to the former activation. That it beat or failed its probe is remembered until it beats
-    /// or passes again: a new process has to show that it is better.
+    /// or passes again: a new process has to show that it is better. Alerts of others spoke of the former process, and
+    /// whether they speak of this one too they say only when they are told again.
     pub fn begin_activation(&mut self) {
+        self.external = External::default();
         self.beats.last = None;
         self.errors.begin_anew();
         self.probe.begin_activation();

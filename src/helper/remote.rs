@@ -28,7 +28,6 @@ pub struct Remote {
     settings: watch::Receiver<Arc<Settings>>,
     line: Mutex<Option<Line>>,
     next: AtomicU64,
-    orders: AtomicU64,
 }
 
 type Waiting = Arc<SyncMutex<BTreeMap<u64, oneshot::Sender<Answer>>>>;
@@ -54,7 +53,6 @@ impl Remote {
             settings,
             line: Mutex::default(),
             next: AtomicU64::new(1),
-            orders: AtomicU64::new(0),
         }
     }
 
@@ -72,11 +70,6 @@ impl Remote {
         drop(self.send(&Request { number, order: None }).await);
     }
 
-    /// Orders handed over so far.
-    pub fn orders(&self) -> u64 {
-        self.orders.load(Ordering::Relaxed)
-    }
-
     /// Hands the order over and waits for the answer. An order without one may have happened.
     pub async fn act(&self, order: &Order) -> Answer {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -91,14 +84,21 @@ impl Remote {
                 return Answer::Refused { why: Refused::NotAllowed, text };
             }
         };
-        self.orders.fetch_add(1, Ordering::Relaxed);
         let limit = self.limit(order);
         match tokio::time::timeout(limit, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Answer::Failed { text: format!("{}: the helper ended before it answered", order.unit) },
-            Err(_) => Answer::Failed {
-                text: format!("{}: the helper did not answer within {} s", order.unit, limit.as_secs()),
-            },
+            Err(_) => {
+                self.forget(number).await;
+                let text = format!("{}: the helper did not answer within {} s", order.unit, limit.as_secs());
+                Answer::Failed { text }
+            }
+        }
+    }
+
+    async fn forget(&self, number: u64) {
+        if let Some(line) = &*self.line.lock().await {
+            lock(&line.waiting).remove(&number);
         }
     }
 
@@ -118,9 +118,17 @@ impl Remote {
         let line = self.connected(&mut slot).await?;
         let (answer, receiver) = oneshot::channel();
         lock(&line.waiting).insert(request.number, answer);
-        if let Err(error) = line.writer.write_all(&wire::line(request)).await {
-            debug!(%error, "the helper hung up");
-            *slot = None;
+        // A helper that reads nothing must not hold up everybody; half a line is no order.
+        match tokio::time::timeout(MARGIN, line.writer.write_all(&wire::line(request))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                debug!(%error, "the helper hung up");
+                *slot = None;
+            }
+            Err(_) => {
+                warn!(limit = ?MARGIN, "the helper does not read what it is sent; its connection is opened anew");
+                *slot = None;
+            }
         }
         Ok(receiver)
     }

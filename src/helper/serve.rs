@@ -17,9 +17,9 @@ use crate::model::action::{Answer, Refused};
 
 /// Connections at once. The daemon has one, and for a moment two when it is restarted.
 const CONNECTIONS_MAX: usize = 4;
-/// Orders under way at once on one connection; the next is read when one of them has ended.
+/// Orders under way at once; the next is read when one of them has ended.
 const ORDERS_MAX: usize = 128;
-/// Without a connection for so long it ends; systemd starts it with the next one.
+/// Without a connection and an order for so long it ends; systemd starts it with the next one.
 const IDLE: Duration = Duration::from_secs(30);
 /// A peer that does not read its answer for so long is dropped.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
@@ -35,10 +35,11 @@ pub struct Terms {
 /// Serves until nobody has been there for [`IDLE`].
 pub async fn serve(listener: UnixListener, helper: Arc<Helper>, terms: Arc<Terms>) -> io::Result<()> {
     let mut peers = JoinSet::new();
+    let room = Arc::new(Semaphore::new(ORDERS_MAX));
     loop {
         tokio::select! {
             accepted = listener.accept(), if peers.len() < CONNECTIONS_MAX => match accepted {
-                Ok((stream, _)) => drop(peers.spawn(attend(stream, helper.clone(), terms.clone()))),
+                Ok((stream, _)) => drop(peers.spawn(attend(stream, helper.clone(), terms.clone(), room.clone()))),
                 Err(error) => {
                     // Out of descriptors, say: pausing is better than spinning.
                     warn!(%error, "a connection cannot be taken");
@@ -46,27 +47,34 @@ pub async fn serve(listener: UnixListener, helper: Arc<Helper>, terms: Arc<Terms
                 }
             },
             Some(_) = peers.join_next() => {}
-            () = tokio::time::sleep(IDLE), if peers.is_empty() => return Ok(()),
+            // What was begun for a daemon that has gone away is done to its end.
+            () = tokio::time::sleep(IDLE), if peers.is_empty() => if room.available_permits() == ORDERS_MAX {
+                return Ok(());
+            },
         }
     }
 }
 
-async fn attend(stream: UnixStream, helper: Arc<Helper>, terms: Arc<Terms>) {
+async fn attend(stream: UnixStream, helper: Arc<Helper>, terms: Arc<Terms>, room: Arc<Semaphore>) {
     let peer = match stream.peer_cred() {
         Ok(peer) if peer.uid() == terms.uid => peer,
         Ok(peer) => return warn!(uid = peer.uid(), pid = peer.pid(), "orders are not taken from this user"),
         Err(error) => return warn!(%error, "who connects is not known; nothing is taken from it"),
     };
-    if let Err(error) = take_orders(stream, helper, terms).await {
+    if let Err(error) = take_orders(stream, helper, terms, room).await {
         info!(%error, pid = peer.pid(), "the connection of the daemon has ended");
     }
 }
 
-async fn take_orders(stream: UnixStream, helper: Arc<Helper>, terms: Arc<Terms>) -> io::Result<()> {
+async fn take_orders(
+    stream: UnixStream,
+    helper: Arc<Helper>,
+    terms: Arc<Terms>,
+    room: Arc<Semaphore>,
+) -> io::Result<()> {
     let (reader, writer) = stream.into_split();
     let mut reader = BufReader::with_capacity(wire::LINE_MAX, reader);
     let writer = Arc::new(Mutex::new(writer));
-    let room = Arc::new(Semaphore::new(ORDERS_MAX));
     while let Some(line) = wire::next_line(&mut reader).await? {
         // One that does not speak our language is not the daemon as we know it.
         let request: Request = serde_json::from_slice(&line).map_err(io::Error::other)?;

@@ -116,6 +116,9 @@ pub struct Incident {
     /// Attempts that count against `max_restart_attempts`; starts anew after an escalation's pause.
     pub attempts_used: u32,
     pub escalations: u32,
+    /// It was escalated, and has not been closed and reopened since.
+    #[serde(default)]
+    pub given_up: bool,
     /// Not before this, for any further attempt.
     pub not_before: Option<Mono>,
     pub reopened: u32,
@@ -153,6 +156,7 @@ impl Incident {
             attempts: Vec::new(),
             attempts_used: 0,
             escalations: 0,
+            given_up: false,
             not_before: None,
             reopened: 0,
             waiting: None,
@@ -174,6 +178,24 @@ impl Incident {
     /// It carries out a wish and not a cure: no condition has joined it.
     pub fn is_errand(&self) -> bool {
         !matches!(self.origin, Origin::Condition { .. }) && self.conditions.is_empty()
+    }
+
+    /// Those whose order systemd or the kernel took.
+    pub fn attempts_made(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter().filter(|attempt| attempt.acted_at.is_some())
+    }
+
+    /// What is said of one that was given up: `failed after 3 restart attempts`.
+    pub fn given_up_words(&self) -> String {
+        let kind = match self.attempts_made().all(|attempt| attempt.action.replaces_process()) {
+            true => "restart",
+            false => "recovery",
+        };
+        match self.attempts_made().count() {
+            0 => "needs an operator".into(),
+            1 => format!("failed after 1 {kind} attempt"),
+            n => format!("failed after {n} {kind} attempts"),
+        }
     }
 
     pub fn last_attempt(&self) -> Option<&Attempt> {

@@ -444,6 +444,23 @@ impl Default for DaemonSettings {
     }
 }
 
+impl DaemonSettings {
+    /// Takes over what cannot change while the daemon runs from `started`, and names the keys that asked for it.
+    pub fn keep_until_a_restart(&mut self, started: &DaemonSettings) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        macro_rules! keep {
+            ($($key:ident),*) => {$(
+                if self.$key != started.$key {
+                    self.$key.clone_from(&started.$key);
+                    kept.push(stringify!($key));
+                }
+            )*};
+        }
+        keep!(listen, web_config_file, control_socket, control_group, state_dir, runtime_dir, record_bytes);
+        kept
+    }
+}
+
 impl Default for GuardSettings {
     fn default() -> Self {
         Self {
@@ -591,5 +608,14 @@ mod tests {
         assert!(!glob.matches("batch.service"));
         assert!(Selector::Glob("*a*b?.service".into()).matches("xaybz.service"));
         assert!(!Selector::Glob("a?".into()).matches("a"));
+    }
+
+    #[test]
+    fn what_cannot_change_stays_and_is_named() {
+        let started = DaemonSettings::default();
+        let mut new = DaemonSettings { listen: None, runtime_dir: "/run/other".into(), dry_run: true, ..started.clone() };
+        assert_eq!(new.keep_until_a_restart(&started), ["listen", "runtime_dir"]);
+        assert_eq!(new, DaemonSettings { dry_run: true, ..started.clone() });
+        assert!(new.keep_until_a_restart(&started).is_empty());
     }
 }

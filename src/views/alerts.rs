@@ -41,6 +41,8 @@ pub struct AlertBoard {
 /// What is known of one instance.
 struct Subject {
     worker: WorkerName,
+    /// The worker that it was of, until its alerts have been told to be over.
+    former: Option<WorkerName>,
     health: Health,
     conditions: BTreeMap<Condition, (Now, String)>,
     illness: Option<Illness>,
@@ -144,7 +146,11 @@ impl AlertBoard {
     /// The instance, which will be judged anew.
     fn subject(&mut self, unit: &UnitName, worker: &WorkerName) -> &mut Subject {
         self.dirty.insert(unit.clone());
-        self.subjects.entry(unit.clone()).or_insert_with(|| Subject::new(worker))
+        let subject = self.subjects.entry(unit.clone()).or_insert_with(|| Subject::new(worker));
+        if subject.worker != *worker {
+            subject.former = Some(std::mem::replace(&mut subject.worker, worker.clone()));
+        }
+        subject
     }
 
     fn host_is(&mut self, name: AlertName, fact: &Fact) {
@@ -211,7 +217,8 @@ impl AlertBoard {
     }
 
     fn judge_unit(&mut self, unit: &UnitName, turn: &mut Turn) {
-        let Some(subject) = self.subjects.get(unit) else { return };
+        let Some(subject) = self.subjects.get_mut(unit) else { return };
+        let former = subject.former.take();
         let failed = match self.critical.contains(&subject.worker) {
             true => AlertName::CriticalWorkerFailed,
             false => AlertName::WorkerFailed,
@@ -229,11 +236,15 @@ impl AlertBoard {
             let name = name_of(complaint);
             let alert = match subject.incident() {
                 Some(incident) => words::of_incident(key(name), since.wall, incident, complaint),
-                None => words::of_conditions(key(name), since.wall, &subject.conditions),
+                None => words::of_conditions(key(name), since.wall, &subject.conditions, complaint),
             };
             wanted.insert(name, alert);
         }
-        let keys: Vec<AlertKey> = AlertName::ALL.iter().map(|name| key(*name)).collect();
+        let mut keys: Vec<AlertKey> = AlertName::ALL.iter().map(|name| key(*name)).collect();
+        if let Some(former) = former {
+            let of_former = |name: &AlertName| AlertKey { worker: Some(former.clone()), ..key(*name) };
+            keys.extend(AlertName::ALL.iter().map(of_former));
+        }
         if subject.is_idle() {
             self.subjects.remove(unit);
         }
@@ -306,7 +317,7 @@ struct Turn {
 
 impl Subject {
     fn new(worker: &WorkerName) -> Self {
-        Self { worker: worker.clone(), health: Health::Unknown, conditions: BTreeMap::new(), illness: None }
+        Self { worker: worker.clone(), former: None, health: Health::Unknown, conditions: BTreeMap::new(), illness: None }
     }
 
     /// There is nothing to remember: what it is worth comes with the next fact.
@@ -327,7 +338,7 @@ impl Subject {
         self.illness = Some(Illness {
             incident: Box::new(incident.clone()),
             sick_since: sick_since.or_else(|| incident.worst.is_sick().then_some(since)),
-            given_up_since: given_up_since.or_else(|| (incident.escalations > 0).then_some(since)),
+            given_up_since: given_up_since.or_else(|| incident.given_up.then_some(since)),
         });
     }
 

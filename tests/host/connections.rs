@@ -206,7 +206,7 @@ fn the_root_side() {
     settings.workers.insert(name, worker);
     std::fs::create_dir_all("/run/unitmedic").expect("a runtime directory");
     let (_keep, settings) = watch::channel(Arc::new(settings));
-    let helper = Helper::new(BusAddress::System, settings, "/run/unitmedic".as_ref(), "/run/unitmedic".as_ref());
+    let helper = Helper::new(BusAddress::System, settings, "/run/unitmedic".as_ref());
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let answer = runtime.block_on(async {

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use unitmedic::model::fact::ResyncReason;
+use unitmedic::model::request::Target;
 use unitmedic::model::signal::{ErrorCounts, ProbeReading, ProbeResult};
 use unitmedic::model::{Input, Mono, Selector, UnitName};
 
@@ -39,6 +40,8 @@ enum Control {
     /// Stopped because something that it is bound to stops.
     StopByDependency,
     OurRestart,
+    /// Of which nobody has said that anything is to be done about it.
+    AlertOfOthers,
 }
 
 const ALL: &[Control] = &[
@@ -55,6 +58,7 @@ const ALL: &[Control] = &[
     Control::OneFailedProbe,
     Control::StopByDependency,
     Control::OurRestart,
+    Control::AlertOfOthers,
 ];
 
 fn scene(rng: &mut Rng) -> Sim {
@@ -105,6 +109,8 @@ fn happen(sim: &mut Sim, control: Control) {
             let unit = sim.host.unit(&name);
             unit.usage.cpus = if unit.usage.cpus > 0.5 { 0.1 } else { 0.7 };
         }
+        // On top of what waits already it would be a backlog indeed.
+        Control::QueueSpike if sim.broker.ready > 0 => {}
         Control::QueueSpike => {
             let spare = sim.broker.habits.speed.saturating_sub(sim.broker.arrivals);
             sim.broker.ready += spare;
@@ -142,6 +148,10 @@ fn happen(sim: &mut Sim, control: Control) {
             sim.deliver(Input::Probes { readings: vec![reading] });
         }
         Control::OurRestart => sim.crash(),
+        Control::AlertOfOthers => {
+            let (severe, firing) = (sim.rng.chance(50), sim.rng.chance(70));
+            work::tell_of(sim, Target::Unit(name), severe, firing);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What goes wrong, how often, and how it is mended. Each seed enables some kinds of trouble only.
 
 use unitmedic::model::fact::ResyncReason;
-use unitmedic::model::request::Ask;
+use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::unit::{ManagerState, ServiceResult};
 use unitmedic::model::{Input, UnitName, WorkerSettings};
 
@@ -55,9 +55,10 @@ pub enum Fault {
     Noise,
     BrokerAway,
     Burst,
+    AlertOfOthers,
 }
 
-const ALL: [Fault; 25] = [
+const ALL: [Fault; 26] = [
     Fault::Kill,
     Fault::KillMany,
     Fault::Exit,
@@ -83,6 +84,7 @@ const ALL: [Fault; 25] = [
     Fault::Noise,
     Fault::BrokerAway,
     Fault::Burst,
+    Fault::AlertOfOthers,
 ];
 
 #[derive(Debug, Clone)]
@@ -215,6 +217,12 @@ fn strike(sim: &mut Sim, fault: Fault) {
             sim.after(span, Event::Step(Step::BrokerReturns));
         }
         Fault::Burst => sim.broker.ready += sim.rng.range(100, 20_000),
+        Fault::AlertOfOthers => {
+            let (severe, firing) = (sim.rng.chance(50), sim.rng.chance(70));
+            let worker = sim.settings.worker_of(unit.as_str()).filter(|_| sim.rng.chance(30));
+            let target = worker.map_or(Target::Unit(unit), |worker| Target::Worker(worker.name.clone()));
+            crate::work::tell_of(sim, target, severe, firing);
+        }
         Fault::SlowStore => {
             sim.store.slow = sim.rng.range(20 * MS, 400 * MS);
             mend_store_later(sim);
@@ -288,6 +296,10 @@ pub fn mend(sim: &mut Sim) {
     sim.bus_returns();
     if sim.engine.is_none() {
         sim.start_engine();
+    }
+    let workers: Vec<Target> = sim.settings.workers.keys().cloned().map(Target::Worker).collect();
+    for target in sim.unit_names().into_iter().map(Target::Unit).chain(workers) {
+        crate::work::tell_of(sim, target, false, false);
     }
     if sim.settings.daemon.dry_run {
         let mut settings = sim.settings.clone();

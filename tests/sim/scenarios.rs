@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::request::{Ask, Target};
-use unitmedic::model::{Action, Selector, Settings, UnitName, WorkerSettings};
+use unitmedic::model::{Action, Condition, Selector, Settings, UnitName, WorkerSettings};
 
 use crate::driver::{Event, Sim};
 use crate::faults::Swarm;
@@ -645,5 +645,46 @@ fn memory_is_cleaned_up_before_anything_is_restarted() {
         +361.0  -> act #1.1 task@1.service ReclaimMemory { invocation: 00000000000000010000000000000007 }
         +451.0  #1 task@1.service attempt_ended #1.1 succeeded 30 s: healthy for 1 min
         +451.0  #1 task@1.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+fn told_of(stage: &mut Stage, firing: bool) {
+    work::tell_of(&mut stage.sim, Target::Unit(unit("api.service")), true, firing);
+}
+
+/// It says nothing of the new process until it is told again.
+#[test]
+fn a_lasting_alert_of_others_is_answered_once() {
+    let plan = [(Condition::External, vec![Action::Restart, Action::Escalate])];
+    let mut stage = Stage::one(|api| api.plans = plan.clone().into(), plain());
+    told_of(&mut stage, true);
+    stage.pass(3600.0);
+    told_of(&mut stage, false);
+    stage.pass(60.0);
+    stage.told(expect![[r#"
+        +0.0    #1 api.service incident_opened: SlowAnswers: 3 s
+        +0.0    #1 api.service attempt_intended #1.1 restart
+        +0.0    -> act #1.1 api.service TryRestart
+        +60.0   [Proceed] #1 api.service attempt_ended #1.1 succeeded 24 ms: healthy for 1 min
+        +60.0   [Proceed] #1 api.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+/// What somebody else says moves nothing that an operator has stopped or paused, and nothing without a plan for it.
+#[test]
+fn an_alert_of_others_moves_only_what_may_be_moved() {
+    let plan = [(Condition::External, vec![Action::Restart, Action::Escalate])];
+    let mut stage = Stage::one(|_| {}, plain());
+    told_of(&mut stage, true);
+    stage.pass(600.0);
+    stage.told(expect![[""]]);
+    let mut stage = Stage::one(|api| api.plans = plan.clone().into(), plain());
+    crate::operator::stop(&mut stage.sim, &unit("api.service"));
+    stage.pass(10.0);
+    told_of(&mut stage, true);
+    stage.pass(600.0);
+    stage.told(expect![[r#"
+        +0.0    api.service stopped_on_purpose: a stop job (operator, deploy or a dependency)
+        +0.0    -> inquire api.service
     "#]]);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use unitmedic::model::settings::OnStop;
 use unitmedic::model::unit::FileState;
-use unitmedic::model::{Selector, Settings, UnitName, WorkerName, WorkerSettings};
+use unitmedic::model::{Action, Condition, Selector, Settings, UnitName, WorkerName, WorkerSettings};
 
 use crate::host::{Host, MS, Restart, SEC, Spec, Want};
 use crate::rng::Rng;
@@ -96,6 +96,10 @@ fn vary(settings: &mut WorkerSettings, units: u32, rng: &mut Rng) {
     settings.warning_patience = Duration::from_secs(*rng.pick(&[30, 300]));
     settings.start_timeout = Duration::from_secs(*rng.pick(&[10, 90]));
     settings.verify_for = Duration::from_secs(*rng.pick(&[20, 60]));
+    if rng.chance(30) {
+        let action = *rng.pick(&[Action::Restart, Action::GracefulRestart]);
+        settings.plans.insert(Condition::External, vec![action, Action::Escalate]);
+    }
 }
 
 /// It consumes the queue of the broker, and may be scaled.

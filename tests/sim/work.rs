@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use unitmedic::model::request::Target;
 use unitmedic::model::signal::{
-    Beat, BeatSource, ErrorCounts, ProbeReading, ProbeResult, QueueDepth, QueueName, QueueReading, QueueState,
+    Beat, BeatSource, ErrorCounts, ExternalAlert, ProbeReading, ProbeResult, QueueDepth, QueueName, QueueReading, QueueState,
 };
 use unitmedic::model::{Input, Mono, UnitName};
 
@@ -30,13 +31,15 @@ pub struct Trouble {
     pub stalled: bool,
     /// Works, but does not answer.
     pub deaf: bool,
+    /// Slow, which only others see.
+    pub slow: bool,
     /// Errors per step.
     pub errors: u64,
 }
 
 impl Trouble {
     pub fn any(&self) -> bool {
-        self.hung || self.half_open || self.stalled || self.deaf || self.errors > 0
+        self.hung || self.half_open || self.stalled || self.deaf || self.slow || self.errors > 0
     }
 }
 
@@ -200,4 +203,18 @@ fn probe(sim: &mut Sim) {
     });
     let readings: Vec<ProbeReading> = found.collect();
     sim.deliver(Input::Probes { readings });
+}
+
+/// An Alertmanager tells that a worker or a unit is slow, or that it is not any more; it tells the truth.
+pub fn tell_of(sim: &mut Sim, target: Target, severe: bool, firing: bool) {
+    for (name, unit) in &mut sim.host.units {
+        let named = match &target {
+            Target::Unit(unit) => unit == name,
+            Target::Worker(worker) => sim.settings.worker_of(name.as_str()).is_some_and(|of| of.name == *worker),
+        };
+        unit.trouble.slow = if named { firing } else { unit.trouble.slow };
+    }
+    note_trouble(&mut sim.host, sim.now);
+    let alert = ExternalAlert { id: format!("{target:?}"), target, text: "SlowAnswers: 3 s".into(), severe, firing };
+    sim.deliver(Input::External { alerts: vec![alert] });
 }

@@ -52,6 +52,7 @@ pub(super) fn incident(id: u64, opened: u64) -> Incident {
         attempts: Vec::new(),
         attempts_used: 0,
         escalations: 0,
+        given_up: false,
         not_before: None,
         reopened: 0,
         waiting: None,

@@ -164,7 +164,7 @@ fn what_was_given_up_is_told_at_once() {
     scene.incident(&incident);
     scene.expect(10, expect![""]);
     let attempts = (1..=3).map(|number| attempt(number, Some(Outcome::Failed))).collect();
-    let given_up = Incident { attempts, escalations: 1, ..incident };
+    let given_up = Incident { attempts, escalations: 1, given_up: true, ..incident };
     scene.incident(&given_up);
     scene.expect(10, expect![[r#"
         10 fired UnitmedicRecoveryGivenUp critical: Worker mail@1 failed after 3 restart attempts: unit failed: killed by signal SIGKILL (9)
@@ -339,7 +339,7 @@ fn information_is_told_to_those_who_want_it_and_passes() {
 fn after_a_restart_of_ours_what_still_holds_is_told_at_once() {
     let mut scene = Scene { now: at(500), ..Scene::new(false) };
     scene.health("mail", Health::Dead);
-    let incident = Incident { escalations: 1, ..ill("mail", Condition::Dead, 100) };
+    let incident = Incident { escalations: 1, given_up: true, ..ill("mail", Condition::Dead, 100) };
     scene.incident(&incident);
     scene.expect(500, expect![[r#"
         500 fired UnitmedicRecoveryGivenUp critical: Worker mail@1 needs an operator: unit failed: killed by signal SIGKILL (9)
@@ -356,4 +356,44 @@ fn text_from_outside_is_made_short_and_plain() {
     let alert = words::of_incident(key, at(0).wall, &incident, Complaint::Failed);
     assert!(alert.message.starts_with("Worker mail@1 is dead:  [31mä"), "{}", alert.message);
     assert!(alert.message.ends_with('…') && alert.message.chars().count() == 501);
+}
+
+/// That it was given up in a former life of the incident is no reason to page for the new one.
+#[test]
+fn a_reopened_incident_is_not_given_up_yet() {
+    let mut scene = Scene::new(false);
+    let given_up = Incident { escalations: 1, given_up: true, ..ill("mail", Condition::Dead, 0) };
+    scene.incident(&given_up);
+    scene.told();
+    scene.incident(&closed(given_up.clone(), Resolution::Escalated, 10));
+    scene.until(20);
+    scene.health("mail", Health::Dead);
+    scene.incident(&Incident { opened_at: at(20).mono, opened_wall: at(20).wall, given_up: false, ..given_up });
+    scene.expect(49, expect![""]);
+}
+
+#[test]
+fn what_has_an_empty_plan_is_told_as_failed() {
+    let mut scene = Scene::new(false);
+    scene.health("mail", Health::Dead);
+    let evidence = Evidence::text("unit failed: exit code 3");
+    scene.fact("mail", What::ConditionRaised { condition: Condition::Dead, evidence, delay: None });
+    scene.expect(40, expect![[r#"
+        30 fired UnitmedicWorkerFailed medium: Worker mail@1 failed, and its plan is empty (dead): unit failed: exit code 3
+    "#]]);
+}
+
+#[test]
+fn an_instance_that_comes_to_another_worker_leaves_no_alert_behind() {
+    let mut scene = Scene::new(false);
+    let raised = |condition| What::ConditionRaised { condition, evidence: Evidence::text("97 %"), delay: None };
+    scene.fact("mail", raised(Condition::CpuHigh));
+    scene.until(40);
+    let (worker, unit) = (Some(worker("db")), Some(unit("mail@1")));
+    let what = raised(Condition::CpuHigh);
+    scene.board.apply(&Fact { seq: 1, at: scene.now, cause: Cause::Start, worker, unit, incident: None, what });
+    scene.until(80);
+    let firing = scene.board.firing();
+    let workers: Vec<_> = firing.iter().filter_map(|alert| alert.key.worker.as_ref()).map(|it| it.as_str()).collect();
+    assert_eq!(workers, ["db"]);
 }

@@ -48,7 +48,7 @@ pub(super) fn of_incident(key: AlertKey, since: Wall, incident: &Incident, compl
     let evidence = incident.conditions.values().next_back().map(|evidence| evidence.text.as_str());
     let because = evidence.map(|text| format!(": {text}")).unwrap_or_default();
     let message = match complaint {
-        Complaint::GivenUp => format!("Worker {name} {}{because}", given_up(incident)),
+        Complaint::GivenUp => format!("Worker {name} {}{because}", incident.given_up_words()),
         Complaint::Failed => format!("Worker {name} is {}{because}", incident.worst),
         Complaint::Warning => {
             let mut mild = incident.conditions.iter().filter(|(condition, _)| !condition.health().is_sick());
@@ -61,10 +61,17 @@ pub(super) fn of_incident(key: AlertKey, since: Wall, incident: &Incident, compl
     with_incident(without_incident(key, since, message), incident)
 }
 
-pub(super) fn of_conditions(key: AlertKey, since: Wall, conditions: &BTreeMap<Condition, (Now, String)>) -> Alert {
+/// Without an incident, because the plan of the worker has nothing for it.
+pub(super) fn of_conditions(
+    key: AlertKey,
+    since: Wall,
+    conditions: &BTreeMap<Condition, (Now, String)>,
+    complaint: Complaint,
+) -> Alert {
     let name = key.unit.as_ref().map(worker_word).unwrap_or_default();
+    let what = if complaint == Complaint::Warning { "has a warning" } else { "failed, and its plan is empty" };
     let leading = conditions.iter().next_back();
-    let message = leading.map(|(condition, (_, text))| format!("Worker {name} has a warning ({condition}): {text}"));
+    let message = leading.map(|(condition, (_, text))| format!("Worker {name} {what} ({condition}): {text}"));
     Alert {
         evidence: conditions
             .iter()
@@ -81,20 +88,6 @@ pub fn recovered(incident: &Incident) -> String {
     let by = incident.last_attempt().map(|attempt| format!(" by {}", attempt.action)).unwrap_or_default();
     let after = incident.time_to_recover.map(|span| format!(" after {}", human(span))).unwrap_or_default();
     format!("Worker {name} was brought back{by}{after}")
-}
-
-/// `failed after 3 restart attempts`
-fn given_up(incident: &Incident) -> String {
-    let acted = || incident.attempts.iter().filter(|attempt| attempt.acted_at.is_some());
-    let kind = match acted().all(|attempt| attempt.action.replaces_process()) {
-        true => "restart",
-        false => "recovery",
-    };
-    match acted().count() {
-        0 => "needs an operator".into(),
-        1 => format!("failed after 1 {kind} attempt"),
-        n => format!("failed after {n} {kind} attempts"),
-    }
 }
 
 fn tried(incident: &Incident) -> Vec<String> {
@@ -134,7 +127,7 @@ fn advice(key: &AlertKey) -> String {
 
 /// `mail@1` of `mail@1.service`.
 fn worker_word(unit: &UnitName) -> String {
-    unit.as_str().trim_end_matches(".service").to_string()
+    unit.as_str().strip_suffix(".service").unwrap_or(unit.as_str()).to_owned()
 }
 
 /// Without control characters, and not longer than a reader takes.

@@ -671,6 +671,7 @@ fn incidents_of_a_former_life_are_open() {
         attempts: vec![],
         attempts_used: 0,
         escalations: 0,
+        given_up: false,
         not_before: None,
         reopened: 0,
         waiting: None,

@@ -219,8 +219,9 @@ fn with_helper<T>(unit: &str, work: impl AsyncFnOnce(&Helper) -> T) -> Result<T,
     worker.memory_target = TARGET;
     let mut settings = Settings::empty();
     settings.workers.insert(name, worker);
+    settings.daemon.runtime_dir = RUNTIME_DIR.into();
     let (_keep, settings) = watch::channel(Arc::new(settings));
-    let helper = Helper::new(BusAddress::System, settings, Path::new(RUNTIME_DIR), Path::new(RUNTIME_DIR));
+    let helper = Helper::new(BusAddress::System, settings, Path::new(RUNTIME_DIR));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(async {
         helper.prepare().await;
