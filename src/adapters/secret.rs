@@ -25,6 +25,12 @@ impl Secret {
         &self.0
     }
 
+    /// Takes as long whatever the first difference is.
+    pub fn is(&self, given: &[u8]) -> bool {
+        let differences = given.iter().zip(self.0.as_bytes()).fold(0, |seen, (a, b)| seen | (a ^ b));
+        given.len() == self.0.len() && differences == 0
+    }
+
     /// The value of the header Authorization for this password of the user.
     pub fn basic(&self, user: &str) -> String {
         format!("Basic {}", STANDARD.encode(format!("{user}:{}", self.0)))
@@ -97,6 +103,13 @@ mod tests {
         fs::write(directory.path().join("pw"), content).expect("written");
         let at = directory.path().to_path_buf();
         Source::Credential("pw".into()).read(Some(&at)).await
+    }
+
+    #[test]
+    fn it_is_compared_whole() {
+        let secret = Secret::new("abc");
+        assert!(secret.is(b"abc"));
+        assert!(!secret.is(b"abd") && !secret.is(b"ab") && !secret.is(b"abcd") && !secret.is(b""));
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
-//! TLS towards others: whom to trust.
+//! TLS: whom to trust, and the files that say it.
 
-use std::io;
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// Longest file of authorities, bytes. All that a Debian host trusts are 220 kB.
-const CA_FILE_MAX: u64 = 1 << 20;
+/// Longest file of certificates, bytes. All that a Debian host trusts are 220 kB.
+const CERTIFICATES_MAX: u64 = 1 << 20;
 
 /// Speaks TLS with `host` on the stream. The authorities are read anew, so that renewed ones are taken at once.
 pub async fn connect(host: &str, ca_file: Option<&Path>, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
@@ -30,7 +30,7 @@ fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     // What cannot be read of the host's store is missing from it; the server's certificate shows whether it matters.
     let (_, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if let Some(path) = ca_file {
-        for certificate in certificates(path)? {
+        for certificate in certificates(path).map_err(|why| format!("ca_file {why}"))? {
             let wrong = |error| format!("ca_file {}: {error}", path.display());
             roots.add(certificate).map_err(wrong)?;
         }
@@ -40,24 +40,24 @@ fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
     Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let told = |error: &dyn std::fmt::Display| format!("ca_file {} cannot be read: {error}", path.display());
-    let pem = read_bounded(path, CA_FILE_MAX).map_err(|error| told(&error))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+/// The certificates of a file in PEM, at least one.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read_bounded(path, CERTIFICATES_MAX)?).collect();
     match found {
-        Ok(found) if found.is_empty() => Err(format!("ca_file {} holds no certificate", path.display())),
+        Ok(found) if found.is_empty() => Err(format!("{} holds no certificate", path.display())),
         Ok(found) => Ok(found),
-        Err(error) => Err(told(&error)),
+        Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }
 
-fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    use std::io::Read as _;
+/// The content of a file of at most `max` bytes.
+pub fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > max {
-        true => Err(io::Error::other(format!("it is longer than {max} bytes"))),
-        false => Ok(bytes),
+    let read = std::fs::File::open(path).and_then(|file| file.take(max + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+        Ok(_) if bytes.len() as u64 > max => Err(format!("{} is longer than {max} bytes", path.display())),
+        Ok(_) => Ok(bytes),
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
             client_config(Some(&path)).map(drop).unwrap_err().replace(&directory.path().display().to_string(), "DIR")
         };
         assert_eq!(of(b"no"), "ca_file DIR/ca.pem holds no certificate");
-        assert_eq!(of(&[b' '; (1 << 20) + 1]), "ca_file DIR/ca.pem cannot be read: it is longer than 1048576 bytes");
+        assert_eq!(of(&[b' '; (1 << 20) + 1]), "ca_file DIR/ca.pem is longer than 1048576 bytes");
         let rubbish = of(b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         assert!(rubbish.starts_with("ca_file DIR/ca.pem: "), "{rubbish}");
         assert!(client_config(Some(Path::new("/no/such"))).is_err());

@@ -16,7 +16,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("adapters::clock", &["model", "adapters::clock"]),
     ("adapters::heartbeat", &["model", "adapters::heartbeat"]),
     ("adapters::host", &["model", "adapters::host"]),
-    ("adapters::http", &["model", "adapters::secret", "adapters::http"]),
+    ("adapters::http", &["model", "adapters::secret", "adapters::tls", "adapters::http"]),
     ("adapters::journal", &["model", "adapters::journal"]),
     ("adapters::notify", &["model", "adapters::notify"]),
     ("adapters::probe", &["model", "adapters::probe"]),
