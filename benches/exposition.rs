@@ -44,7 +44,7 @@ fn main() {
     let big = board(units, now);
     let series = count(&big, now);
 
-    let ours = median(ROUNDS, || big.lock().unwrap().render(now, &Process::default()).len());
+    let ours = median(ROUNDS, || big.lock().unwrap().render(now, &Process::default(), false).len());
     let registry = peer(series, per_unit);
     let theirs = median(PEER_ROUNDS, || {
         let mut out = Vec::new();
@@ -67,7 +67,7 @@ fn main() {
 
     let thousand = board(1000, now);
     let lines = count(&thousand, now);
-    let render = median(ROUNDS, || thousand.lock().unwrap().render(now, &Process::read()).len());
+    let render = median(ROUNDS, || thousand.lock().unwrap().render(now, &Process::read(), false).len());
     println!(
         "1000 units, {lines} series: render {:.2} ms ({:.2} ms CPU), whole scrape over TCP {:.2} ms",
         ms(render.wall),
@@ -102,7 +102,7 @@ fn ms(span: Duration) -> f64 {
 }
 
 fn count(board: &Mutex<Board>, now: Now) -> usize {
-    let text = board.lock().unwrap().render(now, &Process::default());
+    let text = board.lock().unwrap().render(now, &Process::default(), false);
     text.lines().filter(|line| !line.starts_with('#')).count()
 }
 
@@ -209,7 +209,7 @@ const NOTHING: PortError = PortError::Busy;
 
 impl Port for Scraped {
     fn metrics(&self, _: bool) -> Bytes {
-        self.board.lock().unwrap().render(self.now, &Process::read()).into()
+        self.board.lock().unwrap().render(self.now, &Process::read(), false).into()
     }
     fn ready(&self) -> Result<(), String> {
         Ok(())

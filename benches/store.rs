@@ -167,6 +167,7 @@ fn incident(id: u64) -> Incident {
         attempts: Vec::new(),
         attempts_used: 0,
         escalations: 0,
+        given_up: false,
         not_before: None,
         reopened: 0,
         waiting: None,

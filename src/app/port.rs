@@ -57,7 +57,7 @@ impl Port for Shared {
         let mut text = {
             let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
             board.deliveries(deliveries);
-            board.render_for(now, &process, exemplars)
+            board.render(now, &process, exemplars)
         };
         if let Some(reading) = self.families.read() {
             text.push_str(&families::render(&reading));

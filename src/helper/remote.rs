@@ -48,12 +48,7 @@ impl Drop for Line {
 impl Remote {
     /// Connects with the first order, or with [`Remote::prepare`].
     pub fn new(socket: impl Into<PathBuf>, settings: watch::Receiver<Arc<Settings>>) -> Self {
-        Self {
-            socket: socket.into(),
-            settings,
-            line: Mutex::default(),
-            next: AtomicU64::new(1),
-        }
+        Self { socket: socket.into(), settings, line: Mutex::default(), next: AtomicU64::new(1) }
     }
 
     /// Connects ahead of the first order, which would otherwise wait until systemd has started the helper.

@@ -613,7 +613,8 @@ mod tests {
     #[test]
     fn what_cannot_change_stays_and_is_named() {
         let started = DaemonSettings::default();
-        let mut new = DaemonSettings { listen: None, runtime_dir: "/run/other".into(), dry_run: true, ..started.clone() };
+        let mut new =
+            DaemonSettings { listen: None, runtime_dir: "/run/other".into(), dry_run: true, ..started.clone() };
         assert_eq!(new.keep_until_a_restart(&started), ["listen", "runtime_dir"]);
         assert_eq!(new, DaemonSettings { dry_run: true, ..started.clone() });
         assert!(new.keep_until_a_restart(&started).is_empty());

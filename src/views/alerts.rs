@@ -317,7 +317,13 @@ struct Turn {
 
 impl Subject {
     fn new(worker: &WorkerName) -> Self {
-        Self { worker: worker.clone(), former: None, health: Health::Unknown, conditions: BTreeMap::new(), illness: None }
+        Self {
+            worker: worker.clone(),
+            former: None,
+            health: Health::Unknown,
+            conditions: BTreeMap::new(),
+            illness: None,
+        }
     }
 
     /// There is nothing to remember: what it is worth comes with the next fact.

@@ -112,6 +112,11 @@ fn ask(host: &Host, expression: &str) -> Result<usize, Failure> {
 #[test]
 fn every_query_has_an_answer() -> Result<(), Failure> {
     let host = host()?;
+    // A counter that Prometheus sees for the first time after it has moved has not moved for it.
+    until("Prometheus has scraped", PATIENCE, || match ask(&host, "unitmedic_worker_health == 1")? {
+        0 => Err(Failure::new("nothing yet")),
+        _ => Ok(()),
+    })?;
     host.publish("tasks", 0, 2000)?;
     control(&*host, "tasks@1.service", "log-errors", Some("120"))?;
     // Twice, so that counters are seen to move.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use unitmedic::model::request::Target;
 use unitmedic::model::signal::{
-    Beat, BeatSource, ErrorCounts, ExternalAlert, ProbeReading, ProbeResult, QueueDepth, QueueName, QueueReading, QueueState,
+    Beat, BeatSource, ErrorCounts, ExternalAlert, ProbeReading, ProbeResult, QueueDepth, QueueName, QueueReading,
+    QueueState,
 };
 use unitmedic::model::{Input, Mono, UnitName};
 

@@ -22,7 +22,7 @@ pub fn is_accepted(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The fastest level: an exposition shrinks to a twentieth by it, and a scraper waits for it.
+/// The fastest level: a scraper waits for it, and what repeats itself as an exposition does shrinks by any.
 pub fn packed(text: &Bytes) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 16 + 64), Compression::fast());
     // Writing to memory does not fail.

@@ -332,13 +332,8 @@ impl Board {
         }
     }
 
-    /// The exposition in text format 0.0.4.
-    pub fn render(&mut self, now: Now, process: &Process) -> String {
-        self.render_for(now, process, false)
-    }
-
-    /// The same; with `exemplars` for a reader who knows OpenMetrics.
-    pub fn render_for(&mut self, now: Now, process: &Process, exemplars: bool) -> String {
+    /// The exposition in text format 0.0.4; with `exemplars` for a reader who knows OpenMetrics.
+    pub fn render(&mut self, now: Now, process: &Process, exemplars: bool) -> String {
         self.show_open();
         // A little room for growth; the first time a rough guess of the whole.
         let guess = 16_384 + self.units.len() * 3_500 + self.workers.len() * 6_000;

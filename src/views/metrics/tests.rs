@@ -192,7 +192,7 @@ fn worker_status(name: &str, paused: bool) -> WorkerStatus {
 }
 
 fn render(board: &mut Board, seconds: u64) -> String {
-    board.render(now(seconds), &Process::read())
+    board.render(now(seconds), &Process::read(), false)
 }
 
 /// Value of a series, by its exact name and labels.
@@ -719,8 +719,8 @@ fn an_exemplar_names_the_incident_where_it_is_understood() {
         let line = text.lines().find_map(|line| line.strip_prefix(&lead));
         line.unwrap_or_else(|| panic!("no bucket {le}: {text}")).to_owned()
     };
-    let plain = board.render_for(now(2), &Process::read(), false);
-    let open = board.render_for(now(2), &Process::read(), true);
+    let plain = board.render(now(2), &Process::read(), false);
+    let open = board.render(now(2), &Process::read(), true);
     assert_eq!(bucket(&plain, "0.5"), "1");
     let with = bucket(&open, "0.5");
     let (count, exemplar) = with.split_once(" # {incident=\"").unwrap();
