@@ -507,8 +507,8 @@ impl Engine {
         let ours = instance.own_job.is_some_and(|(own, _)| own == id);
         for job in [&mut instance.job, &mut instance.last_job].into_iter().flatten() {
             if job.id == id {
-                // What runs is not started, and what is being started is so by the job that it has: this is the second half of a restart, which systemd makes a start without a
-                // word. That it is down in between is a part of it.
+                // What runs is not started, and what is being started is so by the job that it has. This is the second half
+                // of a restart, which systemd makes a start without a word. That it is down in between is a part of it.
                 let second_half = kind == JobKind::Start && (job.found_up || job.found_starting) && !ours;
                 job.kind = Some(if second_half { JobKind::Restart } else { kind });
             }
