@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -35,6 +35,10 @@ use super::{
 
 /// Pause after a failed accept, mostly because descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time that a connection gets for its first request when the daemon stops: that is on its way, for the connection was
+/// made a moment ago. Whoever connects and is silent must not hold up the stop for longer.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
 /// What a listener allows.
 #[derive(Debug, Clone, Copy)]
@@ -189,8 +193,11 @@ async fn connection<S, P>(
         Err(_) => return,
     };
     let routes = TowerToHyperService::new(router);
-    let service =
-        service_fn(move |request| answer(request, peer, routes.clone(), port.clone(), limits.request_timeout));
+    let (asked, mut first) = watch::channel(false);
+    let service = service_fn(move |request| {
+        asked.send_replace(true);
+        answer(request, peer, routes.clone(), port.clone(), limits.request_timeout)
+    });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -199,9 +206,13 @@ async fn connection<S, P>(
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(Guarded::new(stream, WRITE_STALL_TIMEOUT)), service)
     );
+    let closing = async {
+        stopped(&mut shutdown).await;
+        let _ = timeout(FIRST_REQUEST_GRACE, first.wait_for(|asked| *asked)).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopped(&mut shutdown) => {
+        () = closing => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

@@ -282,6 +282,33 @@ async fn events_flow_and_end_with_the_daemon() {
 }
 
 #[tokio::test]
+async fn who_has_just_connected_is_answered_when_the_daemon_stops() {
+    let served = control(LIMITS);
+    let connected = UnixStream::connect(&served.path).await.unwrap();
+    // Behind it in the queue.
+    exchange(UnixStream::connect(&served.path).await.unwrap(), &get("/metrics")).await;
+    served.stop.send(true).unwrap();
+    // The file goes when the stop is seen.
+    while served.path.exists() {
+        tokio::task::yield_now().await;
+    }
+    let answer = exchange(connected, &get("/metrics")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    timeout(PATIENCE, served.server).await.expect("the server ends").unwrap();
+}
+
+#[tokio::test]
+async fn who_connects_and_is_silent_does_not_hold_up_the_stop() {
+    let served = control(LIMITS);
+    let _silent = UnixStream::connect(&served.path).await.unwrap();
+    exchange(UnixStream::connect(&served.path).await.unwrap(), &get("/metrics")).await;
+    let since = std::time::Instant::now();
+    served.stop.send(true).unwrap();
+    timeout(PATIENCE, served.server).await.expect("the server ends").unwrap();
+    assert!(since.elapsed() < PATIENCE / 2, "{:?}", since.elapsed());
+}
+
+#[tokio::test]
 async fn the_client_says_what_to_do_without_a_daemon() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
