@@ -1,6 +1,6 @@
 //! `helper`: the root side of the daemon, started by systemd when the daemon connects. Nobody else calls it.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +13,7 @@ use tracing::{error, info};
 
 use super::exit;
 use crate::adapters::http::user_id;
+use crate::adapters::passed::{self, Passed};
 use crate::adapters::systemd::BusAddress;
 use crate::config::kept::Kept;
 use crate::config::{Mode, Source};
@@ -23,8 +24,6 @@ use crate::views::log::{self, LogTarget};
 
 /// What only root may write: originals that are to be put back.
 const RECORDS: &str = "/run/unitmedic-helper";
-/// The first descriptor that systemd passes (sd_listen_fds(3)).
-const FIRST_PASSED: i32 = 3;
 
 #[derive(Debug, Args)]
 pub struct HelperArgs {
@@ -37,11 +36,13 @@ pub struct HelperArgs {
 }
 
 pub fn run(args: &HelperArgs) -> anyhow::Result<u8> {
+    // SAFETY: no other thread has been started yet, and nothing has been opened.
+    let passed = unsafe { passed::take_from_env() };
     log::init(LogTarget::Auto, LevelFilter::INFO);
     let uid = user_id(&args.daemon_user).with_context(|| {
         format!("there is no user {}; systemd-sysusers makes it, or name another with --daemon-user", args.daemon_user)
     })?;
-    let socket = passed_socket()?;
+    let socket = the_one(passed.context("the socket that systemd passed cannot be taken")?)?;
     let source = Source::new(args.config.as_deref(), Mode::System);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(attend(socket, uid, source))?;
@@ -92,12 +93,9 @@ impl Following {
     }
 }
 
-/// The one socket that systemd passes.
-fn passed_socket() -> anyhow::Result<OwnedFd> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
-        // SAFETY: systemd says that this descriptor is ours, and nothing has taken it yet.
-        (Some(pid), Some(1)) if pid == std::process::id() => Ok(unsafe { OwnedFd::from_raw_fd(FIRST_PASSED) }),
+fn the_one(mut passed: Vec<Passed>) -> anyhow::Result<OwnedFd> {
+    match (passed.pop(), passed.is_empty()) {
+        (Some(one), true) => Ok(one.socket),
         _ => bail!("helper is started by unitmedic-helper.socket alone: systemctl start unitmedic-helper.socket"),
     }
 }

@@ -4,6 +4,7 @@
 mod testhost;
 
 mod broker;
+mod documented;
 mod fixture;
 mod tls;
 
@@ -22,6 +23,7 @@ mod liveness;
 mod many;
 mod operator;
 mod packages;
+mod passed;
 mod probes;
 mod queues;
 mod resilience;

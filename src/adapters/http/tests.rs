@@ -176,7 +176,7 @@ async fn tcp_reads_and_nothing_else() {
     let address = listener.local_addr().unwrap();
     let app = App::new();
     let (stop, shutdown) = watch::channel(false);
-    let server = tokio::spawn(serve_tcp(listener, Arc::new(Web::new(None).unwrap()), app.clone(), shutdown));
+    let server = tokio::spawn(serve_tcp(vec![listener], Arc::new(Web::new(None).unwrap()), app.clone(), shutdown));
 
     let ask = serde_json::to_string(&pause()).unwrap();
     for (request, code, kind, body) in [
