@@ -30,4 +30,5 @@ mod resilience;
 mod store;
 mod telling;
 mod web;
+mod webhook;
 mod work;
