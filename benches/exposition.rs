@@ -183,7 +183,7 @@ fn scrape(board: Mutex<Board>, now: Now) -> Duration {
         let address = listener.local_addr().unwrap();
         let (_stop, shutdown) = watch::channel(false);
         let web = Arc::new(Web::new(None).expect("no file is read"));
-        tokio::spawn(serve_tcp(listener, web, Arc::new(Scraped { board, now }), shutdown));
+        tokio::spawn(serve_tcp(vec![listener], web, Arc::new(Scraped { board, now }), shutdown));
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
             let begun = Instant::now();

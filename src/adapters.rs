@@ -9,6 +9,7 @@ pub mod host;
 pub mod http;
 pub mod journal;
 pub mod notify;
+pub mod passed;
 pub mod probe;
 pub mod rabbitmq;
 pub mod secret;

@@ -33,6 +33,7 @@ use crate::adapters::alertmanager::Alertmanagers;
 use crate::adapters::heartbeat::HeartbeatStats;
 use crate::adapters::http::PortError;
 use crate::adapters::notify::Notifier;
+use crate::adapters::passed::Passed;
 use crate::adapters::rabbitmq::BrokerStats;
 use crate::adapters::store::Store;
 use crate::adapters::systemd::{BusAddress, BusStats, Families};
@@ -58,11 +59,13 @@ pub struct Options {
     pub bus: BusAddress,
     /// Who is told that we are ready, alive and stopping; [`Notifier::silent`] where we are not a service.
     pub notifier: Notifier,
+    /// What systemd opened for us. Where there is any it is served, and `listen` is left alone.
+    pub sockets: Vec<Passed>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bus: BusAddress::System, notifier: Notifier::silent() }
+        Self { bus: BusAddress::System, notifier: Notifier::silent(), sockets: Vec::new() }
     }
 }
 

@@ -41,12 +41,14 @@ mod webhook;
 
 use connection::Limits;
 
-pub use bind::{BindError, bind_control, bind_tcp};
+pub use bind::{BindError, bind_control, bind_tcp, take_passed};
 pub use peer::user_id;
 pub use web::Web;
 
 /// Connections at once. A scraper needs one; the rest is room for mistakes.
 pub const TCP_CONNECTIONS_MAX: usize = 256;
+/// Sockets that systemd may pass. One for each address family and network is a handful.
+pub const PASSED_SOCKETS_MAX: usize = 16;
 /// Each command holds one while it runs, `--watch` and the live story for longer.
 pub const UNIX_CONNECTIONS_MAX: usize = 64;
 /// Bytes of request line and headers.
@@ -166,10 +168,10 @@ impl Endpoint {
 /// Becomes `true`, or loses its sender, when the daemon stops.
 pub type Shutdown = watch::Receiver<bool>;
 
-/// Serves metrics and health until `shutdown`, then drains for at most [`DRAIN_TIMEOUT`].
-pub async fn serve_tcp<P: Port>(listener: TcpListener, web: Arc<Web>, port: Arc<P>, shutdown: Shutdown) {
+/// Serves metrics and health until `shutdown`, then drains for at most [`DRAIN_TIMEOUT`]. All listeners share the limits.
+pub async fn serve_tcp<P: Port>(listeners: Vec<TcpListener>, web: Arc<Web>, port: Arc<P>, shutdown: Shutdown) {
     let router = routes::public(port.clone(), web.clone());
-    let listener = connection::Tcp { listener, web };
+    let listener = connection::Tcp::new(listeners, web);
     connection::serve(listener, router, port, Limits::for_connections(TCP_CONNECTIONS_MAX), shutdown).await;
 }
 

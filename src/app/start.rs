@@ -13,6 +13,7 @@ use crate::adapters::alertmanager::Alertmanagers;
 use crate::adapters::cgroup::{self, CgroupRoot, Sampler, SamplerHandle, Sources};
 use crate::adapters::http::{self, BindError, Web};
 use crate::adapters::journal;
+use crate::adapters::passed::Passed;
 use crate::adapters::rabbitmq::{self, Outlet};
 use crate::adapters::store::lock::{Lock, LockError};
 use crate::adapters::store::recorder::{Header, Recorder};
@@ -72,7 +73,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     make_runtime_directory(&settings.daemon.runtime_dir)?;
     let lock = lock(&settings)?;
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
-    let tcp = bind_tcp(&settings.daemon).await?;
+    let tcp = listen_tcp(&settings.daemon, options.sockets).await?;
     let Opened { store, memory, problems, starts } = Store::open(&settings.daemon, &boot, Arc::new(clock::now));
     for problem in problems {
         error!("{problem}");
@@ -204,16 +205,26 @@ fn hear_beats(
     }
 }
 
-async fn bind_tcp(settings: &DaemonSettings) -> Result<Option<(TcpListener, Arc<Web>)>, BindError> {
-    let Some(address) = settings.listen else { return Ok(None) };
+/// What systemd passed, else what is configured. `listen` that is "none" opens no port; one that is open is served.
+async fn listen_tcp(
+    settings: &DaemonSettings,
+    passed: Vec<Passed>,
+) -> Result<Option<(Vec<TcpListener>, Arc<Web>)>, BindError> {
+    let listeners = match settings.listen {
+        _ if !passed.is_empty() => {
+            http::take_passed(passed.into_iter().map(|Passed { name, socket }| (name, socket)).collect())?
+        }
+        Some(address) => vec![http::bind_tcp(address).await?],
+        None => return Ok(None),
+    };
     let web = Web::new(settings.web_config_file.as_deref()).map_err(BindError::Web)?;
-    Ok(Some((http::bind_tcp(address).await?, Arc::new(web))))
+    Ok(Some((listeners, Arc::new(web))))
 }
 
 /// The servers, and what ends the watchers with them.
 fn serve(
     control: UnixListener,
-    tcp: Option<(TcpListener, Arc<Web>)>,
+    tcp: Option<(Vec<TcpListener>, Arc<Web>)>,
     shared: &Arc<Shared>,
     mut stopped: watch::Receiver<bool>,
     watchers: Vec<JoinHandle<()>>,

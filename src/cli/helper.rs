@@ -1,6 +1,6 @@
 //! `helper`: the root side of the daemon, started by systemd when the daemon connects. Nobody else calls it.
 
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +12,7 @@ use tracing::{error, info};
 
 use super::exit;
 use crate::adapters::http::user_id;
+use crate::adapters::passed::{self, Passed};
 use crate::adapters::systemd::BusAddress;
 use crate::config::kept::Kept;
 use crate::config::{Mode, Source};
@@ -24,14 +25,14 @@ use crate::views::log::{self, LogTarget};
 const RECORDS: &str = "/run/unitmedic-helper";
 /// Whose orders are taken: the user of unitmedic.service.
 const DAEMON_USER: &str = "unitmedic";
-/// The first descriptor that systemd passes (sd_listen_fds(3)).
-const FIRST_PASSED: i32 = 3;
 
 pub fn run() -> anyhow::Result<u8> {
+    // SAFETY: no other thread has been started yet, and nothing has been opened.
+    let passed = unsafe { passed::take_from_env() };
     log::init(LogTarget::Auto, LevelFilter::INFO);
     let no_user = || format!("there is no user {DAEMON_USER}; systemd-sysusers makes it");
     let uid = user_id(DAEMON_USER).with_context(no_user)?;
-    let socket = passed_socket()?;
+    let socket = the_one(passed.context("the socket that systemd passed cannot be taken")?)?;
     let source = Source::new(None, Mode::System);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(attend(socket, uid, source))?;
@@ -79,12 +80,9 @@ impl Following {
     }
 }
 
-/// The one socket that systemd passes.
-fn passed_socket() -> anyhow::Result<OwnedFd> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
-    match (number("LISTEN_PID"), number("LISTEN_FDS")) {
-        // SAFETY: systemd says that this descriptor is ours, and nothing has taken it yet.
-        (Some(pid), Some(1)) if pid == std::process::id() => Ok(unsafe { OwnedFd::from_raw_fd(FIRST_PASSED) }),
+fn the_one(mut passed: Vec<Passed>) -> anyhow::Result<OwnedFd> {
+    match (passed.pop(), passed.is_empty()) {
+        (Some(one), true) => Ok(one.socket),
         _ => bail!("helper is started by unitmedic-helper.socket alone: systemctl start unitmedic-helper.socket"),
     }
 }

@@ -10,6 +10,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{error, info, warn};
 
 use crate::adapters::notify::Notifier;
+use crate::adapters::passed;
 use crate::adapters::systemd::BusAddress;
 use crate::app::{Daemon, Options};
 use crate::config::{self, Mode, Overrides, Source};
@@ -27,6 +28,8 @@ const BAD_CONFIGURATION: u8 = 78;
 const THREADS: usize = 2;
 
 pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
+    // SAFETY: no other thread has been started yet, and nothing has been opened.
+    let passed = unsafe { passed::take_from_env() };
     let person = std::io::stdout().is_terminal();
     let target = if person { LogTarget::StderrWithoutFacts } else { LogTarget::Auto };
     log::init(target, LevelFilter::INFO);
@@ -35,6 +38,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         warn!(%error, "NOTIFY_SOCKET cannot be used; systemd will not hear from us");
         Notifier::silent()
     });
+    let sockets = passed.context("the sockets that systemd passed cannot be taken")?;
+    let bus = if args.user { BusAddress::User } else { BusAddress::System };
+    let options = Options { bus, notifier, sockets };
     let source = match Mode::from_env(args.user) {
         Ok(mode) => Source::new(args.config.as_deref(), mode),
         Err(errors) => return Ok(refuse(&errors)),
@@ -49,7 +55,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(serve(settings, args, &source, &overrides, person, notifier))
+    runtime.block_on(serve(settings, args, &source, &overrides, person, options))
 }
 
 /// The files, then what the command line says.
@@ -72,7 +78,7 @@ async fn serve(
     source: &Source,
     overrides: &Overrides,
     person: bool,
-    notifier: Notifier,
+    options: Options,
 ) -> anyhow::Result<u8> {
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -80,8 +86,7 @@ async fn serve(
     if settings.workers.is_empty() {
         info!("no worker is configured: nothing is touched; `unitmedic discover` proposes some");
     }
-    let bus = if args.user { BusAddress::User } else { BusAddress::System };
-    let mut daemon = Daemon::start(settings, Options { bus, notifier }).await?;
+    let mut daemon = Daemon::start(settings, options).await?;
     if person {
         let story = Story::new(terminal::stdout_look(args.no_color));
         tokio::spawn(tell(story, daemon.facts()));

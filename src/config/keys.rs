@@ -143,7 +143,7 @@ pub static DAEMON: &[Key<DaemonSettings>] = &[
     key!(
         listen,
         Kind::Address,
-        "Address and port of `/metrics` and the health pages. `\"none\"` opens no port; that is the default under `--user`."
+        "Address and port of `/metrics` and the health pages. `\"none\"` opens no port; that is the default under `--user`. Sockets that systemd passes are served instead, whatever this says. Takes effect at the next start."
     ),
     key!(
         web_config_file,

@@ -4,6 +4,7 @@
 mod testhost;
 
 mod broker;
+mod documented;
 mod fixture;
 mod tls;
 
@@ -22,10 +23,12 @@ mod liveness;
 mod many;
 mod operator;
 mod packages;
+mod passed;
 mod probes;
 mod queues;
 mod resilience;
 mod store;
 mod telling;
 mod web;
+mod webhook;
 mod work;

@@ -19,6 +19,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("adapters::http", &["model", "adapters::secret", "adapters::tls", "adapters::http"]),
     ("adapters::journal", &["model", "adapters::journal"]),
     ("adapters::notify", &["model", "adapters::notify"]),
+    ("adapters::passed", &["adapters::passed"]),
     ("adapters::probe", &["model", "adapters::probe"]),
     ("adapters::rabbitmq", &["model", "adapters::secret", "adapters::rabbitmq"]),
     // What several adapters need: how secrets are read, and whom to trust.
@@ -42,6 +43,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "adapters::clock",
             "adapters::http",
             "adapters::notify",
+            "adapters::passed",
             "adapters::systemd",
             "views",
             "app",

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use testhost::{Failure, Machine, Place, wait_for};
+use testhost::{Failure, Machine, Place, link, wait_for};
 
 #[path = "testhost.rs"]
 mod testhost;
@@ -73,6 +73,21 @@ fn hosts_of_one_name_do_not_see_each_other() -> Result<(), Failure> {
     one.write("/run/mine", "1")?;
     assert!(other.read("/run/mine").is_err());
     assert_eq!(other.sh("ls /sys/class/net | grep -v lo || true")?, "");
+    Ok(())
+}
+
+#[test]
+fn hosts_that_are_linked_reach_each_other_and_nobody_else() -> Result<(), Failure> {
+    let (one, other, third) = (Machine::boot("one")?, Machine::boot("other")?, Machine::boot("third")?);
+    link((&one, "192.0.2.1/24"), (&other, "192.0.2.2/24"))?;
+    one.install_unit(
+        "web.service",
+        "[Service]\nExecStart=python3 -m http.server --bind 192.0.2.1 --directory /etc/systemd 8000\n",
+    )?;
+    one.ctl(&["start", "web.service"])?;
+    let ask = "curl -sf -m 2 192.0.2.1:8000";
+    wait_for("it answers", LIMIT, || other.sh(ask))?;
+    assert!(third.sh(ask).is_err());
     Ok(())
 }
 

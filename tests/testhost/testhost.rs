@@ -17,6 +17,7 @@
 mod bounded;
 mod cgroup;
 pub mod installed;
+mod link;
 mod machine;
 mod owner;
 mod place;
@@ -26,6 +27,7 @@ mod support;
 mod tree;
 
 pub use bounded::{Output, run_bounded};
+pub use link::link;
 pub use machine::{Builder, Machine, sweep};
 pub use owner::{leftovers, new_name};
 pub use place::{Failure, Here, Place, wait_for};

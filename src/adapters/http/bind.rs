@@ -1,4 +1,4 @@
-//! Opening the two listeners, with errors that say what to do.
+//! Opening the two listeners, or taking those that systemd opened, with errors that say what to do.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, ipproto, listen, socket_with, sockopt,
+};
 use tokio::net::{TcpListener, UnixListener};
 
-use super::peer;
+use super::{PASSED_SOCKETS_MAX, peer};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -21,7 +23,9 @@ const BACKLOG: i32 = 128;
 pub enum BindError {
     #[error("{0} is in use by another process: `ss -ltnp 'sport = :{port}'` names it; set daemon.listen to a free port", port = .0.port())]
     PortInUse(SocketAddr),
-    #[error("may not listen on {0}: ports below 1024 need CAP_NET_BIND_SERVICE; set daemon.listen to a higher port")]
+    #[error(
+        "may not listen on {0}: ports below 1024 need CAP_NET_BIND_SERVICE; set daemon.listen to a higher port, or let a socket unit of systemd open it"
+    )]
     PortDenied(SocketAddr),
     #[error("{0} is not an address of this host; set daemon.listen to one that is, such as 127.0.0.1:10119")]
     NoSuchAddress(SocketAddr),
@@ -29,6 +33,14 @@ pub enum BindError {
     Tcp { address: SocketAddr, source: io::Error },
     #[error("{0}")]
     Web(String),
+    #[error(
+        "systemd passed {0} sockets, and {PASSED_SOCKETS_MAX} are the most: fewer ListenStream= in its socket units"
+    )]
+    TooManyPassed(usize),
+    #[error(
+        "the socket {name} that systemd passed {why}: `systemctl cat '*.socket'` has its unit, which needs ListenStream= with a TCP port and no Accept=yes"
+    )]
+    Passed { name: String, why: String },
     #[error("another unitmedic answers on {}: stop it first, or set daemon.control_socket to another path", .0.display())]
     Alive(PathBuf),
     #[error("{} exists and is not a socket; remove it, or set daemon.control_socket to another path", .0.display())]
@@ -45,11 +57,53 @@ pub enum BindError {
 
 /// Listens for scrapers. Needs a tokio runtime.
 pub async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+    let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::PortInUse(address),
         io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress(address),
         io::ErrorKind::PermissionDenied => BindError::PortDenied(address),
         _ => BindError::Tcp { address, source },
+    })?;
+    tracing::info!(%address, "metrics are served");
+    Ok(listener)
+}
+
+/// Takes the sockets that systemd passed, each with its name. One that is no use keeps us from starting: nobody else
+/// would ever answer on it. Needs a tokio runtime.
+pub fn take_passed(passed: Vec<(String, OwnedFd)>) -> Result<Vec<TcpListener>, BindError> {
+    if passed.len() > PASSED_SOCKETS_MAX {
+        return Err(BindError::TooManyPassed(passed.len()));
+    }
+    passed.into_iter().map(|(name, socket)| take_one(&name, socket)).collect()
+}
+
+fn take_one(name: &str, socket: OwnedFd) -> Result<TcpListener, BindError> {
+    let useless = |why: String| BindError::Passed { name: name.into(), why };
+    match no_use(&socket) {
+        Ok(None) => {}
+        Ok(Some(why)) => return Err(useless(why.into())),
+        Err(error) => return Err(useless(format!("cannot be looked at: {error}"))),
+    }
+    let listener = std::net::TcpListener::from(socket);
+    let taken = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+    let taken = taken.and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = taken.map_err(|error| useless(format!("cannot be taken: {error}")))?;
+    tracing::info!(%address, socket = name, "metrics are served on a socket that systemd keeps; listen in [daemon] is left alone");
+    Ok(listener)
+}
+
+/// What it is instead of a TCP socket that listens.
+fn no_use(socket: &OwnedFd) -> io::Result<Option<&'static str>> {
+    let (family, kind) = match (sockopt::socket_domain(socket), sockopt::socket_type(socket)) {
+        (Err(Errno::NOTSOCK), _) => return Ok(Some("is not a socket")),
+        (family, kind) => (family?, kind?),
+    };
+    let tcp = matches!(family, AddressFamily::INET | AddressFamily::INET6)
+        && kind == SocketType::STREAM
+        && matches!(sockopt::socket_protocol(socket)?, Some(ipproto::TCP | ipproto::MPTCP));
+    Ok(match tcp {
+        false => Some("is not of TCP"),
+        true if !sockopt::socket_acceptconn(socket)? => Some("does not listen"),
+        true => None,
     })
 }
 
@@ -172,5 +226,52 @@ mod tests {
         let error = bind_tcp(address).await.unwrap_err();
         assert!(matches!(error, BindError::PortInUse(_)));
         assert!(error.to_string().contains(&format!("sport = :{}", address.port())), "{error}");
+    }
+
+    fn passed(name: &str, socket: impl Into<OwnedFd>) -> Vec<(String, OwnedFd)> {
+        vec![(name.into(), socket.into())]
+    }
+
+    #[tokio::test]
+    async fn sockets_of_systemd_that_listen_on_tcp_are_taken() {
+        let mut both = Vec::new();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            both.extend(passed("unitmedic.socket", std::net::TcpListener::bind(address).unwrap()));
+        }
+        let taken = take_passed(both).unwrap();
+        assert_eq!(taken.len(), 2);
+        for listener in taken {
+            let address = listener.local_addr().unwrap();
+            let (_, accepted) = tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+            accepted.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn sockets_of_systemd_that_are_no_use_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let tcp = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = tcp();
+        let connection = std::net::TcpStream::connect(there.local_addr().unwrap()).unwrap();
+        let cases = [
+            (
+                passed("a", StdUnixListener::bind(dir.path().join("a")).unwrap()),
+                "the socket a that systemd passed is not of TCP",
+            ),
+            (
+                passed("b", std::net::UdpSocket::bind("127.0.0.1:0").unwrap()),
+                "the socket b that systemd passed is not of TCP",
+            ),
+            (passed("c", connection), "the socket c that systemd passed does not listen"),
+            (
+                passed("d", std::fs::File::open("/dev/null").unwrap()),
+                "the socket d that systemd passed is not a socket",
+            ),
+            ((0..17).flat_map(|_| passed("e", tcp())).collect(), "systemd passed 17 sockets, and 16 are the most"),
+        ];
+        for (sockets, expected) in cases {
+            let told = take_passed(sockets).unwrap_err().to_string();
+            assert!(told.starts_with(expected), "{told}");
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Accepting connections, their limits, and the orderly end.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -35,6 +37,10 @@ use super::{
 
 /// Pause after a failed accept, mostly because descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Time that a connection gets for its first request when the daemon stops: that is on its way, for the connection was
+/// made a moment ago. Whoever connects and is silent must not hold up the stop for longer.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
 
 /// What a listener allows.
 #[derive(Debug, Clone, Copy)]
@@ -68,8 +74,27 @@ pub trait Opening: Send + 'static {
 
 /// TCP, with TLS where the web configuration has it.
 pub struct Tcp {
-    pub listener: TcpListener,
-    pub web: Arc<Web>,
+    listeners: Vec<TcpListener>,
+    /// Accepts so far: the next look begins with another listener, so that none is starved by the others.
+    turn: AtomicUsize,
+    web: Arc<Web>,
+}
+
+impl Tcp {
+    pub fn new(listeners: Vec<TcpListener>, web: Arc<Web>) -> Self {
+        Self { listeners, turn: AtomicUsize::new(0), web }
+    }
+
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+        let (before, after) = self.listeners.split_at(self.turn.load(Ordering::Relaxed) % self.listeners.len().max(1));
+        for listener in after.iter().chain(before) {
+            if let Poll::Ready(accepted) = listener.poll_accept(cx) {
+                self.turn.fetch_add(1, Ordering::Relaxed);
+                return Poll::Ready(accepted.map(|(stream, _)| stream));
+            }
+        }
+        Poll::Pending
+    }
 }
 
 pub struct TcpConnection {
@@ -101,7 +126,7 @@ impl Opening for UnixStream {
 impl Listener for Tcp {
     type Stream = TcpConnection;
     async fn accept(&self) -> io::Result<(TcpConnection, Option<Peer>)> {
-        let (stream, _) = self.listener.accept().await?;
+        let stream = poll_fn(|cx| self.poll_accept(cx)).await?;
         stream.set_nodelay(true)?;
         Ok((TcpConnection { stream, tls: self.web.terms().tls.clone() }, None))
     }
@@ -189,8 +214,11 @@ async fn connection<S, P>(
         Err(_) => return,
     };
     let routes = TowerToHyperService::new(router);
-    let service =
-        service_fn(move |request| answer(request, peer, routes.clone(), port.clone(), limits.request_timeout));
+    let (asked, mut first) = watch::channel(false);
+    let service = service_fn(move |request| {
+        asked.send_replace(true);
+        answer(request, peer, routes.clone(), port.clone(), limits.request_timeout)
+    });
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -199,9 +227,13 @@ async fn connection<S, P>(
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(Guarded::new(stream, WRITE_STALL_TIMEOUT)), service)
     );
+    let closing = async {
+        stopped(&mut shutdown).await;
+        let _ = timeout(FIRST_REQUEST_GRACE, first.wait_for(|asked| *asked)).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stopped(&mut shutdown) => {
+        () = closing => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -292,6 +324,23 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
 mod tests {
     use super::*;
     use tokio::io::AsyncWriteExt;
+
+    #[tokio::test]
+    async fn no_listener_is_starved_by_the_others() {
+        let busy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let quiet = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (to_busy, to_quiet) = (busy.local_addr().unwrap(), quiet.local_addr().unwrap());
+        let mut clients = Vec::new();
+        for address in [to_busy, to_busy, to_busy, to_quiet] {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        let tcp = Tcp::new(vec![busy, quiet], Arc::new(Web::new(None).unwrap()));
+        let mut accepted = Vec::new();
+        for _ in 0..2 {
+            accepted.push(tcp.accept().await.unwrap().0.stream.local_addr().unwrap());
+        }
+        assert_eq!(accepted, [to_busy, to_quiet]);
+    }
 
     #[tokio::test]
     async fn a_reader_that_stalls_is_cut_off() {

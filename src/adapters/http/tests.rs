@@ -176,7 +176,7 @@ async fn tcp_reads_and_nothing_else() {
     let address = listener.local_addr().unwrap();
     let app = App::new();
     let (stop, shutdown) = watch::channel(false);
-    let server = tokio::spawn(serve_tcp(listener, Arc::new(Web::new(None).unwrap()), app.clone(), shutdown));
+    let server = tokio::spawn(serve_tcp(vec![listener], Arc::new(Web::new(None).unwrap()), app.clone(), shutdown));
 
     let ask = serde_json::to_string(&pause()).unwrap();
     for (request, code, kind, body) in [
@@ -279,6 +279,33 @@ async fn events_flow_and_end_with_the_daemon() {
     assert_eq!(timeout(PATIENCE, events.next()).await.unwrap().unwrap(), None);
     timeout(PATIENCE, served.server).await.expect("the server ends").unwrap();
     assert!(!served.path.exists(), "the socket is removed");
+}
+
+#[tokio::test]
+async fn who_has_just_connected_is_answered_when_the_daemon_stops() {
+    let served = control(LIMITS);
+    let connected = UnixStream::connect(&served.path).await.unwrap();
+    // Behind it in the queue.
+    exchange(UnixStream::connect(&served.path).await.unwrap(), &get("/metrics")).await;
+    served.stop.send(true).unwrap();
+    // The file goes when the stop is seen.
+    while served.path.exists() {
+        tokio::task::yield_now().await;
+    }
+    let answer = exchange(connected, &get("/metrics")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    timeout(PATIENCE, served.server).await.expect("the server ends").unwrap();
+}
+
+#[tokio::test]
+async fn who_connects_and_is_silent_does_not_hold_up_the_stop() {
+    let served = control(LIMITS);
+    let _silent = UnixStream::connect(&served.path).await.unwrap();
+    exchange(UnixStream::connect(&served.path).await.unwrap(), &get("/metrics")).await;
+    let since = std::time::Instant::now();
+    served.stop.send(true).unwrap();
+    timeout(PATIENCE, served.server).await.expect("the server ends").unwrap();
+    assert!(since.elapsed() < PATIENCE / 2, "{:?}", since.elapsed());
 }
 
 #[tokio::test]
