@@ -72,6 +72,18 @@ fn errors_of_each_instance_are_counted() -> Result<(), Failure> {
     // systemd says that it failed; that is no error of its own.
     host.sh("systemctl kill --signal=KILL --kill-whom=main talk@1.service")?;
     host.wait_active("talk@1.service", ROUNDS)?;
+    // Nor is it when its program cannot be executed, which systemd says in its place.
+    host.write(
+        "/etc/systemd/system/talk@3.service.d/broken.conf",
+        "[Service]\nExecStartPre=\nExecStart=\nExecStart=/etc/hostname\nRestart=no\n",
+    )?;
+    host.ctl(&["daemon-reload"])?;
+    host.ctl(&["start", "talk@3.service"])?;
+    until("systemd says so", ROUNDS, || match host.journal(&["-p", "err", "_SYSTEMD_UNIT=talk@3.service"])? {
+        said if said.contains("Failed at step EXEC") => Ok(()),
+        said => Err(Failure::new(said)),
+    })?;
+    host.ctl(&["stop", "talk@3.service"])?;
     wait_counts(&host, &[("talk@1.service", 5), ("talk@2.service", 4)])?;
 
     host.ctl(&["restart", "systemd-journald.service"])?;
