@@ -27,5 +27,6 @@ mod queues;
 mod resilience;
 mod store;
 mod telling;
+mod walk;
 mod web;
 mod work;
