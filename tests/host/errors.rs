@@ -12,9 +12,9 @@ use crate::testhost::{Failure, Place};
 const ROUNDS: Duration = Duration::from_secs(45);
 
 /// Runs the lines of shell that are put into its pipe. It writes by itself: of a process that has ended journald does
-/// not know the unit any more.
+/// not know the unit any more. It keeps the pipe open: a line that is put there between two openings would be lost.
 const TALKER: &str = "[Service]\nExecStartPre=sh -c 'rm -f /run/say-%i; mkfifo /run/say-%i'\n\
-                      ExecStart=sh -c 'while :; do read -r script < /run/say-%i && eval \"$$script\"; done'\n\
+                      ExecStart=sh -c 'exec 3<>/run/say-%i; while read -r script <&3; do eval \"$$script\"; done'\n\
                       Restart=always\nLogRateLimitIntervalSec=0\n";
 
 fn host(name: &str, settings: &str) -> Result<Host, Failure> {
