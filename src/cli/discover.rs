@@ -110,7 +110,9 @@ fn survey(units: &[Unit], settings: &Settings) -> Survey {
     }
     let mut taken: Vec<String> = settings.workers.keys().map(|name| name.to_string()).collect();
     let mut proposals = Vec::new();
-    for (selector, units) in groups {
+    for (selector, mut units) in groups {
+        // systemd lists them in no order, and what is said of the first shall not change from call to call.
+        units.sort_by_key(|unit| get(unit, "Id"));
         let worker = worker_name(&selector, &taken);
         taken.push(worker.clone());
         proposals.push(proposal(worker, selector, &units));
@@ -180,8 +182,7 @@ fn worker_name(selector: &str, taken: &[String]) -> String {
 }
 
 fn proposal(worker: String, unit: String, units: &[&Unit]) -> Proposal {
-    let mut instances: Vec<String> = units.iter().map(|unit| get(unit, "Id").to_string()).collect();
-    instances.sort();
+    let instances = units.iter().map(|unit| get(unit, "Id").to_string()).collect();
     let description = units.first().map_or("", |unit| get(unit, "Description"));
     let description = description.chars().filter(|c| !c.is_control()).take(DESCRIPTION_MAX).collect();
     Proposal { worker, unit, description, why: reasons(units), instances }
@@ -286,7 +287,7 @@ mod tests {
         let vendor = ("FragmentPath", "/lib/systemd/system/x.service");
         parse_units(
             &[
-                unit("mail@2.service", &[("UnitFileState", "static")]),
+                unit("mail@2.service", &[("UnitFileState", "static"), ("Description", "Mail worker 2")]),
                 unit("mail@1.service", &[("UnitFileState", "static"), ("ActiveState", "failed"), ("NRestarts", "3")]),
                 unit("mail.service", &[("Restart", "on-failure"), ("WatchdogUSec", "30s")]),
                 unit("a\\x2db.service", &[]),

@@ -12,9 +12,9 @@ use crate::testhost::{Failure, Place};
 const ROUNDS: Duration = Duration::from_secs(45);
 
 /// Runs the lines of shell that are put into its pipe. It writes by itself: of a process that has ended journald does
-/// not know the unit any more.
+/// not know the unit any more. It keeps the pipe open: a line that is put there between two openings would be lost.
 const TALKER: &str = "[Service]\nExecStartPre=sh -c 'rm -f /run/say-%i; mkfifo /run/say-%i'\n\
-                      ExecStart=sh -c 'while :; do read -r script < /run/say-%i && eval \"$$script\"; done'\n\
+                      ExecStart=sh -c 'exec 3<>/run/say-%i; while read -r script <&3; do eval \"$$script\"; done'\n\
                       Restart=always\nLogRateLimitIntervalSec=0\n";
 
 fn host(name: &str, settings: &str) -> Result<Host, Failure> {
@@ -72,6 +72,18 @@ fn errors_of_each_instance_are_counted() -> Result<(), Failure> {
     // systemd says that it failed; that is no error of its own.
     host.sh("systemctl kill --signal=KILL --kill-whom=main talk@1.service")?;
     host.wait_active("talk@1.service", ROUNDS)?;
+    // Nor is it when its program cannot be executed, which systemd says in its place.
+    host.write(
+        "/etc/systemd/system/talk@3.service.d/broken.conf",
+        "[Service]\nExecStartPre=\nExecStart=\nExecStart=/etc/hostname\nRestart=no\n",
+    )?;
+    host.ctl(&["daemon-reload"])?;
+    host.ctl(&["start", "talk@3.service"])?;
+    until("systemd says so", ROUNDS, || match host.journal(&["-p", "err", "_SYSTEMD_UNIT=talk@3.service"])? {
+        said if said.contains("Failed at step EXEC") => Ok(()),
+        said => Err(Failure::new(said)),
+    })?;
+    host.ctl(&["stop", "talk@3.service"])?;
     wait_counts(&host, &[("talk@1.service", 5), ("talk@2.service", 4)])?;
 
     host.ctl(&["restart", "systemd-journald.service"])?;

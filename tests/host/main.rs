@@ -29,6 +29,7 @@ mod queues;
 mod resilience;
 mod store;
 mod telling;
+mod walk;
 mod web;
 mod webhook;
 mod work;

@@ -7,7 +7,7 @@ set -eu
 tree=$1 suite=$2
 
 mmdebstrap --quiet --variant=minbase \
-	--include=systemd,systemd-sysv,dbus,libpam-systemd,procps,iproute2,curl,prometheus-alertmanager \
+	--include=systemd,systemd-sysv,dbus,libpam-systemd,procps,iproute2,curl,prometheus,prometheus-alertmanager \
 	"$suite" "$tree"
 
 # The packages came; what they came in is of no more use.

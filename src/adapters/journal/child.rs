@@ -49,13 +49,13 @@ impl Wanted {
     }
 
     fn filter(&self, command: &mut Command) {
-        let unit = match self.scope {
-            Scope::System => "_SYSTEMD_UNIT",
-            Scope::User => "_SYSTEMD_USER_UNIT",
+        let units = match self.scope {
+            Scope::System => "_SYSTEMD_UNIT,UNIT",
+            Scope::User => "_SYSTEMD_USER_UNIT,USER_UNIT",
         };
         match self.messages {
-            true => command.arg(format!("--output-fields=PRIORITY,{unit},_PID,MESSAGE")),
-            false => command.args(["--priority=err".into(), format!("--output-fields=PRIORITY,{unit},_PID")]),
+            true => command.arg(format!("--output-fields=PRIORITY,{units},_PID,MESSAGE")),
+            false => command.args(["--priority=err".into(), format!("--output-fields=PRIORITY,{units},_PID")]),
         };
     }
 

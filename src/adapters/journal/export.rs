@@ -25,6 +25,8 @@ pub struct Entry {
     pub unit: String,
     /// `_SYSTEMD_USER_UNIT`
     pub user_unit: String,
+    /// `UNIT` or `USER_UNIT`: of whom systemd speaks, also in the moment before it becomes the unit's program.
+    pub about: String,
     pub pid: Option<u32>,
     /// Empty unless it was asked for. Bytes, as the writer chose them.
     pub message: Vec<u8>,
@@ -36,6 +38,7 @@ enum Field {
     Priority,
     Unit,
     UserUnit,
+    About,
     Pid,
     Message,
 }
@@ -47,6 +50,7 @@ impl Field {
             b"PRIORITY" => Some(Field::Priority),
             b"_SYSTEMD_UNIT" => Some(Field::Unit),
             b"_SYSTEMD_USER_UNIT" => Some(Field::UserUnit),
+            b"UNIT" | b"USER_UNIT" => Some(Field::About),
             b"_PID" => Some(Field::Pid),
             b"MESSAGE" => Some(Field::Message),
             _ => None,
@@ -221,6 +225,7 @@ impl Parser {
             Field::Cursor => copy(&mut entry.cursor, text),
             Field::Unit => copy(&mut entry.unit, text),
             Field::UserUnit => copy(&mut entry.user_unit, text),
+            Field::About => copy(&mut entry.about, text),
             Field::Pid => entry.pid = text.parse().ok(),
             Field::Priority => {
                 let priority = text.parse().ok().filter(|priority| *priority <= PRIORITY_MAX);
@@ -249,7 +254,7 @@ impl Parser {
     /// Keeps the room that was made.
     fn clear(&mut self) {
         let entry = &mut self.entry;
-        for text in [&mut entry.cursor, &mut entry.unit, &mut entry.user_unit] {
+        for text in [&mut entry.cursor, &mut entry.unit, &mut entry.user_unit, &mut entry.about] {
             text.clear();
         }
         entry.message.clear();

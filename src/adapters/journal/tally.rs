@@ -61,11 +61,15 @@ impl Tally {
         if entry.pid == Some(self.own_pid) {
             return;
         }
-        // systemd's own entries about a unit have it in UNIT=, which is not looked at: a crash is seen elsewhere.
         let unit = match self.scope {
             Scope::System => &entry.unit,
             Scope::User => &entry.user_unit,
         };
+        // Nor is what systemd says of it, as PID 1 or, where its program cannot be executed, in its place: a crash is seen
+        // elsewhere.
+        if entry.about == *unit {
+            return;
+        }
         let bad = entry.priority.is_some_and(|priority| priority <= ERR);
         if unit.is_empty() || (!bad && self.patterns.is_empty()) {
             return;

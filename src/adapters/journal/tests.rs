@@ -43,7 +43,7 @@ fn an_entry(chance: &mut Chance, nth: usize) -> (Entry, Vec<u8>) {
     let mut entry = Entry { cursor: format!("s=1;i={nth}"), ..Entry::default() };
     let mut stream = text("__CURSOR", &entry.cursor);
     for _ in 0..chance.below(8) {
-        match chance.below(7) {
+        match chance.below(8) {
             0 => stream.extend(text("__REALTIME_TIMESTAMP", "1423944916375353")),
             1 => stream.extend(bytes("COREDUMP", &vec![b'\n'; chance.below(300_000)])),
             2 => {
@@ -60,7 +60,11 @@ fn an_entry(chance: &mut Chance, nth: usize) -> (Entry, Vec<u8>) {
                 entry.pid = Some(chance.below(70_000) as u32);
                 stream.extend(text("_PID", &entry.pid.unwrap().to_string()));
             }
-            5 if entry.message.is_empty() => {
+            5 => {
+                entry.about = format!("mail@{}.service", chance.below(5));
+                stream.extend(text(["UNIT", "USER_UNIT"][chance.below(2)], &entry.about));
+            }
+            6 if entry.message.is_empty() => {
                 entry.message = (0..=chance.below(200)).map(|_| chance.below(256) as u8).collect();
                 stream.extend(bytes("MESSAGE", &entry.message));
             }
@@ -153,8 +157,11 @@ fn whose_error_it_is() {
     let own = Entry { pid: Some(std::process::id()), ..entry("mail@1.service", Some(3), "ours") };
     tally.note(&own);
     tally.note(&Entry { user_unit: "mail@1.service".into(), ..entry("user@1000.service", Some(3), "a user's") });
+    let systemd = entry("mail@1.service", Some(3), "Failed at step EXEC spawning /x: Permission denied");
+    tally.note(&Entry { about: "mail@1.service".into(), ..systemd });
+    tally.note(&Entry { about: "mail@1.service".into(), ..entry("batch-x.service", Some(3), "mail@1 is broken") });
     let counts: Vec<(String, u64)> = tally.counts().into_iter().map(|(unit, n)| (unit.to_string(), n)).collect();
-    assert_eq!(counts, [("batch-x.service".to_string(), 1), ("mail@1.service".to_string(), 4)]);
+    assert_eq!(counts, [("batch-x.service".to_string(), 2), ("mail@1.service".to_string(), 4)]);
     tally.set(Arc::new(Settings::empty()));
     assert_eq!(tally.counts(), [], "nobody's any more");
 
