@@ -6,6 +6,7 @@
 pub mod model;
 
 pub mod engine;
+pub mod learn;
 
 pub mod config;
 

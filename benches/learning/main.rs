@@ -1,0 +1,18 @@
+//! What is learned, against labelled data and against the truth of simulations: `make bench-learning`.
+//!
+//! `-- patterns` and so on measure one part only.
+
+#[path = "../report/report.rs"]
+mod report;
+
+mod patterns;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
+    let mut rows = Vec::new();
+    if wanted("patterns") {
+        rows.extend(patterns::measure());
+    }
+    report::publish(&rows);
+}

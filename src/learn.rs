@@ -1,0 +1,4 @@
+//! What is learned from what happened. Pure, like the engine: it is told, and never looks at the world itself.
+
+pub mod mask;
+pub mod patterns;

@@ -1,0 +1,384 @@
+//! What of a log line can be its pattern: the line without numbers, addresses, ids, paths, quoted values and secrets.
+//!
+//! One pass over the bytes, the same for all programs. What is masked is gone: no later part sees it.
+
+/// Bytes of a line that are looked at. What is longer is hardly told apart by its end.
+const LINE_MAX: usize = 4096;
+/// Tokens of a line that are looked at.
+pub const TOKENS_MAX: usize = 128;
+/// How a masked value is shown.
+pub const VALUE: &str = "<*>";
+
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+/// They belong to the number before them.
+const UNITS: [&str; 17] =
+    ["B", "kB", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "bytes", "ns", "us", "ms", "s", "sec", "secs", "%"];
+/// What follows a key with such a word in it is nobody's business.
+const SECRETS: [&str; 9] =
+    ["password", "passwd", "passphrase", "secret", "token", "apikey", "api_key", "credential", "authorization"];
+/// A word after which a secret stands.
+const SCHEMES: [&str; 2] = ["Bearer", "Basic"];
+
+/// A token of a masked line, by a number that is the same on every host and in every run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(u64);
+
+impl Token {
+    /// What was masked.
+    pub const VALUE: Token = Token(0);
+
+    fn of(text: &str) -> Self {
+        let letters = text.bytes().any(|byte| byte.is_ascii_alphabetic() || byte >= 0x80);
+        Token(hash(text.bytes()) & !1 | u64::from(letters) | 2)
+    }
+
+    pub fn is_value(self) -> bool {
+        self == Token::VALUE
+    }
+
+    pub fn bytes(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    /// It is more than punctuation.
+    pub fn is_word(self) -> bool {
+        self.0 & 1 == 1
+    }
+}
+
+/// FNV-1a. Small, and the same for ever; whoever makes two lines collide mixes up two of his own patterns.
+pub fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// A masked line; kept to be filled again.
+#[derive(Debug, Default)]
+pub struct Masked {
+    pub tokens: Vec<Token>,
+    parts: Vec<Part>,
+    /// What was said before the value that comes next.
+    after: After,
+}
+
+/// Where a token stands in its line.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    start: usize,
+    end: usize,
+    spaced: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+enum After {
+    #[default]
+    Anything,
+    /// `key=`: what follows is a value if it looks like one.
+    Equals,
+    /// `password=`, `token:`, `Bearer`.
+    Secret,
+}
+
+impl Masked {
+    /// Masks the line. Bytes that are no text, and the control sequences of terminals, are passed over.
+    pub fn read(&mut self, line: &str) {
+        self.tokens.clear();
+        self.parts.clear();
+        self.after = After::Anything;
+        let line = cut(line);
+        let bytes = line.as_bytes();
+        let (mut at, mut spaced) = (0, false);
+        while at < bytes.len() && self.tokens.len() < TOKENS_MAX {
+            let byte = bytes[at];
+            if byte.is_ascii_whitespace() || byte.is_ascii_control() {
+                at += if byte == 0x1b { escape(&bytes[at..]) } else { 1 };
+                spaced = true;
+            } else if is_separator(bytes, at) {
+                self.separator(line, Part { start: at, end: at + 1, spaced });
+                (at, spaced) = (at + 1, false);
+            } else {
+                let (end, masked) = word(bytes, at);
+                self.word(line, Part { start: at, end, spaced }, masked);
+                (at, spaced) = (end, false);
+            }
+        }
+    }
+
+    /// The pattern of this one line. `line` is the one that was read.
+    pub fn text(&self, line: &str) -> String {
+        let line = cut(line);
+        let mut text = String::with_capacity(line.len().min(512));
+        for (token, part) in self.tokens.iter().zip(&self.parts) {
+            if part.spaced && !text.is_empty() {
+                text.push(' ');
+            }
+            text.push_str(if token.is_value() { VALUE } else { &line[part.start..part.end] });
+            // Tokens are told apart again by this.
+            text.push(GLUE);
+        }
+        text.pop();
+        text
+    }
+
+    fn last(&self) -> Option<Token> {
+        self.tokens.last().copied()
+    }
+
+    fn push(&mut self, token: Token, part: Part) {
+        self.tokens.push(token);
+        self.parts.push(part);
+    }
+
+    fn pop(&mut self) -> Option<Part> {
+        self.tokens.pop();
+        self.parts.pop()
+    }
+
+    fn separator(&mut self, line: &str, part: Part) {
+        let bytes = line.as_bytes();
+        let byte = bytes[part.start];
+        let before = self.parts.last().filter(|last| last.end > last.start).map(|last| &line[last.start..last.end]);
+        let opened = match byte {
+            b')' => before == Some("("),
+            b']' => before == Some("["),
+            b'}' => before == Some("{"),
+            _ => false,
+        };
+        // A value that is not there is a value.
+        if opened {
+            self.value(line, Part { start: part.start, end: part.start, spaced: false });
+        }
+        // A single word in quotes is a value, however it looks; but a key has them, too.
+        if matches!(byte, b'"' | b'\'')
+            && !matches!(bytes.get(part.end), Some(b':' | b'='))
+            && let [.., opening, word] = &self.parts[..]
+            && line.as_bytes().get(opening.start) == Some(&byte)
+            && opening.end == opening.start + 1
+            && !(word.end == word.start + 1 && is_separator(bytes, word.start))
+        {
+            let word = *word;
+            self.pop();
+            self.push(Token::VALUE, word);
+        }
+        self.after = match (byte, before) {
+            (b'=' | b':', Some(key)) if is_secret(key) => After::Secret,
+            (b'=', _) => After::Equals,
+            // Between a key and its secret: `token: "…"`, `"token": "…"`.
+            (b'"' | b'\'', _) if self.after == After::Secret => After::Secret,
+            (b'"' | b'\'' | b':', Some(key)) if is_secret(key) => After::Secret,
+            (b':', Some("\"" | "'")) if self.before_quote(line).is_some_and(is_secret) => After::Secret,
+            _ => After::Anything,
+        };
+        self.push(Token::of(&line[part.start..part.end]), part);
+    }
+
+    /// The word before a closing quote.
+    fn before_quote<'l>(&self, line: &'l str) -> Option<&'l str> {
+        let word = self.parts.iter().rev().nth(1)?;
+        Some(&line[word.start..word.end])
+    }
+
+    fn word(&mut self, line: &str, part: Part, masked: bool) {
+        let text = &line[part.start..part.end];
+        let looks = |text: &str| text.bytes().any(|byte| matches!(byte, b'.' | b'/' | b'@'));
+        let value = match self.after {
+            After::Secret if SCHEMES.contains(&text) => return self.push(Token::of(text), part),
+            After::Secret => true,
+            After::Equals => masked || looks(text),
+            After::Anything => masked,
+        };
+        self.after = if SCHEMES.contains(&text) { After::Secret } else { After::Anything };
+        if value {
+            return self.value(line, part);
+        }
+        if self.last() == Some(Token::VALUE) && UNITS.contains(&text) {
+            return;
+        }
+        self.push(Token::of(text), part);
+    }
+
+    /// Values in a row are one: lists, dates and addresses are as long as they like.
+    fn value(&mut self, line: &str, mut part: Part) {
+        while let Some(last) = self.parts.last()
+            && (MONTHS.contains(&&line[last.start..last.end]) || DAYS.contains(&&line[last.start..last.end]))
+        {
+            part.spaced = last.spaced;
+            self.pop();
+        }
+        if let [.., Token::VALUE, _] = self.tokens[..]
+            && let Some(last) = self.parts.last()
+            && matches!(&line[last.start..last.end], "," | ":")
+        {
+            self.pop();
+        }
+        if self.last() != Some(Token::VALUE) {
+            self.push(Token::VALUE, part);
+        }
+    }
+}
+
+/// Stands between the tokens of a pattern's text; control characters never come from a line.
+pub const GLUE: char = '\x1f';
+
+/// The text of a pattern as it is shown.
+pub fn shown(text: &str) -> String {
+    text.chars().filter(|c| *c != GLUE).collect()
+}
+
+fn cut(line: &str) -> &str {
+    &line[..line.floor_char_boundary(LINE_MAX)]
+}
+
+/// Bytes of a terminal's control sequence, which begins with ESC.
+fn escape(bytes: &[u8]) -> usize {
+    match bytes.get(1) {
+        Some(b'[') => bytes.iter().skip(2).position(|byte| (0x40..0x7f).contains(byte)).map_or(bytes.len(), |at| at + 3),
+        _ => 1,
+    }
+}
+
+fn is_separator(bytes: &[u8], at: usize) -> bool {
+    match bytes[at] {
+        b',' | b';' | b':' | b'=' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'"' | b'|' => true,
+        // Not the one in "isn't".
+        b'\'' => {
+            let letter = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
+            !(letter(at.checked_sub(1)) && letter(Some(at + 1)))
+        }
+        _ => false,
+    }
+}
+
+fn ends_word(bytes: &[u8], at: usize) -> bool {
+    bytes[at].is_ascii_whitespace() || bytes[at].is_ascii_control() || is_separator(bytes, at)
+}
+
+/// Where the word that begins at `at` ends, and whether its looks alone make it a value.
+fn word(bytes: &[u8], at: usize) -> (usize, bool) {
+    let rest = &bytes[at..];
+    if let Some(length) = path(bytes, at).or_else(|| colons(rest)) {
+        return (at + length, true);
+    }
+    let mut end = at;
+    let (mut digit, mut odd, mut mail) = (false, false, false);
+    while end < bytes.len() && !ends_word(bytes, end) {
+        match bytes[end] {
+            b'0'..=b'9' => digit = true,
+            b'\\' => odd = true,
+            b'@' => mail = end > at,
+            b'.' if mail => odd = true,
+            _ => {}
+        }
+        end += 1;
+    }
+    if let Some(length) = url(rest, end - at) {
+        return (at + length, true);
+    }
+    (end, digit || odd)
+}
+
+/// An absolute path: a slash that nothing leads to, and what belongs to names and arguments in addresses.
+fn path(bytes: &[u8], at: usize) -> Option<usize> {
+    let leads = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'/' | b'.');
+    let of_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-+@:<>*%?&=~/".contains(byte) || *byte >= 0x80;
+    if bytes[at] != b'/' || at > 0 && leads(bytes[at - 1]) {
+        return None;
+    }
+    if !bytes.get(at + 1).is_some_and(|byte| *byte != b'/' && of_path(byte)) {
+        return None;
+    }
+    let length = bytes[at..].iter().take_while(|byte| of_path(byte)).count();
+    let told = bytes[at..at + length].iter().rev().take_while(|byte| matches!(byte, b':' | b'.' | b'?')).count();
+    Some(length - told)
+}
+
+/// Numbers in hexadecimal with colons between: hardware addresses, IPv6, times.
+fn colons(rest: &[u8]) -> Option<usize> {
+    let run = rest.iter().take_while(|byte| byte.is_ascii_hexdigit() || **byte == b':').count();
+    let ends = rest.get(run).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let colons = rest[..run].iter().filter(|byte| **byte == b':').count();
+    (ends && colons >= 2 && rest[..run].iter().any(u8::is_ascii_digit)).then_some(run)
+}
+
+/// `scheme://…`, with its user and password.
+fn url(rest: &[u8], scheme: usize) -> Option<usize> {
+    if scheme == 0 || !rest[scheme..].starts_with(b"://") {
+        return None;
+    }
+    let ends = |byte: &u8| byte.is_ascii_whitespace() || byte.is_ascii_control() || b"\"'<>)]},|".contains(byte);
+    Some(rest.iter().position(ends).unwrap_or(rest.len()))
+}
+
+fn is_secret(key: &str) -> bool {
+    let long_enough = key.len() >= 3 && key.len() <= 64;
+    let key = if long_enough { key.to_ascii_lowercase().replace('-', "_") } else { return false };
+    key == "pwd" || key == "pass" || SECRETS.iter().any(|word| key.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn masked(line: &str) -> String {
+        let mut masked = Masked::default();
+        masked.read(line);
+        shown(&masked.text(line))
+    }
+
+    #[test]
+    fn what_varies_is_masked() {
+        for (line, pattern) in [
+            ("session opened for user root by (uid=0)", "session opened for user root by (uid=<*>)"),
+            ("connection from 10.0.0.1:5672 at Fri Jul  1 07:57:30 2005", "connection from <*> at <*>"),
+            ("connection from 10.0.0.1 () at noon", "connection from <*> (<*>) at noon"),
+            ("link 00:1b:44:11:3a:b7 up, fe80::1ff:fe23:4567:890a", "link <*> up, <*>"),
+            ("cannot open /var/lib/mail/queue: no space", "cannot open <*>: no space"),
+            ("GET https://user:hunter@example.org/a?b=c failed", "GET <*> failed"),
+            ("took 12 ms, read 3.5 MiB of 20 %", "took <*>, read <*> of <*>"),
+            ("ids 1, 2, 3 and 0xdeadbeef", "ids <*> and <*>"),
+            ("user 'alice' isn't known", "user '<*>' isn't known"),
+            ("said \"two words\" to \"bob\"", "said \"two words\" to \"<*>\""),
+            ("mail to alice@example.org bounced", "mail to <*> bounced"),
+            ("rhost=mail.example.org user=root", "rhost=<*> user=root"),
+            ("opened C:\\Users\\x", "opened C:<*>"),
+            ("and/or read/write", "and/or read/write"),
+            ("\x1b[31merror\x1b[0m: broken", "error: broken"),
+            ("{\"level\":\"error\", \"n\":3}", "{\"level\":\"<*>\", \"n\":<*>}"),
+            ("", ""),
+        ] {
+            assert_eq!(masked(line), pattern, "{line}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_pass() {
+        for line in [
+            "password=hunter",
+            "db_password = hunter",
+            "token: hunter",
+            "\"api_key\": \"hunter\"",
+            "'secret': 'hunter'",
+            "Authorization: Bearer hunter",
+            "sent Bearer hunter",
+            "X-Auth-Token: hunter",
+            "amqp://guest:hunter@broker/ refused",
+            "--passphrase=hunter",
+            "PASSWD=hunter",
+        ] {
+            assert!(!masked(line).contains("hunter"), "{line}: {}", masked(line));
+        }
+    }
+
+    #[test]
+    fn it_is_bounded_and_takes_anything() {
+        let mut one = Masked::default();
+        one.read(&"word ".repeat(100_000));
+        assert_eq!(one.tokens.len(), TOKENS_MAX);
+        one.read(&"é".repeat(LINE_MAX));
+        assert_eq!(one.tokens.len(), 1);
+        for line in ["\x1b", "\x1b[", "\0\0", "(", ")", "()", "\"", "''", "://", "/", "//", "=", "a=", ":::", "é/é", "\u{feff}"] {
+            one.read(line);
+            let _ = one.text(line);
+        }
+    }
+}
