@@ -97,7 +97,8 @@ fn accuracy(sets: &[Labelled]) -> Vec<Row> {
     for set in sets {
         let (ga, fga) = judged(&grouped(&set.lines), &set.labels);
         (sum, sum_fga) = (sum + ga, sum_fga + fga);
-        let row = Row::new(&format!("patterns: {}, grouping accuracy", set.name), format!("{ga:.3}, of groups {fga:.3}"));
+        let row =
+            Row::new(&format!("patterns: {}, grouping accuracy", set.name), format!("{ga:.3}, of groups {fga:.3}"));
         let peer = PEERS.iter().find(|(name, _)| *name == set.name);
         rows.push(match peer {
             Some((_, peer)) => row.peer(format!("Drain, tuned: {peer:.3}"), ga / peer),
@@ -108,9 +109,12 @@ fn accuracy(sets: &[Labelled]) -> Vec<Row> {
         let (mean, mean_fga) = (sum / sets.len() as f64, sum_fga / sets.len() as f64);
         let peer = PEERS.iter().map(|(_, accuracy)| accuracy).sum::<f64>() / PEERS.len() as f64;
         rows.push(
-            Row::new("patterns: mean grouping accuracy, one configuration", format!("{mean:.3}, of groups {mean_fga:.3}"))
-                .asked("> 0.90", mean > 0.90)
-                .peer(format!("Drain, tuned: {peer:.3}"), mean / peer),
+            Row::new(
+                "patterns: mean grouping accuracy, one configuration",
+                format!("{mean:.3}, of groups {mean_fga:.3}"),
+            )
+            .asked("> 0.90", mean > 0.90)
+            .peer(format!("Drain, tuned: {peer:.3}"), mean / peer),
         );
     }
     rows

@@ -200,7 +200,7 @@ impl Errors {
             None => "what is usual is not known yet".into(),
         };
         let text = format!(
-            "{} errors within {} ({rate:.1} per minute, over {threshold}; {usual})",
+            "{} errors within {} ({rate:.1} per minute, threshold {threshold}; {usual})",
             self.count(),
             human(settings.error_rate_window)
         );

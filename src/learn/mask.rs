@@ -232,7 +232,9 @@ fn cut(line: &str) -> &str {
 /// Bytes of a terminal's control sequence, which begins with ESC.
 fn escape(bytes: &[u8]) -> usize {
     match bytes.get(1) {
-        Some(b'[') => bytes.iter().skip(2).position(|byte| (0x40..0x7f).contains(byte)).map_or(bytes.len(), |at| at + 3),
+        Some(b'[') => {
+            bytes.iter().skip(2).position(|byte| (0x40..0x7f).contains(byte)).map_or(bytes.len(), |at| at + 3)
+        }
         _ => 1,
     }
 }
@@ -376,7 +378,9 @@ mod tests {
         assert_eq!(one.tokens.len(), TOKENS_MAX);
         one.read(&"é".repeat(LINE_MAX));
         assert_eq!(one.tokens.len(), 1);
-        for line in ["\x1b", "\x1b[", "\0\0", "(", ")", "()", "\"", "''", "://", "/", "//", "=", "a=", ":::", "é/é", "\u{feff}"] {
+        for line in
+            ["\x1b", "\x1b[", "\0\0", "(", ")", "()", "\"", "''", "://", "/", "//", "=", "a=", ":::", "é/é", "\u{feff}"]
+        {
             one.read(line);
             let _ = one.text(line);
         }

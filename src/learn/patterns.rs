@@ -306,7 +306,8 @@ impl Miner {
             bucket.general.retain(there);
             !bucket.slots.is_empty()
         });
-        self.known.retain(|_, place| shapes[place.slot as usize].as_ref().is_some_and(|shape| shape.born == place.born));
+        self.known
+            .retain(|_, place| shapes[place.slot as usize].as_ref().is_some_and(|shape| shape.born == place.born));
     }
 
     /// Gives each shape of the bucket its pattern.
@@ -315,7 +316,8 @@ impl Miner {
         bucket.new = 0;
         let slots = bucket.slots.clone();
         let mut groups = {
-            let members: Vec<Member<'_>> = slots.iter().map(|slot| Member { slot: *slot, shape: self.shape(*slot) }).collect();
+            let members: Vec<Member<'_>> =
+                slots.iter().map(|slot| Member { slot: *slot, shape: self.shape(*slot) }).collect();
             divided(&members)
         };
         // The pattern that has the oldest shape keeps the name.

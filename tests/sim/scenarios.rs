@@ -619,10 +619,10 @@ fn errors_are_told_at_once_and_acted_on_when_they_are_unusual() {
     stage.sim.host.unit(&unit("task@1.service")).trouble.errors = 5;
     stage.pass(400.0);
     stage.told(expect![[r#"
-        +315.0  #1 task@1.service incident_opened: 10 errors within 1 min (10.0 per minute, over 0.3; usually 0.0)
+        +315.0  #1 task@1.service incident_opened: 10 errors within 1 min (10.0 per minute, threshold 0.3; usually 0.0)
         +315.0  #1 task@1.service attempt_intended #1.1 connection_reset
         +315.0  -> act #1.1 task@1.service ResetConnections { invocation: 00000000000000010000000000000007 }
-        +445.0  [Proceed] #1 task@1.service attempt_ended #1.1 failed : not well within 2 min 10 s: 35 errors within 1 min (35.0 per minute, over 0.3; usually 0.0)
+        +445.0  [Proceed] #1 task@1.service attempt_ended #1.1 failed : not well within 2 min 10 s: 35 errors within 1 min (35.0 per minute, threshold 0.3; usually 0.0)
         +445.0  [Proceed] #1 task@1.service action_suppressed graceful_restart: cooldown: pause between attempts
         +446.9  [Proceed] #1 task@1.service attempt_intended #1.2 graceful_restart
         +446.9  -> act #1.2 task@1.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
