@@ -11,12 +11,24 @@ pub const VALUE: &str = "<*>";
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+/// Begins a control sequence of a terminal.
+const ESCAPE: u8 = 0x1b;
 /// They belong to the number before them.
 const UNITS: [&str; 17] =
     ["B", "kB", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "bytes", "ns", "us", "ms", "s", "sec", "secs", "%"];
 /// What follows a key with such a word in it is nobody's business.
-const SECRETS: [&str; 9] =
-    ["password", "passwd", "passphrase", "secret", "token", "apikey", "api_key", "credential", "authorization"];
+const SECRETS: [&str; 10] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "api_key",
+    "api-key",
+    "credential",
+    "authorization",
+];
 /// A word after which a secret stands.
 const SCHEMES: [&str; 2] = ["Bearer", "Basic"];
 
@@ -30,26 +42,25 @@ impl Token {
 
     fn of(text: &str) -> Self {
         let letters = text.bytes().any(|byte| byte.is_ascii_alphabetic() || byte >= 0x80);
-        Token(hash(text.bytes()) & !1 | u64::from(letters) | 2)
+        // FNV-1a: small, and the same for ever. Whoever makes two lines collide mixes up two of his own patterns.
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        Token(text.bytes().fold(0xcbf2_9ce4_8422_2325, mix) & !1 | u64::from(letters) | 2)
     }
 
     pub fn is_value(self) -> bool {
         self == Token::VALUE
     }
 
-    pub fn bytes(self) -> [u8; 8] {
-        self.0.to_le_bytes()
+    /// One number for tokens in a row.
+    pub fn all(tokens: &[Token]) -> u64 {
+        let mix = |hash: u64, token: &Token| (hash ^ token.0).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        tokens.iter().fold(tokens.len() as u64, mix)
     }
 
     /// It is more than punctuation.
     pub fn is_word(self) -> bool {
         self.0 & 1 == 1
     }
-}
-
-/// FNV-1a. Small, and the same for ever; whoever makes two lines collide mixes up two of his own patterns.
-pub fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// A masked line; kept to be filled again.
@@ -59,6 +70,8 @@ pub struct Masked {
     parts: Vec<Part>,
     /// What was said before the value that comes next.
     after: After,
+    /// A quote that is open, and the token that comes first in it.
+    quote: Option<(u8, usize)>,
 }
 
 /// Where a token stands in its line.
@@ -84,15 +97,16 @@ impl Masked {
     pub fn read(&mut self, line: &str) {
         self.tokens.clear();
         self.parts.clear();
-        self.after = After::Anything;
+        (self.after, self.quote) = (After::Anything, None);
         let line = cut(line);
         let bytes = line.as_bytes();
         let (mut at, mut spaced) = (0, false);
         while at < bytes.len() && self.tokens.len() < TOKENS_MAX {
             let byte = bytes[at];
-            if byte.is_ascii_whitespace() || byte.is_ascii_control() {
-                at += if byte == 0x1b { escape(&bytes[at..]) } else { 1 };
-                spaced = true;
+            if byte == ESCAPE {
+                at += escape(&bytes[at..]);
+            } else if KINDS[byte as usize] == Kind::Space {
+                (at, spaced) = (at + 1, true);
             } else if is_separator(bytes, at) {
                 self.separator(line, Part { start: at, end: at + 1, spaced });
                 (at, spaced) = (at + 1, false);
@@ -148,17 +162,8 @@ impl Masked {
         if opened {
             self.value(line, Part { start: part.start, end: part.start, spaced: false });
         }
-        // A single word in quotes is a value, however it looks; but a key has them, too.
-        if matches!(byte, b'"' | b'\'')
-            && !matches!(bytes.get(part.end), Some(b':' | b'='))
-            && let [.., opening, word] = &self.parts[..]
-            && line.as_bytes().get(opening.start) == Some(&byte)
-            && opening.end == opening.start + 1
-            && !(word.end == word.start + 1 && is_separator(bytes, word.start))
-        {
-            let word = *word;
-            self.pop();
-            self.push(Token::VALUE, word);
+        if matches!(byte, b'"' | b'\'') {
+            self.quoted(bytes, part);
         }
         self.after = match (byte, before) {
             (b'=' | b':', Some(key)) if is_secret(key) => After::Secret,
@@ -170,6 +175,23 @@ impl Masked {
             _ => After::Anything,
         };
         self.push(Token::of(&line[part.start..part.end]), part);
+    }
+
+    /// A single word in quotes is a value, however it looks; but a key has them, too.
+    fn quoted(&mut self, bytes: &[u8], part: Part) {
+        let (byte, here) = (bytes[part.start], self.tokens.len());
+        let Some((_, opened)) = self.quote.take_if(|(opening, _)| *opening == byte) else {
+            self.quote = Some((byte, here + 1));
+            return;
+        };
+        let key = matches!(bytes.get(part.end), Some(b':' | b'='));
+        if here == opened + 1
+            && !key
+            && self.last().is_some_and(Token::is_word)
+            && let Some(word) = self.pop()
+        {
+            self.push(Token::VALUE, word);
+        }
     }
 
     /// The word before a closing quote.
@@ -239,20 +261,41 @@ fn escape(bytes: &[u8]) -> usize {
     }
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Word,
+    Digit,
+    Space,
+    Separator,
+    /// A separator, but for the one in "isn't".
+    Apostrophe,
+}
+
+const KINDS: [Kind; 256] = {
+    let mut kinds = [Kind::Word; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        kinds[byte] = match byte as u8 {
+            b'0'..=b'9' => Kind::Digit,
+            b' ' | 0x00..=0x1f | 0x7f => Kind::Space,
+            b',' | b';' | b':' | b'=' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'"' | b'|' => Kind::Separator,
+            b'\'' => Kind::Apostrophe,
+            _ => Kind::Word,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
 fn is_separator(bytes: &[u8], at: usize) -> bool {
-    match bytes[at] {
-        b',' | b';' | b':' | b'=' | b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'"' | b'|' => true,
-        // Not the one in "isn't".
-        b'\'' => {
+    match KINDS[bytes[at] as usize] {
+        Kind::Separator => true,
+        Kind::Apostrophe => {
             let letter = |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
             !(letter(at.checked_sub(1)) && letter(Some(at + 1)))
         }
-        _ => false,
+        Kind::Word | Kind::Digit | Kind::Space => false,
     }
-}
-
-fn ends_word(bytes: &[u8], at: usize) -> bool {
-    bytes[at].is_ascii_whitespace() || bytes[at].is_ascii_control() || is_separator(bytes, at)
 }
 
 /// Where the word that begins at `at` ends, and whether its looks alone make it a value.
@@ -263,13 +306,18 @@ fn word(bytes: &[u8], at: usize) -> (usize, bool) {
     }
     let mut end = at;
     let (mut digit, mut odd, mut mail) = (false, false, false);
-    while end < bytes.len() && !ends_word(bytes, end) {
-        match bytes[end] {
-            b'0'..=b'9' => digit = true,
-            b'\\' => odd = true,
-            b'@' => mail = end > at,
-            b'.' if mail => odd = true,
-            _ => {}
+    while let Some(byte) = bytes.get(end) {
+        match KINDS[*byte as usize] {
+            Kind::Digit => digit = true,
+            Kind::Word => match byte {
+                b'\\' => odd = true,
+                b'@' => mail = end > at,
+                b'.' => odd |= mail,
+                _ => {}
+            },
+            Kind::Space => break,
+            Kind::Separator | Kind::Apostrophe if is_separator(bytes, end) => break,
+            Kind::Separator | Kind::Apostrophe => {}
         }
         end += 1;
     }
@@ -312,9 +360,9 @@ fn url(rest: &[u8], scheme: usize) -> Option<usize> {
 }
 
 fn is_secret(key: &str) -> bool {
-    let long_enough = key.len() >= 3 && key.len() <= 64;
-    let key = if long_enough { key.to_ascii_lowercase().replace('-', "_") } else { return false };
-    key == "pwd" || key == "pass" || SECRETS.iter().any(|word| key.contains(word))
+    let has = |word: &str| key.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+    matches!(key.len(), 3..=64)
+        && (["pwd", "pass"].iter().any(|word| key.eq_ignore_ascii_case(word)) || SECRETS.into_iter().any(has))
 }
 
 #[cfg(test)]

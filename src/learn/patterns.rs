@@ -156,7 +156,7 @@ impl Miner {
         self.counts.lines += 1;
         let mut masked = std::mem::take(&mut self.masked);
         masked.read(line);
-        let key = key_of(&masked.tokens);
+        let key = Token::all(&masked.tokens);
         match self.slot_of(key, &masked.tokens) {
             Some(slot) => {
                 let seen = self.counts.lines;
@@ -180,7 +180,7 @@ impl Miner {
     pub fn find(&self, line: &str) -> Option<PatternId> {
         let mut masked = Masked::default();
         masked.read(line);
-        self.slot_of(key_of(&masked.tokens), &masked.tokens).map(|slot| self.shape(slot).pattern)
+        self.slot_of(Token::all(&masked.tokens), &masked.tokens).map(|slot| self.shape(slot).pattern)
     }
 
     /// All patterns, by their ids. Settle first.
@@ -267,7 +267,7 @@ impl Miner {
             self.known.clear();
             for (slot, shape) in self.shapes.iter().enumerate() {
                 let Some(shape) = shape else { continue };
-                self.known.insert(key_of(&shape.tokens), Place { slot: slot as u32, born: shape.born });
+                self.known.insert(Token::all(&shape.tokens), Place { slot: slot as u32, born: shape.born });
             }
         }
         self.known.insert(key, place);
@@ -328,7 +328,7 @@ impl Miner {
         let mut taken: BTreeMap<PatternId, ()> = BTreeMap::new();
         for group in groups {
             let oldest = self.shape(group[0]);
-            let own = PatternId(key_of(&oldest.tokens));
+            let own = PatternId(Token::all(&oldest.tokens));
             let name = if taken.contains_key(&oldest.pattern) { own } else { oldest.pattern };
             taken.insert(name, ());
             self.name(&group, name);
@@ -367,7 +367,7 @@ impl Miner {
         self.free.extend(&group[1..]);
         let slot = group[0];
         let general = Shape { tokens: tokens.into(), text: text.into(), count, seen, born, pattern };
-        let own = key_of(&general.tokens);
+        let own = Token::all(&general.tokens);
         self.shapes[slot as usize] = Some(general);
         let place = Place { slot, born };
         for known in self.known.values_mut().filter(|known| old.get(&known.slot) == Some(&known.born)) {
@@ -410,10 +410,6 @@ fn common(shapes: &[&Shape]) -> (Vec<Token>, String) {
         }
     }
     (tokens, text)
-}
-
-fn key_of(tokens: &[Token]) -> u64 {
-    mask::hash(tokens.iter().flat_map(|token| token.bytes()))
 }
 
 struct Member<'s> {
