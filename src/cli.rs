@@ -11,6 +11,7 @@ pub mod generate;
 pub mod helper;
 pub mod history;
 pub mod incidents;
+pub mod patterns;
 pub mod pause;
 pub mod recover;
 pub mod run;
@@ -113,6 +114,8 @@ enum Command {
     CheckConfig(check_config::Args),
     /// Propose a configuration for services that run here
     Discover(discover::Args),
+    /// Group the lines of a log by the messages that they are
+    Patterns(patterns::PatternsArgs),
     /// The root side of the daemon; systemd alone starts it
     #[command(hide = true)]
     Helper,
@@ -183,6 +186,7 @@ impl Cli {
                 args.user |= before.user;
                 discover::run(&args, out)
             }
+            Command::Patterns(args) => patterns::run(&args, &terminal::stdout_look(before.no_color), out),
             Command::Helper => helper::run(),
             Command::Generate(args) => match before.given() {
                 Some(option) => Err(Usage(format!("{option} has no meaning for generate")).into()),

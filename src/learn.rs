@@ -2,3 +2,4 @@
 
 pub mod mask;
 pub mod patterns;
+pub mod trace;

@@ -383,7 +383,7 @@ mod tests {
             ("connection from 10.0.0.1 () at noon", "connection from <*> (<*>) at noon"),
             ("link 00:1b:44:11:3a:b7 up, fe80::1ff:fe23:4567:890a", "link <*> up, <*>"),
             ("cannot open /var/lib/mail/queue: no space", "cannot open <*>: no space"),
-            ("GET https://user:hunter@example.org/a?b=c failed", "GET <*> failed"),
+            ("GET redis://user:hunter@example.org/a?b=c failed", "GET <*> failed"),
             ("took 12 ms, read 3.5 MiB of 20 %", "took <*>, read <*> of <*>"),
             ("ids 1, 2, 3 and 0xdeadbeef", "ids <*> and <*>"),
             ("user 'alice' isn't known", "user '<*>' isn't known"),
@@ -411,7 +411,7 @@ mod tests {
             "Authorization: Bearer hunter",
             "sent Bearer hunter",
             "X-Auth-Token: hunter",
-            "amqp://guest:hunter@broker/ refused",
+            "amqp://guest:hunter@broker.example/ refused",
             "--passphrase=hunter",
             "PASSWD=hunter",
         ] {

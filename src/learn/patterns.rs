@@ -7,7 +7,7 @@
 //! Among shapes with the same text a place with more than [`CHOICES`] different words is a variable, and one with fewer
 //! tells statements apart. The division depends on which shapes there are, not on the order in which they came.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,7 @@ pub struct Miner {
     /// By the number of tokens.
     buckets: BTreeMap<usize, Bucket>,
     /// Lines by what they look like when masked; of one that went another may have taken the place.
-    known: HashMap<u64, Place>,
+    known: BTreeMap<u64, Place>,
     births: u64,
     counts: Counts,
     masked: Masked,
@@ -143,7 +143,7 @@ impl Miner {
             shapes: Vec::new(),
             free: Vec::new(),
             buckets: BTreeMap::new(),
-            known: HashMap::new(),
+            known: BTreeMap::new(),
             births: 0,
             counts: Counts::default(),
             masked: Masked::default(),
@@ -419,7 +419,7 @@ struct Member<'s> {
 
 /// Divides shapes of one length into those of one statement each.
 fn divided(members: &[Member<'_>]) -> Vec<Vec<u32>> {
-    let mut frequency: HashMap<(usize, Token), u64> = HashMap::new();
+    let mut frequency: BTreeMap<(usize, Token), u64> = BTreeMap::new();
     for member in members {
         for (place, token) in member.shape.tokens.iter().enumerate().filter(|(_, token)| !token.is_value()) {
             *frequency.entry((place, *token)).or_default() += member.shape.count;
@@ -441,7 +441,7 @@ fn divided(members: &[Member<'_>]) -> Vec<Vec<u32>> {
 
 /// The tokens that most likely are the statement's own: the most words that are equally frequent, of as many the more
 /// frequent ones.
-fn text_of(tokens: &[Token], frequency: &HashMap<(usize, Token), u64>) -> Vec<(usize, Token)> {
+fn text_of(tokens: &[Token], frequency: &BTreeMap<(usize, Token), u64>) -> Vec<(usize, Token)> {
     let mut sets: Vec<(u64, usize)> = Vec::with_capacity(8);
     let of = |place: usize, token: Token| frequency[&(place, token)];
     for (place, token) in tokens.iter().enumerate().filter(|(_, token)| !token.is_value()) {
@@ -497,4 +497,138 @@ fn words_at(members: &[Member<'_>], group: &[usize], place: usize) -> Option<usi
         }
     }
     (!value || words.len() == 1).then_some(words.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const USERS: [&str; 7] = ["alice", "bob", "carol", "dave", "erin", "frank", "grace"];
+
+    /// Three statements of a program, with values that are not masked.
+    fn said() -> Vec<String> {
+        let mut lines = Vec::new();
+        for (number, user) in USERS.iter().enumerate() {
+            lines.push(format!("session opened for {user} by system"));
+            lines.push(format!("session closed for {user} by system"));
+            lines.push(format!("queue {user} has {number} jobs waiting"));
+            lines.push("no route to host".into());
+        }
+        lines
+    }
+
+    fn learned(lines: &[String]) -> Miner {
+        let mut miner = Miner::default();
+        lines.iter().for_each(|line| drop(miner.learn(line)));
+        miner.settle();
+        miner
+    }
+
+    fn templates(miner: &Miner) -> BTreeSet<(String, u64)> {
+        miner.patterns().into_iter().map(|pattern| (pattern.template, pattern.count)).collect()
+    }
+
+    fn shuffled(lines: &[String], seed: u64) -> Vec<String> {
+        let order = |line: &(usize, &String)| (line.0 as u64 + 1).wrapping_mul(seed).rotate_left(31).wrapping_mul(seed);
+        let mut numbered: Vec<_> = lines.iter().enumerate().collect();
+        numbered.sort_by_key(order);
+        numbered.into_iter().map(|(_, line)| line.clone()).collect()
+    }
+
+    #[test]
+    fn statements_are_found_whatever_the_order() {
+        let expected: BTreeSet<(String, u64)> = [
+            ("session opened for <*> by system".to_owned(), 7),
+            ("session closed for <*> by system".to_owned(), 7),
+            ("queue <*> has <*> jobs waiting".to_owned(), 7),
+            ("no route to host".to_owned(), 7),
+        ]
+        .into();
+        for seed in [1, 0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, 0x1656_67b1_9e37_79f9] {
+            assert_eq!(templates(&learned(&shuffled(&said(), seed))), expected, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_learned_line_has_its_pattern_afterwards() {
+        let lines = said();
+        let mut miner = Miner::default();
+        let told: Vec<Line> = lines.iter().map(|line| miner.learn(line)).collect();
+        miner.settle();
+        for (line, text) in told.iter().zip(&lines) {
+            let pattern = miner.pattern_of(*line).expect("known");
+            assert_eq!(miner.find(text), Some(pattern), "{text}");
+            assert!(miner.patterns().iter().any(|one| one.id == pattern), "{text}");
+        }
+        assert_eq!(miner.find("never said"), None);
+    }
+
+    #[test]
+    fn few_words_are_statements_and_many_are_values() {
+        let lines = |words: &[&str]| words.iter().map(|word| format!("machine {word} by request")).collect::<Vec<_>>();
+        assert_eq!(learned(&lines(&["started", "stopped", "paused"])).patterns().len(), 3);
+        assert_eq!(templates(&learned(&lines(&USERS))), [("machine <*> by request".to_owned(), 7)].into());
+    }
+
+    #[test]
+    fn a_pattern_keeps_its_name_when_it_becomes_general_and_others_are_told_of() {
+        let mut miner = Miner::default();
+        let first = miner.learn("machine alice by request");
+        let name = miner.pattern_of(first).unwrap();
+        let second = miner.learn("machine bob by request");
+        let other = miner.pattern_of(second).unwrap();
+        assert_ne!(name, other);
+        USERS.iter().for_each(|user| drop(miner.learn(&format!("machine {user} by request"))));
+        miner.settle();
+        assert_eq!((miner.pattern_of(first), miner.pattern_of(second)), (Some(name), Some(name)));
+        let merged = miner.take_merged();
+        assert!(merged.contains(&(other, name)), "{merged:?}");
+        assert!(miner.take_merged().is_empty());
+    }
+
+    #[test]
+    fn many_shapes_of_a_pattern_become_one() {
+        let mut miner = Miner::default();
+        let word =
+            |n: u32| -> String { (0..4).map(|place| char::from(b'a' + (n >> (4 * place) & 15) as u8)).collect() };
+        for n in 0..5_000 {
+            miner.learn(&format!("machine {} by request", word(n)));
+        }
+        miner.settle();
+        assert_eq!(templates(&miner), [("machine <*> by request".to_owned(), 5_000)].into());
+        assert!(miner.len() < 2 * MERGE_AT, "{}", miner.len());
+        assert!(miner.find("machine zzzz by request").is_some(), "a value that never was");
+    }
+
+    #[test]
+    fn what_never_repeats_is_bounded() {
+        let mut miner = Miner::new(Limits { shapes: 100, lines: 50 });
+        for n in 0..20_000_u32 {
+            let words: Vec<String> = (0..=n % 7)
+                .map(|place| {
+                    (0..8)
+                        .map(|bit| {
+                            char::from(b'a' + ((n.wrapping_mul(2_654_435_761 ^ place * 77)) >> (4 * bit) & 15) as u8)
+                        })
+                        .collect()
+                })
+                .collect();
+            miner.learn(&words.join(" "));
+            assert!(miner.len() <= 100 && miner.known.len() <= 350, "{} {}", miner.len(), miner.known.len());
+        }
+        assert!(miner.counts().evicted > 1_000 && miner.counts().lines == 20_000, "{:?}", miner.counts());
+        assert!(miner.take_merged().len() <= 100 && miner.shapes.len() <= 101);
+    }
+
+    #[test]
+    fn ids_are_written_and_read() {
+        let id = PatternId(0x12ab);
+        assert_eq!(serde_json::to_string(&id).unwrap(), "\"00000000000012ab\"");
+        assert_eq!(serde_json::from_str::<PatternId>("\"00000000000012ab\"").unwrap(), id);
+        for wrong in ["\"12ab\"", "\"00000000000012ag\"", "\"+0000000000012ab\"", "12"] {
+            assert!(serde_json::from_str::<PatternId>(wrong).is_err(), "{wrong}");
+        }
+    }
 }

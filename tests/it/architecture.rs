@@ -31,6 +31,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     // It acts through systemd, over a connection of its own. Of cgroups it takes where they are, which paths are safe and
     // how their files read: a second parser of what the kernel says would be a second truth.
     ("helper", &["model", "adapters::cgroup", "adapters::systemd", "helper"]),
+    ("learn", &["model", "learn"]),
     ("views", &["model", "views"]),
     // The composition root knows all but the files of the configuration and the command line.
     ("app", &["model", "engine", "adapters", "helper", "views", "app"]),
@@ -40,6 +41,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "model",
             "config",
+            // `patterns FILE` groups the lines of any log.
+            "learn",
             "adapters::clock",
             "adapters::http",
             "adapters::notify",
@@ -127,7 +130,9 @@ fn the_binary_only_calls_the_command_line() {
 
 #[test]
 fn the_engine_and_the_words_are_pure() {
-    let pure = modules().into_iter().filter(|m| m.path.first().is_some_and(|top| top == "engine" || top == "model"));
+    let pure = modules()
+        .into_iter()
+        .filter(|m| m.path.first().is_some_and(|top| matches!(top.as_str(), "engine" | "learn" | "model")));
     complain(pure.collect::<Vec<_>>().iter().flat_map(|module| impurities(module, IMPURE)));
 }
 
