@@ -1,11 +1,11 @@
 //! Alerts of others, as Alertmanager's webhook tells them (payload version 4). What it says is evidence and never an order.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -61,15 +61,38 @@ struct Taken {
     truncated: u64,
 }
 
-pub async fn receive<P: Port>(State(port): State<Arc<P>>, headers: HeaderMap, body: Bytes) -> Response {
+/// Why the token could not be read the last time: told once, for anybody can ask for it as often as they like.
+#[derive(Default)]
+pub struct Trouble(Mutex<Option<String>>);
+
+impl Trouble {
+    fn is(&self, why: Option<&str>) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = why.filter(|why| told.as_deref() != Some(why)) {
+            tracing::error!(why, "alerts of others cannot be taken");
+        }
+        *told = why.map(str::to_owned);
+    }
+}
+
+/// The body is read last: who has no token is not to fill our memory.
+pub async fn receive<P: Port>(
+    State(port): State<Arc<P>>,
+    Extension(trouble): Extension<Arc<Trouble>>,
+    request: Request,
+) -> Response {
     let settings = port.webhook();
     if !settings.is_on() {
         let detail = "no alerts of others are taken: set token_file in [webhook]";
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     }
-    if let Err(refusal) = authorize(&settings, &headers).await {
+    if let Err(refusal) = authorize(&settings, request.headers(), &trouble).await {
         return refusal;
     }
+    let body = match Bytes::from_request(request, &()).await {
+        Ok(body) => body,
+        Err(rejection) => return Problem::from(rejection).into_response(),
+    };
     let page: Page = match serde_json::from_slice(&body) {
         Ok(page) => page,
         Err(error) => {
@@ -86,20 +109,18 @@ pub async fn receive<P: Port>(State(port): State<Arc<P>>, headers: HeaderMap, bo
 }
 
 /// The token is read anew, so that another one is in force at once.
-async fn authorize(settings: &WebhookSettings, headers: &HeaderMap) -> Result<(), Response> {
+async fn authorize(settings: &WebhookSettings, headers: &HeaderMap, trouble: &Trouble) -> Result<(), Response> {
     let source = settings.token_file.clone().map(Source::File);
     let source = source.or_else(|| settings.token_credential.clone().map(Source::Credential));
     let read = match &source {
         Some(source) => source.read(credentials_directory().as_ref()).await,
         None => Err("no token is configured".into()),
     };
+    trouble.is(read.as_ref().err().map(String::as_str));
     let token = match read {
         Ok(token) if !token.expose().is_empty() => token,
         Ok(_) => return Err(unavailable("the token of [webhook] is empty")),
-        Err(why) => {
-            tracing::error!(why, "alerts of others cannot be taken");
-            return Err(unavailable("the token of [webhook] cannot be read; the journal says why"));
-        }
+        Err(_) => return Err(unavailable("the token of [webhook] cannot be read; the journal says why")),
     };
     let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
