@@ -47,8 +47,8 @@ const INDEX: &str = "<!doctype html>
 
 /// Reads only: what TCP serves.
 pub fn public<P: Port>(port: Arc<P>, web: Arc<Web>) -> Router {
-    let trouble = Extension(Arc::new(webhook::Trouble::default()));
-    let webhook = post(webhook::receive::<P>).layer((DefaultBodyLimit::max(webhook::BODY_MAX), trouble));
+    let desk = Extension(Arc::new(webhook::Desk::default()));
+    let webhook = post(webhook::receive::<P>).layer((DefaultBodyLimit::max(webhook::BODY_MAX), desk));
     let known = middleware::from_fn(move |request: Request, next: Next| admit(web.clone(), request, next));
     // The webhook has a token of its own.
     finish(pages(port.clone()).layer(known).route("/api/v1/alertmanager", webhook.with_state(port)))

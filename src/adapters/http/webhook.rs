@@ -1,6 +1,6 @@
 //! Alerts of others, as Alertmanager's webhook tells them (payload version 4). What it says is evidence and never an order.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
@@ -9,6 +9,7 @@ use axum::{Extension, Json};
 use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 use super::Port;
 use super::problem::Problem;
@@ -61,13 +62,18 @@ struct Taken {
     truncated: u64,
 }
 
-/// Why the token could not be read the last time: told once, for anybody can ask for it as often as they like.
+/// What one page leaves for the next.
 #[derive(Default)]
-pub struct Trouble(Mutex<Option<String>>);
+pub struct Desk {
+    /// Why the token could not be read the last time: told once, for anybody can ask for it as often as they like.
+    trouble: std::sync::Mutex<Option<String>>,
+    /// One page at a time goes to the engine: other inputs are to come between two that name thousands of instances.
+    turn: Mutex<()>,
+}
 
-impl Trouble {
-    fn is(&self, why: Option<&str>) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+impl Desk {
+    fn trouble_is(&self, why: Option<&str>) {
+        let mut told = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = why.filter(|why| told.as_deref() != Some(why)) {
             tracing::error!(why, "alerts of others cannot be taken");
         }
@@ -78,7 +84,7 @@ impl Trouble {
 /// The body is read last: who has no token is not to fill our memory.
 pub async fn receive<P: Port>(
     State(port): State<Arc<P>>,
-    Extension(trouble): Extension<Arc<Trouble>>,
+    Extension(desk): Extension<Arc<Desk>>,
     request: Request,
 ) -> Response {
     let settings = port.webhook();
@@ -86,7 +92,7 @@ pub async fn receive<P: Port>(
         let detail = "no alerts of others are taken: set token_file in [webhook]";
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     }
-    if let Err(refusal) = authorize(&settings, request.headers(), &trouble).await {
+    if let Err(refusal) = authorize(&settings, request.headers(), &desk).await {
         return refusal;
     }
     let body = match Bytes::from_request(request, &()).await {
@@ -105,18 +111,19 @@ pub async fn receive<P: Port>(
         return Problem::new(StatusCode::BAD_REQUEST, detail).into_response();
     }
     let (alerts, taken) = read(&page, &settings);
+    let _turn = desk.turn.lock().await;
     answer(port.external(alerts).await.map(|()| taken))
 }
 
 /// The token is read anew, so that another one is in force at once.
-async fn authorize(settings: &WebhookSettings, headers: &HeaderMap, trouble: &Trouble) -> Result<(), Response> {
+async fn authorize(settings: &WebhookSettings, headers: &HeaderMap, desk: &Desk) -> Result<(), Response> {
     let source = settings.token_file.clone().map(Source::File);
     let source = source.or_else(|| settings.token_credential.clone().map(Source::Credential));
     let read = match &source {
         Some(source) => source.read(credentials_directory().as_ref()).await,
         None => Err("no token is configured".into()),
     };
-    trouble.is(read.as_ref().err().map(String::as_str));
+    desk.trouble_is(read.as_ref().err().map(String::as_str));
     let token = match read {
         Ok(token) if !token.expose().is_empty() => token,
         Ok(_) => return Err(unavailable("the token of [webhook] is empty")),
