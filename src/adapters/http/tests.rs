@@ -217,7 +217,7 @@ async fn tcp_reads_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn of_a_page_without_the_token_nothing_is_read() {
+async fn a_page_without_the_token_is_not_waited_for() {
     let directory = tempfile::tempdir().unwrap();
     let token = directory.path().join("token");
     std::fs::write(&token, "sesame\n").unwrap();

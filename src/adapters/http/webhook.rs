@@ -1,15 +1,18 @@
 //! Alerts of others, as Alertmanager's webhook tells them (payload version 4). What it says is evidence and never an order.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use http_body_util::BodyExt;
 use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::Port;
 use super::problem::Problem;
@@ -22,6 +25,8 @@ use crate::model::{UnitName, WorkerName};
 
 /// Bytes of a page. Alertmanager's own limit is none; a thousand alerts are half of this.
 pub const BODY_MAX: usize = 1 << 20;
+/// For so long a page is read that is not taken.
+const PASSED_OVER_FOR: Duration = Duration::from_secs(1);
 /// Alerts of one page that are looked at.
 const ALERTS_MAX: usize = 1000;
 /// What is kept of a name, a summary or an id, in characters.
@@ -81,7 +86,7 @@ impl Desk {
     }
 }
 
-/// The body is read last: who has no token is not to fill our memory.
+/// The body is kept last: who has no token is not to fill our memory.
 pub async fn receive<P: Port>(
     State(port): State<Arc<P>>,
     Extension(desk): Extension<Arc<Desk>>,
@@ -93,6 +98,7 @@ pub async fn receive<P: Port>(
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     }
     if let Err(refusal) = authorize(&settings, request.headers(), &desk).await {
+        let _ = timeout(PASSED_OVER_FOR, pass_over(request.into_body())).await;
         return refusal;
     }
     let body = match Bytes::from_request(request, &()).await {
@@ -137,6 +143,16 @@ async fn authorize(settings: &WebhookSettings, headers: &HeaderMap, desk: &Desk)
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "the bearer token of [webhook] must come with it");
             Err(([(WWW_AUTHENTICATE, "Bearer realm=\"unitmedic\"")], problem).into_response())
         }
+    }
+}
+
+/// Nothing of it is kept. Without this the connection would be reset under who still sends, and the answer lost with it.
+async fn pass_over(mut body: Body) {
+    let mut length = 0;
+    while let Some(Ok(frame)) = body.frame().await
+        && length < BODY_MAX
+    {
+        length += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 
