@@ -44,13 +44,15 @@ pub struct Helper {
     records: PathBuf,
     calls: Arc<AtomicU64>,
     caller: Mutex<Option<Caller>>,
+    hooks: hook::Running,
 }
 
 impl Helper {
     /// Connects with the first order. Every order is checked against the settings that are in force at that moment.
     /// The hold file is looked for in the runtime directory that they name.
     pub fn new(bus: BusAddress, settings: cell::Receiver<Arc<Settings>>, records: &Path) -> Self {
-        Self { bus, settings, records: records.to_owned(), calls: Arc::default(), caller: Mutex::new(None) }
+        let (calls, caller, hooks) = (Arc::default(), Mutex::new(None), hook::Running::default());
+        Self { bus, settings, records: records.to_owned(), calls, caller, hooks }
     }
 
     /// Puts back what a killed process of ours left changed. Connects ahead of the first order, which would otherwise
@@ -149,7 +151,7 @@ impl Helper {
             return refusal;
         }
         if let (Some(worker), Verb::Hook { name }) = (&worker, order.verb) {
-            return hook::run(self.bus, &order.unit, worker, name).await;
+            return hook::run(self.bus, &self.hooks, &order.unit, worker, name).await;
         }
         if let (Some(worker), Verb::Stop) = (&worker, order.verb)
             && !may_be_stopped(worker)

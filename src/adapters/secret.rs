@@ -1,11 +1,14 @@
 //! Passwords and tokens: read when they are needed, never shown.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustix::fs::OFlags;
 use tokio::io::AsyncReadExt;
 
 /// Longest password or token, bytes. Whatever is longer is some other file.
@@ -81,7 +84,9 @@ impl Source {
         };
         let told = |error: io::Error| format!("the secret in {} cannot be read: {error}", path.display());
         let mut bytes = Vec::new();
-        let file = tokio::fs::File::open(&path).await.map_err(told)?;
+        let from = path.clone();
+        let opened = tokio::task::spawn_blocking(move || open_regular(&from)).await.map_err(io::Error::from);
+        let file = tokio::fs::File::from_std(opened.flatten().map_err(told)?);
         file.take(SECRET_MAX + 1).read_to_end(&mut bytes).await.map_err(told)?;
         if bytes.len() as u64 > SECRET_MAX {
             return Err(format!("the secret in {} is longer than {SECRET_MAX} bytes", path.display()));
@@ -89,6 +94,16 @@ impl Source {
         let text = String::from_utf8(bytes).map_err(|_| format!("the secret in {} is not UTF-8", path.display()))?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Ok(Secret::new(text.strip_suffix('\r').unwrap_or(text)))
+    }
+}
+
+/// A FIFO would have us wait for a writer, and whoever waits holds a thread for as long.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is not a regular file")),
     }
 }
 
@@ -130,6 +145,17 @@ mod tests {
         assert_eq!(outside, Err("\"../shadow\" is not the name of a credential".into()));
         assert!(Source::Credential("pw".into()).read(None).await.expect_err("none").contains("LoadCredential=pw:"));
         assert!(Source::File("/nowhere/pw".into()).read(None).await.expect_err("none").contains("/nowhere/pw"));
+    }
+
+    #[tokio::test]
+    async fn what_never_ends_or_never_begins_is_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a fifo");
+        for path in [fifo, directory.path().to_path_buf(), "/dev/zero".into()] {
+            let told = Source::File(path.clone()).read(None).await.expect_err("no file");
+            assert!(told.ends_with("cannot be read: it is not a regular file"), "{}: {told}", path.display());
+        }
     }
 
     #[test]

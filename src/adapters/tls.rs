@@ -12,6 +12,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::adapters::secret::open_regular;
+
 /// Longest file of certificates, bytes. All that a Debian host trusts are 220 kB.
 const CERTIFICATES_MAX: u64 = 1 << 20;
 
@@ -50,11 +52,10 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String>
     }
 }
 
-/// The content of a file of at most `max` bytes.
+/// The content of a regular file of at most `max` bytes.
 pub fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(max + 1).read_to_end(&mut bytes));
-    match read {
+    match open_regular(path).and_then(|file| file.take(max + 1).read_to_end(&mut bytes)) {
         Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
         Ok(_) if bytes.len() as u64 > max => Err(format!("{} is longer than {max} bytes", path.display())),
         Ok(_) => Ok(bytes),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info};
@@ -40,6 +41,7 @@ pub fn run() -> anyhow::Result<u8> {
 }
 
 async fn attend(socket: OwnedFd, uid: u32, source: Source) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
     let listener = std::os::unix::net::UnixListener::from(socket);
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener).context("what systemd passed is not a socket that listens")?;
@@ -49,7 +51,10 @@ async fn attend(socket: OwnedFd, uid: u32, source: Source) -> anyhow::Result<()>
     helper.prepare().await;
     info!(uid, "orders of the daemon are taken");
     let refresh = Arc::new(move || following.refresh());
-    Ok(serve(listener, helper, Arc::new(Terms { uid, refresh })).await?)
+    let stop = async move {
+        let _ = terminate.recv().await;
+    };
+    Ok(serve(listener, helper, Arc::new(Terms { uid, refresh }), stop).await?)
 }
 
 /// The settings as root has them in /etc, whatever the daemon believes.

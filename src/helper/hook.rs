@@ -2,8 +2,10 @@
 //!
 //! systemd-run makes the unit and waits for it. What the command is comes from the configuration alone.
 
+use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
@@ -37,10 +39,23 @@ pub fn of(worker: &WorkerSettings, name: HookName) -> Option<&HookSettings> {
 }
 
 /// Runs the hook and waits for its end.
-pub async fn run(bus: BusAddress, unit: &UnitName, worker: &WorkerSettings, name: HookName) -> Answer {
+pub async fn run(
+    bus: BusAddress,
+    running: &Running,
+    unit: &UnitName,
+    worker: &WorkerSettings,
+    name: HookName,
+) -> Answer {
     let Some(hook) = of(worker, name) else {
         let text = format!("worker {} has no hook {name}; add [worker.{}.hooks.{name}]", worker.name, worker.name);
         return Answer::Refused { why: Refused::NotAllowed, text };
+    };
+    if let Some(why) = misleading(&hook.command, unit) {
+        return Answer::Refused { why: Refused::NotAllowed, text: format!("hook {name}: {why}") };
+    }
+    let Some(_turn) = running.begin(unit) else {
+        let text = format!("{unit}: a hook runs for it already");
+        return Answer::Refused { why: Refused::JobInFlight, text };
     };
     let began = Instant::now();
     let mut command = Command::new("systemd-run");
@@ -67,6 +82,46 @@ pub async fn run(bus: BusAddress, unit: &UnitName, worker: &WorkerSettings, name
         }
         Err(error) => Answer::Failed { text: format!("hook {name}: {error}") },
     }
+}
+
+/// Instances for which a hook runs: one at a time for each, whatever is ordered.
+#[derive(Default)]
+pub struct Running(Mutex<BTreeSet<UnitName>>);
+
+impl Running {
+    fn begin<'r>(&'r self, unit: &'r UnitName) -> Option<Turn<'r>> {
+        let is_first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(unit.clone());
+        is_first.then_some(Turn { running: self, unit })
+    }
+}
+
+struct Turn<'r> {
+    running: &'r Running,
+    unit: &'r UnitName,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.running.0.lock().unwrap_or_else(PoisonError::into_inner).remove(self.unit);
+    }
+}
+
+/// Whoever gives the order chooses the unit's name, and so what `%i` stands for: it must not lead a path to another
+/// directory, nor make an option of a word.
+fn misleading(command: &[String], unit: &UnitName) -> Option<String> {
+    let names = [expand("%i", unit), expand("%p", unit)];
+    if let Some(dots) = names.iter().find(|name| !name.is_empty() && name.bytes().all(|byte| byte == b'.')) {
+        return Some(format!("{dots:?} in the name of {unit} would mean a directory"));
+    }
+    // A script for a shell is one argument of many words.
+    let words = command.iter().skip(1).flat_map(|argument| argument.split_whitespace());
+    for word in words.take_while(|word| *word != "--") {
+        let expanded = expand(word, unit);
+        if expanded.starts_with('-') && !word.starts_with('-') {
+            return Some(format!("{expanded:?} would be an option; put \"--\" before {word:?}"));
+        }
+    }
+    None
 }
 
 /// `timeout, code=killed/status=TERM`, or what systemd-run complained of.
@@ -163,6 +218,42 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_does_not_change_what_a_command_means() {
+        let misled = |command: &[&str], unit: &str| {
+            let command: Vec<String> = command.iter().map(ToString::to_string).collect();
+            misleading(&command, &UnitName::new(unit).unwrap()).is_some()
+        };
+        for (command, unit, is_misled) in [
+            (&["/bin/x", "%i"][..], "mail@1.service", false),
+            (&["/bin/x", "%i"], "mail@-rf.service", true),
+            (&["/bin/x", "--", "%i"], "mail@-rf.service", false),
+            (&["/bin/x", "--queue=%i"], "mail@-rf.service", false),
+            (&["/bin/x", "-%i"], "mail@-rf.service", false),
+            (&["/bin/x", "/spool/%i"], "mail@...service", true),
+            (&["/bin/x", "--dir=%i"], "mail@..service", true),
+            (&["/bin/x", "--", "%i/x"], "mail@...service", true),
+            (&["/bin/x", "../%i.d"], "mail@.1.service", false),
+            (&["/bin/x", "%n"], "-x@1.service", true),
+            (&["/bin/x", "%p/%i"], "...service", true),
+            (&["/bin/x", "%p"], "mail.service", false),
+            (&["/bin/sh", "-c", "flush %i"], "mail@-rf.service", true),
+            (&["/bin/sh", "-c", "flush -- %i"], "mail@-rf.service", false),
+        ] {
+            assert_eq!(misled(command, unit), is_misled, "{command:?} {unit}");
+        }
+    }
+
+    #[test]
+    fn one_runs_for_an_instance() {
+        let (one, other) = (UnitName::new("turn@1.service").unwrap(), UnitName::new("turn@2.service").unwrap());
+        let running = Running::default();
+        let turn = running.begin(&one).expect("nothing runs");
+        assert!(running.begin(&one).is_none() && running.begin(&other).is_some());
+        drop(turn);
+        assert!(running.begin(&one).is_some());
+    }
+
+    #[test]
     fn why_it_failed() {
         let said = "Running as unit: unitmedic-hook-x-1-0.service\nFinished with result: exit-code\n\
                     Main processes terminated with: code=exited/status=3\nService runtime: 4ms\n";
@@ -178,7 +269,8 @@ mod tests {
     async fn one_that_is_not_configured_is_refused() {
         let unit = UnitName::new("mail.service").unwrap();
         let worker = WorkerSettings::new(WorkerName::new("mail").unwrap(), Selector::Unit(unit.clone()));
-        let answer = run(BusAddress::System, &unit, &worker, HookName::new("flush").unwrap()).await;
+        let answer =
+            run(BusAddress::System, &Running::default(), &unit, &worker, HookName::new("flush").unwrap()).await;
         assert!(matches!(answer, Answer::Refused { why: Refused::NotAllowed, .. }), "{answer:?}");
     }
 }

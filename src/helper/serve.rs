@@ -1,6 +1,7 @@
 //! The helper as a process of its own: takes orders from the daemon's user alone, over a socket that systemd made.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const CONNECTIONS_MAX: usize = 4;
 const ORDERS_MAX: usize = 128;
 /// Without a connection and an order for so long it ends; systemd starts it with the next one.
 const IDLE: Duration = Duration::from_secs(30);
+/// An act takes less (a hook may take longer); TimeoutStopSec= of the service is more.
+const STOP_LIMIT: Duration = Duration::from_secs(12);
 /// A peer that does not read its answer for so long is dropped.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -32,12 +35,20 @@ pub struct Terms {
     pub refresh: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
-/// Serves until nobody has been there for [`IDLE`].
-pub async fn serve(listener: UnixListener, helper: Arc<Helper>, terms: Arc<Terms>) -> io::Result<()> {
+/// Serves until nobody has been there for [`IDLE`], or until `stop`: then no further order is taken, and what was begun
+/// has [`STOP_LIMIT`] to end, so that what was changed for a moment is put back.
+pub async fn serve(
+    listener: UnixListener,
+    helper: Arc<Helper>,
+    terms: Arc<Terms>,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let mut stop = pin!(stop);
     let mut peers = JoinSet::new();
     let room = Arc::new(Semaphore::new(ORDERS_MAX));
     loop {
         tokio::select! {
+            () = &mut stop => break,
             accepted = listener.accept(), if peers.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => drop(peers.spawn(attend(stream, helper.clone(), terms.clone(), room.clone()))),
                 Err(error) => {
@@ -53,6 +64,11 @@ pub async fn serve(listener: UnixListener, helper: Arc<Helper>, terms: Arc<Terms
             },
         }
     }
+    peers.shutdown().await;
+    if tokio::time::timeout(STOP_LIMIT, room.acquire_many(ORDERS_MAX as u32)).await.is_err() {
+        warn!(orders = ORDERS_MAX - room.available_permits(), "stopped while they are carried out");
+    }
+    Ok(())
 }
 
 async fn attend(stream: UnixStream, helper: Arc<Helper>, terms: Arc<Terms>, room: Arc<Semaphore>) {

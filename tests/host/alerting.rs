@@ -331,6 +331,7 @@ fn alerts_of_others_are_evidence_and_trigger_what_is_configured() -> Result<(), 
             "curl -s -o /dev/null -w '%{{http_code}}' {arguments} http://127.0.0.1:10119/api/v1/alertmanager"
         ))
     };
+    host.sh("head -c 1100000 /dev/zero > /run/long")?;
     for (arguments, expected) in [
         ("-d '{}'", "401"),
         ("-H 'Authorization: Bearer open-sesam' -d '{}'", "401"),
@@ -338,7 +339,8 @@ fn alerts_of_others_are_evidence_and_trigger_what_is_configured() -> Result<(), 
         ("-H 'Authorization: Bearer open-sesame' -d '{}'", "400"),
         ("-H 'Authorization: Bearer open-sesame' -d '{\"version\": \"4\", \"alerts\": []}'", "200"),
         ("-H 'Authorization: Bearer open-sesame'", "405"),
-        ("-H 'Authorization: Bearer open-sesame' -H 'Expect:' --data-binary @/usr/bin/unitmedic", "413"),
+        ("-H 'Authorization: Bearer open-sesame' -H 'Expect:' --data-binary @/run/long", "413"),
+        ("-H 'Expect:' --data-binary @/run/long", "401"),
     ] {
         let code = code(arguments)?;
         ensure(code == expected, || format!("{arguments}: {code}, not {expected}"))?;

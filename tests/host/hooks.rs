@@ -28,6 +28,7 @@ fn host() -> Result<Host, Failure> {
         hook("mail", "fail", &["/bin/sh", "-c", "echo something is wrong >&2; exit 3"], ""),
         hook("mail", "missing", &["/no/such/program"], ""),
         hook("mail", "stubborn", &["/bin/sh", "-c", STUBBORN], "timeout = \"1s\""),
+        hook("mail", "slow", &["/bin/sleep", "3"], ""),
         hook("mail", "loud", &["/bin/sh", "-c", "yes a line of noise | head -c 20000000"], ""),
         "[worker.mended]\nunit = \"mended.service\"\nprobe_command = [\"/usr/bin/test\", \"-e\", \"/run/mended-%p\"]\n\
          [worker.mended.plans]\nprobe_failed = [\"hook:vain\", \"hook:mend\", \"escalate\"]"
@@ -86,6 +87,21 @@ fn hooks_run_as_written_and_within_limits() -> Result<(), Failure> {
         "a unit of a hook is left".into()
     })?;
     host.prove_awake()?;
+    host.done()
+}
+
+#[test]
+fn a_helper_that_is_stopped_ends_what_it_has_begun() -> Result<(), Failure> {
+    let host = host()?;
+    let mut asking = host.spawn(&["unitmedic", "recover", "mail@1.service", "--action", "hook:slow"])?;
+    until("the hook runs", PATIENCE, || {
+        let units = host.ctl(&["list-units", "--no-legend", "unitmedic-hook-slow-*"])?;
+        if units.contains("running") { Ok(()) } else { Err(Failure::new(units)) }
+    })?;
+    host.ctl(&["stop", "unitmedic-helper.service"])?;
+    asking.wait_output("It helped", PATIENCE)?;
+    // The next order starts it anew.
+    says(&recover(&host, "show")?, 0, &["It helped"])?;
     host.done()
 }
 

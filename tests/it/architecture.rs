@@ -26,7 +26,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("adapters::secret", &["adapters::secret"]),
     ("adapters::store", &["model", "adapters::store"]),
     ("adapters::systemd", &["model", "adapters::systemd"]),
-    ("adapters::tls", &["adapters::tls"]),
+    ("adapters::tls", &["adapters::secret", "adapters::tls"]),
     ("adapters", &[]),
     // It acts through systemd, over a connection of its own. Of cgroups it takes where they are, which paths are safe and
     // how their files read: a second parser of what the kernel says would be a second truth.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
@@ -47,7 +47,8 @@ const INDEX: &str = "<!doctype html>
 
 /// Reads only: what TCP serves.
 pub fn public<P: Port>(port: Arc<P>, web: Arc<Web>) -> Router {
-    let webhook = post(webhook::receive::<P>).layer(DefaultBodyLimit::max(webhook::BODY_MAX));
+    let desk = Extension(Arc::new(webhook::Desk::default()));
+    let webhook = post(webhook::receive::<P>).layer((DefaultBodyLimit::max(webhook::BODY_MAX), desk));
     let known = middleware::from_fn(move |request: Request, next: Next| admit(web.clone(), request, next));
     // The webhook has a token of its own.
     finish(pages(port.clone()).layer(known).route("/api/v1/alertmanager", webhook.with_state(port)))
@@ -276,4 +277,4 @@ macro_rules! problem_from {
         }
     )+};
 }
-problem_from!(JsonRejection, PathRejection, QueryRejection);
+problem_from!(BytesRejection, JsonRejection, PathRejection, QueryRejection);

@@ -29,11 +29,17 @@ struct App {
     filters: Mutex<Vec<Filter>>,
     answered: Mutex<Vec<(Endpoint, u16)>>,
     facts: broadcast::Sender<Arc<Fact>>,
+    webhook: WebhookSettings,
 }
 
 impl App {
     fn new() -> Arc<Self> {
+        Self::with(WebhookSettings::default())
+    }
+
+    fn with(webhook: WebhookSettings) -> Arc<Self> {
         Arc::new(Self {
+            webhook,
             ready: Err("no bus".into()),
             asked: Mutex::default(),
             filters: Mutex::default(),
@@ -100,7 +106,7 @@ impl Port for App {
         Ok(Reply::Done { text: "done".into() })
     }
     fn webhook(&self) -> WebhookSettings {
-        WebhookSettings::default()
+        self.webhook.clone()
     }
     async fn external(&self, _: Vec<ExternalAlert>) -> Result<(), PortError> {
         Ok(())
@@ -208,6 +214,30 @@ async fn tcp_reads_and_nothing_else() {
     stop.send(true).unwrap();
     timeout(PATIENCE, server).await.expect("the server ends").unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_page_without_the_token_is_not_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = directory.path().join("token");
+    std::fs::write(&token, "sesame\n").unwrap();
+    let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = App::with(WebhookSettings { token_file: Some(token), ..WebhookSettings::default() });
+    let (_stop, shutdown) = watch::channel(false);
+    let router = routes::public(app.clone(), Arc::new(Web::new(None).unwrap()));
+    let listener = connection::Tcp::new(vec![listener], Arc::new(Web::new(None).unwrap()));
+    tokio::spawn(connection::serve(listener, router, app.clone(), LIMITS, shutdown));
+    let page = r#"{"version":"4","alerts":[]}"#;
+    let (short, long) = (page.len(), webhook::BODY_MAX + 1);
+    for (token, length, body, code) in
+        [("wrong", 1000, "", "401"), ("wrong", long, "", "401"), ("sesame", short, page, "200")]
+    {
+        let head = "POST /api/v1/alertmanager HTTP/1.1\r\nHost: x\r\nConnection: close";
+        let asked = format!("{head}\r\nAuthorization: Bearer {token}\r\nContent-Length: {length}\r\n\r\n{body}");
+        let answer = exchange(TcpStream::connect(address).await.unwrap(), &asked).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code} ")), "{asked}: {answer}");
+    }
 }
 
 #[tokio::test]

@@ -87,7 +87,7 @@ struct State {
     terms: Arc<Terms>,
 }
 
-/// A file as it was when it was read: inode, size, and when it was changed.
+/// A file as it was before it was read: inode, size, and when it, or who may read it, was changed.
 type Mark = (PathBuf, u64, u64, i64, i64);
 
 impl Web {
@@ -96,8 +96,8 @@ impl Web {
         let (path_kept, checks) = (path.map(Path::to_path_buf), Arc::new(Semaphore::new(CHECKS_MAX)));
         let web = Self { path: path_kept, state: Mutex::default(), known: Mutex::default(), checks };
         let Some(path) = path else { return Ok(web) };
-        let (terms, files) = read(path).map_err(|why| format!("web_config_file {}: {why}", path.display()))?;
-        let seen = marks(&files);
+        let mut seen = Vec::new();
+        let terms = read(path, &mut seen).map_err(|why| format!("web_config_file {}: {why}", path.display()))?;
         *web.state.lock().unwrap_or_else(PoisonError::into_inner) = State { seen, terms: Arc::new(terms) };
         Ok(web)
     }
@@ -109,16 +109,18 @@ impl Web {
         let files: Vec<PathBuf> = state.seen.iter().map(|(path, ..)| path.clone()).collect();
         let now = marks(&files);
         if now != state.seen {
-            match read(path) {
-                Ok((terms, files)) => {
-                    *state = State { seen: marks(&files), terms: Arc::new(terms) };
+            // Also of those with errors: they may be mended in another file than the one that was changed.
+            let mut seen = Vec::new();
+            match read(path, &mut seen) {
+                Ok(terms) => {
+                    state.terms = Arc::new(terms);
                     tracing::info!(path = %path.display(), "TLS and users of TCP were read again");
                 }
                 Err(why) => {
-                    state.seen = now;
                     tracing::error!(path = %path.display(), why, "has errors; what was in force stays in force");
                 }
             }
+            state.seen = seen;
         }
         state.terms.clone()
     }
@@ -134,10 +136,14 @@ impl Web {
         if known.is_some_and(|(with, then)| exists && with == *hash && then.is(password.as_bytes())) {
             return true;
         }
-        let Ok(_place) = self.checks.clone().acquire_owned().await else { return false };
+        let Ok(place) = self.checks.clone().acquire_owned().await else { return false };
         let (checked, given) = (hash.clone(), password.clone());
-        let fits = tokio::task::spawn_blocking(move || bcrypt::verify(given, &checked).unwrap_or(false)).await;
-        let admitted = fits.unwrap_or(false) && exists;
+        let checking = tokio::task::spawn_blocking(move || {
+            // Held to the end of the hashing, which nobody can stop: also when the one who asked has gone away.
+            let _place = place;
+            bcrypt::verify(given, &checked).unwrap_or(false)
+        });
+        let admitted = checking.await.unwrap_or(false) && exists;
         if admitted {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.retain(|user, _| terms.users.contains_key(user));
@@ -161,22 +167,22 @@ fn login(headers: &HeaderMap) -> Option<(String, String)> {
 fn marks(files: &[PathBuf]) -> Vec<Mark> {
     let mark = |path: &PathBuf| {
         let meta = fs::metadata(path).ok();
-        let meta = meta.map(|meta| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));
+        let meta = meta.map(|meta| (meta.ino(), meta.size(), meta.ctime(), meta.ctime_nsec()));
         let (inode, size, seconds, nanos) = meta.unwrap_or_default();
         (path.clone(), inode, size, seconds, nanos)
     };
     files.iter().map(mark).collect()
 }
 
-/// With the files that it was made of.
-fn read(path: &Path) -> Result<(Terms, Vec<PathBuf>), String> {
+/// `seen` gets the files that it is made of, each before it is read: what is changed under our eyes is read again.
+fn read(path: &Path, seen: &mut Vec<Mark>) -> Result<Terms, String> {
+    seen.extend(marks(&[path.to_path_buf()]));
     let text = String::from_utf8(read_bounded(path, FILE_MAX)?).map_err(|_| "it is not UTF-8".to_string())?;
     let file: File = match text.trim().is_empty() {
         true => File::default(),
         // The first line says what and where; the rest draws it.
         false => serde_saphyr::from_str(&text).map_err(|error| first_line(&error.to_string()))?,
     };
-    let mut files = vec![path.to_path_buf()];
     if file.basic_auth_users.len() > USERS_MAX {
         return Err(format!("it has more than {USERS_MAX} users"));
     }
@@ -191,13 +197,13 @@ fn read(path: &Path) -> Result<(Terms, Vec<PathBuf>), String> {
     let tls = match &file.tls_server_config {
         Some(tls) => {
             let beside = |file: &Path| path.parent().unwrap_or(Path::new("/")).join(file);
-            files.extend([beside(&tls.cert_file), beside(&tls.key_file)]);
-            files.extend(tls.client_ca_file.iter().map(|file| beside(file)));
+            let files = [Some(&tls.cert_file), Some(&tls.key_file), tls.client_ca_file.as_ref()];
+            seen.extend(marks(&files.into_iter().flatten().map(|file| beside(file)).collect::<Vec<_>>()));
             Some(Arc::new(server_config(tls, &beside)?))
         }
         None => None,
     };
-    Ok((Terms { tls, users: file.basic_auth_users }, files))
+    Ok(Terms { tls, users: file.basic_auth_users })
 }
 
 fn server_config(tls: &TlsFile, beside: &impl Fn(&Path) -> PathBuf) -> Result<ServerConfig, String> {
@@ -235,6 +241,9 @@ fn first_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
     use super::*;
     use hyper::header::HeaderValue;
 
@@ -273,6 +282,39 @@ mod tests {
         fs::write(&path, "basic_auth_users: 3\n").unwrap();
         assert!(web.admits(&headers("somebody:test")).await);
         assert!(Web::new(None).unwrap().admits(&HeaderMap::new()).await);
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_leaves_no_more_hashing_behind_than_is_allowed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.yml");
+        fs::write(&path, format!("basic_auth_users:\n  alice: {HASH}\n")).unwrap();
+        let web = Web::new(Some(&path)).unwrap();
+        let headers = headers("alice:wrong");
+        for left in [1, 0, 0] {
+            let asked = tokio::time::timeout(Duration::ZERO, web.admits(&headers)).await;
+            assert!(asked.is_err(), "it goes away at once");
+            assert_eq!(web.checks.available_permits(), left);
+        }
+    }
+
+    #[test]
+    fn a_file_that_mends_another_one_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web.yml");
+        fs::write(&path, "").unwrap();
+        let web = Web::new(Some(&path)).unwrap();
+        fs::write(&path, "tls_server_config: {cert_file: a.pem, key_file: b.pem}\n").unwrap();
+        let reads = || {
+            let before = web.state.lock().unwrap().seen.clone();
+            drop(web.terms());
+            web.state.lock().unwrap().seen != before
+        };
+        assert!(reads() && !reads());
+        fs::write(directory.path().join("b.pem"), "not yet").unwrap();
+        assert!(reads() && !reads(), "the key that was missing");
+        fs::set_permissions(directory.path().join("b.pem"), PermissionsExt::from_mode(0o640)).unwrap();
+        assert!(reads() && !reads(), "a key that may be read at last");
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Alerts of others, as Alertmanager's webhook tells them (payload version 4). What it says is evidence and never an order.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
-use axum::Json;
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use http_body_util::BodyExt;
 use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::Port;
 use super::problem::Problem;
@@ -21,6 +25,8 @@ use crate::model::{UnitName, WorkerName};
 
 /// Bytes of a page. Alertmanager's own limit is none; a thousand alerts are half of this.
 pub const BODY_MAX: usize = 1 << 20;
+/// For so long a page is read that is not taken.
+const PASSED_OVER_FOR: Duration = Duration::from_secs(1);
 /// Alerts of one page that are looked at.
 const ALERTS_MAX: usize = 1000;
 /// What is kept of a name, a summary or an id, in characters.
@@ -61,15 +67,44 @@ struct Taken {
     truncated: u64,
 }
 
-pub async fn receive<P: Port>(State(port): State<Arc<P>>, headers: HeaderMap, body: Bytes) -> Response {
+/// What one page leaves for the next.
+#[derive(Default)]
+pub struct Desk {
+    /// Why the token could not be read the last time: told once, for anybody can ask for it as often as they like.
+    trouble: std::sync::Mutex<Option<String>>,
+    /// One page at a time goes to the engine: other inputs are to come between two that name thousands of instances.
+    turn: Mutex<()>,
+}
+
+impl Desk {
+    fn trouble_is(&self, why: Option<&str>) {
+        let mut told = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = why.filter(|why| told.as_deref() != Some(why)) {
+            tracing::error!(why, "alerts of others cannot be taken");
+        }
+        *told = why.map(str::to_owned);
+    }
+}
+
+/// The body is kept last: who has no token is not to fill our memory.
+pub async fn receive<P: Port>(
+    State(port): State<Arc<P>>,
+    Extension(desk): Extension<Arc<Desk>>,
+    request: Request,
+) -> Response {
     let settings = port.webhook();
     if !settings.is_on() {
         let detail = "no alerts of others are taken: set token_file in [webhook]";
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     }
-    if let Err(refusal) = authorize(&settings, &headers).await {
+    if let Err(refusal) = authorize(&settings, request.headers(), &desk).await {
+        let _ = timeout(PASSED_OVER_FOR, pass_over(request.into_body())).await;
         return refusal;
     }
+    let body = match Bytes::from_request(request, &()).await {
+        Ok(body) => body,
+        Err(rejection) => return Problem::from(rejection).into_response(),
+    };
     let page: Page = match serde_json::from_slice(&body) {
         Ok(page) => page,
         Err(error) => {
@@ -82,24 +117,23 @@ pub async fn receive<P: Port>(State(port): State<Arc<P>>, headers: HeaderMap, bo
         return Problem::new(StatusCode::BAD_REQUEST, detail).into_response();
     }
     let (alerts, taken) = read(&page, &settings);
+    let _turn = desk.turn.lock().await;
     answer(port.external(alerts).await.map(|()| taken))
 }
 
 /// The token is read anew, so that another one is in force at once.
-async fn authorize(settings: &WebhookSettings, headers: &HeaderMap) -> Result<(), Response> {
+async fn authorize(settings: &WebhookSettings, headers: &HeaderMap, desk: &Desk) -> Result<(), Response> {
     let source = settings.token_file.clone().map(Source::File);
     let source = source.or_else(|| settings.token_credential.clone().map(Source::Credential));
     let read = match &source {
         Some(source) => source.read(credentials_directory().as_ref()).await,
         None => Err("no token is configured".into()),
     };
+    desk.trouble_is(read.as_ref().err().map(String::as_str));
     let token = match read {
         Ok(token) if !token.expose().is_empty() => token,
         Ok(_) => return Err(unavailable("the token of [webhook] is empty")),
-        Err(why) => {
-            tracing::error!(why, "alerts of others cannot be taken");
-            return Err(unavailable("the token of [webhook] cannot be read; the journal says why"));
-        }
+        Err(_) => return Err(unavailable("the token of [webhook] cannot be read; the journal says why")),
     };
     let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
@@ -109,6 +143,16 @@ async fn authorize(settings: &WebhookSettings, headers: &HeaderMap) -> Result<()
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "the bearer token of [webhook] must come with it");
             Err(([(WWW_AUTHENTICATE, "Bearer realm=\"unitmedic\"")], problem).into_response())
         }
+    }
+}
+
+/// Nothing of it is kept. Without this the connection would be reset under who still sends, and the answer lost with it.
+async fn pass_over(mut body: Body) {
+    let mut length = 0;
+    while let Some(Ok(frame)) = body.frame().await
+        && length < BODY_MAX
+    {
+        length += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 
