@@ -461,15 +461,12 @@ fn text_of(tokens: &[Token], frequency: &BTreeMap<(usize, Token), u64>) -> Vec<(
 /// Divides shapes that have the same text by the places with few words, the fewest first.
 fn split(members: &[Member<'_>], group: Vec<usize>, mut open: Vec<bool>, groups: &mut Vec<Vec<usize>>) {
     let mut choice: Option<(usize, usize)> = None;
-    for place in 0..open.len() {
-        if !open[place] {
-            continue;
-        }
+    for (place, open) in open.iter_mut().enumerate().filter(|(_, open)| **open) {
         match words_at(members, &group, place) {
             Some(1) => {}
             Some(words) if choice.is_none_or(|(fewest, _)| words < fewest) => choice = Some((words, place)),
             Some(_) => {}
-            None => open[place] = false,
+            None => *open = false,
         }
     }
     let Some((_, place)) = choice.filter(|_| group.len() > 1) else { return groups.push(group) };
@@ -521,7 +518,9 @@ mod tests {
 
     fn learned(lines: &[String]) -> Miner {
         let mut miner = Miner::default();
-        lines.iter().for_each(|line| drop(miner.learn(line)));
+        for line in lines {
+            miner.learn(line);
+        }
         miner.settle();
         miner
     }
@@ -580,7 +579,9 @@ mod tests {
         let second = miner.learn("machine bob by request");
         let other = miner.pattern_of(second).unwrap();
         assert_ne!(name, other);
-        USERS.iter().for_each(|user| drop(miner.learn(&format!("machine {user} by request"))));
+        for user in USERS {
+            miner.learn(&format!("machine {user} by request"));
+        }
         miner.settle();
         assert_eq!((miner.pattern_of(first), miner.pattern_of(second)), (Some(name), Some(name)));
         let merged = miner.take_merged();
@@ -606,15 +607,10 @@ mod tests {
     fn what_never_repeats_is_bounded() {
         let mut miner = Miner::new(Limits { shapes: 100, lines: 50 });
         for n in 0..20_000_u32 {
-            let words: Vec<String> = (0..=n % 7)
-                .map(|place| {
-                    (0..8)
-                        .map(|bit| {
-                            char::from(b'a' + ((n.wrapping_mul(2_654_435_761 ^ place * 77)) >> (4 * bit) & 15) as u8)
-                        })
-                        .collect()
-                })
-                .collect();
+            let letter =
+                |place: u32, bit: u32| char::from(b'a' + (n.wrapping_mul(place * 77 + 9_973) >> (4 * bit) & 15) as u8);
+            let word = |place: u32| (0..8).map(|bit| letter(place, bit)).collect::<String>();
+            let words: Vec<String> = (0..=n % 7).map(word).collect();
             miner.learn(&words.join(" "));
             assert!(miner.len() <= 100 && miner.known.len() <= 350, "{} {}", miner.len(), miner.known.len());
         }
