@@ -98,9 +98,10 @@ impl Helper {
         let refused = |why, text| Some(Answer::Refused { why, text });
         let settings = self.settings.borrow();
         let hold = settings.daemon.runtime_dir.join(HOLD_FILE);
-        match hold.try_exists() {
-            Ok(false) => {}
-            Ok(true) => {
+        // A link that leads nowhere is a switch, too.
+        match hold.symlink_metadata() {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Ok(_) => {
                 let text = format!("{} exists; remove it to let unitmedic act", hold.display());
                 return refused(Refused::Hold, text);
             }
@@ -317,6 +318,8 @@ mod tests {
         assert!(matches!(answer, Answer::Refused { why: Refused::Hold, .. }), "{answer:?}");
         std::fs::remove_file(dir.path().join(HOLD_FILE)).unwrap();
         assert_eq!(why(&helper, "mail.service"), None);
+        std::os::unix::fs::symlink("/no/such/file", dir.path().join(HOLD_FILE)).unwrap();
+        assert_eq!(why(&helper, "mail.service"), Some(Refused::Hold));
     }
 
     #[test]

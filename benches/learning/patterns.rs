@@ -121,7 +121,7 @@ fn accuracy(sets: &[Labelled]) -> Vec<Row> {
 }
 
 fn speed(sets: &[Labelled]) -> Row {
-    let own = vec!["worker 17 took 12 ms for job 8f14e45f from 10.0.0.1".to_owned()];
+    let own = ["worker 17 took 12 ms for job 8f14e45f from 10.0.0.1".to_owned()];
     let some: Vec<&String> = match sets.is_empty() {
         true => own.iter().collect(),
         false => sets.iter().flat_map(|set| &set.lines).collect(),

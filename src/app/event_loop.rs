@@ -181,7 +181,7 @@ impl EventLoop {
     }
 
     fn look_at_hold_file(&mut self) {
-        let held = self.hold_file.exists();
+        let held = self.hold_file.symlink_metadata().is_ok();
         if held != self.engine.is_held() {
             self.take(Input::Hold { held }, &mut BTreeSet::new());
         }
