@@ -2,4 +2,5 @@
 
 pub mod mask;
 pub mod patterns;
+pub mod strategies;
 pub mod trace;

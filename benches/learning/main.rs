@@ -6,6 +6,7 @@
 mod report;
 
 mod patterns;
+mod strategies;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
@@ -13,6 +14,9 @@ fn main() {
     let mut rows = Vec::new();
     if wanted("patterns") {
         rows.extend(patterns::measure());
+    }
+    if wanted("strategies") {
+        rows.extend(strategies::measure());
     }
     report::publish(&rows);
 }

@@ -201,9 +201,7 @@ fn fill_the_cache() -> Result<(), Failure> {
     Here.write("/proc/sys/vm/drop_caches", "1")?;
     Here.ctl(&["start", CACHE])?;
     Here.write("/run/cleanup-cases/read", "")?;
-    wait_for("the file is read", LIMIT, || {
-        fs::remove_file("/run/cleanup-cases/read-done").map_err(Failure::from)
-    })?;
+    wait_for("the file is read", LIMIT, || fs::remove_file("/run/cleanup-cases/read-done").map_err(Failure::from))?;
     over(CACHE)
 }
 
