@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::config::{self, ConfigErrors, Mode, Problem, Source, reference};
 use crate::model::status::SettingView;
-use crate::model::{Settings, WorkerSettings};
+use crate::model::{Selector, Settings, WorkerSettings};
 
 /// sysexits.h: something is wrong with the configuration.
 pub const EXIT_CONFIG: u8 = 78;
@@ -69,9 +69,10 @@ fn table(settings: &Settings, out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-/// `2–4`, `2–` without a maximum, `any` where neither is set.
+/// `2–4`, `2–` without a maximum, `any` where neither is set; a worker that is one unit has one.
 fn instances(worker: &WorkerSettings) -> String {
     match (worker.min_instances, worker.max_instances) {
+        (None, None) if matches!(worker.unit, Selector::Unit(_)) => "1".into(),
         (None, None) => "any".into(),
         (min, None) => format!("{}–", min.unwrap_or(1)),
         (min, Some(max)) => format!("{}–{max}", min.unwrap_or(1)),
@@ -156,7 +157,7 @@ mod tests {
             out: ok: 2 workers
 
             WORKER  UNIT            INSTANCES  CRITICAL
-            a       a.service       any        yes
+            a       a.service       1          yes
             batch   batch@.service  2–         no
 
             err: 

@@ -23,7 +23,7 @@ pub struct PauseArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "span")]
     until: Option<String>,
     /// Why; shown wherever the pause is
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
     /// The daemon's answer as JSON
     #[arg(long)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::fact::{Gate, Refusal};
 use crate::model::incident::{Origin, Stage};
 use crate::model::time::human;
-use crate::model::unit::ManagerState;
+use crate::model::unit::{ManagerState, stop_in_words};
 use crate::model::{Action, Health, Incident, IncidentId, UnitName, What, WorkerSettings};
 
 use super::Engine;
@@ -88,7 +88,7 @@ impl Engine {
             Gate::WatchOnly => self.watch_only.as_ref().map(|why| no(gate, why.clone())),
             Gate::Unknown => self.gate_unknown(asking),
             Gate::SystemState => self.gate_system_state(),
-            Gate::Hold => self.held.then(|| no(gate, "the hold file exists".into())),
+            Gate::Hold => self.gate_hold(),
             Gate::Maintenance => self.gate_maintenance(asking),
             Gate::DryRun => self.gate_dry_run(),
             Gate::Stopped => gate_stopped(asking),
@@ -120,6 +120,12 @@ impl Engine {
             }
             _ => None,
         }
+    }
+
+    /// With its path: at night somebody looks for it.
+    fn gate_hold(&self) -> Option<Refusal> {
+        let path = self.settings.daemon.runtime_dir.join("hold");
+        self.held.then(|| no(Gate::Hold, format!("the hold file {} exists", path.display())))
     }
 
     fn gate_maintenance(&self, asking: &Asking<'_>) -> Option<Refusal> {
@@ -358,7 +364,7 @@ fn set_by(refusal: Refusal, key: &str) -> Refusal {
 
 fn gate_stopped(asking: &Asking<'_>) -> Option<Refusal> {
     match &asking.instance.standing {
-        Standing::Stopped(why) => Some(no(Gate::Stopped, format!("it was stopped on purpose: {why}"))),
+        Standing::Stopped(why) => Some(no(Gate::Stopped, format!("it was {}", stop_in_words(why)))),
         Standing::NotFound => Some(no(Gate::Stopped, "systemd does not know this unit".into())),
         _ if asking.instance.is_masked() => Some(no(Gate::Stopped, "the unit is masked".into())),
         _ => None,

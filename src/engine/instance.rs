@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::fact::RestartCause;
-use crate::model::unit::{FileState, InvocationId, JobKind, JobResult, ServiceResult};
+use crate::model::unit::{FileState, InvocationId, JobKind, JobResult, ServiceResult, stop_in_words};
 use crate::model::{
     ActiveState, Condition, Evidence, Health, IncidentId, LoadState, Mono, UnitName, UnitView, WorkerName,
 };
@@ -233,7 +233,7 @@ impl Instance {
             Standing::Undecided if !self.seen => "not looked at yet".into(),
             Standing::Undecided => "finding out whether it was stopped on purpose".into(),
             Standing::ShouldRun => "should run".into(),
-            Standing::Stopped(why) => format!("stopped on purpose: {why}"),
+            Standing::Stopped(why) => stop_in_words(why),
             Standing::NowAndThen => "runs now and then (oneshot, or started by a timer, socket or path)".into(),
             Standing::NotFound => "systemd does not know this unit (not found)".into(),
             Standing::Spare => "not needed now; unitmedic starts it when there is more work".into(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::model::fact::{RestartCause, ResyncReason};
 use crate::model::input::{Finding, Snapshot, Wanted};
-use crate::model::unit::{FileState, JobKind, JobResult, LoadState, ManagerState, UnitChange};
+use crate::model::unit::{FileState, JobKind, JobResult, LoadState, ManagerState, TAKEN_ALONG, UnitChange};
 use crate::model::{ActiveState, Command, Health, HostUsage, Mono, Selector, UnitName, Usage, What, WorkerName};
 
 use super::instance::{Instance, Job, Standing};
@@ -355,7 +355,7 @@ impl Engine {
             if let Some(through) = finding.through
                 && !why.contains(&through)
             {
-                self.stand(unit, Standing::Stopped(format!("taken along by {through}")));
+                self.stand(unit, Standing::Stopped(format!("{TAKEN_ALONG}{through}")));
             }
             return;
         }

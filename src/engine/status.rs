@@ -162,8 +162,13 @@ impl Engine {
                 _ => format!("{}: under way", running.action),
             });
         }
-        match (&incident.waiting, self.instances.get(&incident.unit)?.well_since) {
-            (_, Some(_)) => Some(format!("well again by itself, watched for {verify_for}")),
+        let instance = self.instances.get(&incident.unit)?;
+        match (&incident.waiting, instance.well_since) {
+            (_, Some(_)) => {
+                // One that fails again and again is up in between.
+                let how = if instance.health.serves() { "well" } else { "up" };
+                Some(format!("{how} again by itself, watched for {verify_for}"))
+            }
             (Some(refusal), _) => {
                 let left = refusal.until.filter(|until| *until > now.mono);
                 let until = left.map(|until| format!(", {} left", human(until.since(now.mono)))).unwrap_or_default();

@@ -268,7 +268,7 @@ impl UnitView {
     /// How the main process ended, in words; `None` while it has not.
     pub fn ending(&self) -> Option<String> {
         match self.exec_code {
-            1 => Some(format!("exit code {}", self.exec_status)),
+            1 => Some(exit_code(self.exec_status)),
             2 => Some(format!("killed by signal {}", signal_name(self.exec_status))),
             3 => Some(format!("dumped core on signal {}", signal_name(self.exec_status))),
             _ => None,
@@ -279,6 +279,46 @@ impl UnitView {
     pub fn up_for(&self, now: Mono) -> Option<Duration> {
         self.active.is_up().then(|| self.active_enter.map(|at| now.since(at))).flatten()
     }
+}
+
+/// How the reason of a stop begins when another unit took the unit along. Who stopped that one, and whether anybody
+/// meant it, is not known: it may have crashed.
+pub const TAKEN_ALONG: &str = "taken along by ";
+
+pub fn was_taken_along(why: &str) -> bool {
+    why.starts_with(TAKEN_ALONG)
+}
+
+/// `stopped on purpose: the unit is masked`, or `taken along by BindsTo=db.service`
+pub fn stop_in_words(why: &str) -> String {
+    if was_taken_along(why) { why.to_owned() } else { format!("stopped on purpose: {why}") }
+}
+
+/// `exit code 3`, or as systemd writes what it says itself of a program that it could not run: `exit code 203/EXEC`.
+fn exit_code(status: i32) -> String {
+    let step = match status {
+        200 => "CHDIR",
+        203 => "EXEC",
+        206 => "OOM_ADJUST",
+        208 => "STDIN",
+        209 => "STDOUT",
+        214 => "SETSCHEDULER",
+        216 => "GROUP",
+        217 => "USER",
+        218 => "CAPABILITIES",
+        219 => "CGROUP",
+        226 => "NAMESPACE",
+        227 => "NO_NEW_PRIVILEGES",
+        228 => "SECCOMP",
+        233 => "RUNTIME_DIRECTORY",
+        238 => "STATE_DIRECTORY",
+        239 => "CACHE_DIRECTORY",
+        240 => "LOGS_DIRECTORY",
+        241 => "CONFIGURATION_DIRECTORY",
+        243 => "CREDENTIALS",
+        _ => return format!("exit code {status}"),
+    };
+    format!("exit code {status}/{step}")
 }
 
 /// `SIGTERM (15)`

@@ -117,7 +117,15 @@ fn answers() {
             standing: "stopped on purpose: the journal shows a stop job".into(),
             ..well()
         },
+        Explanation { health: Health::Stopped, standing: "taken along by BindsTo=db.service".into(), ..well() },
+        Explanation { health: Health::Stopped, standing: "stopped on purpose: the unit is masked".into(), ..well() },
         Explanation { health: Health::Unknown, because: "not looked at yet".into(), ..well() },
+        Explanation { health: Health::Unknown, because: "activating (start-pre)".into(), ..well() },
+        Explanation {
+            health: Health::Unknown,
+            because: "systemd does not know this unit (not found)".into(),
+            ..well()
+        },
         Explanation { health: Health::Warning, conditions: busy, ..well() },
         Explanation { health: Health::Dead, because: "unit failed".into(), ..well() },
     ];
@@ -130,13 +138,17 @@ fn answers() {
         })
         .collect();
     expect![[r#"
-        * restart is done; now it must stay healthy to count as recovered.
+        * restart is done; it is not well yet.
         ! restart is held back by gate maintenance: worker mail is paused by ada (deploy).
         * restart is due now.
         ! Nothing is planned for what it has: it is told only.
         ! No action is left: pause between attempts, 4 s left.
         o It is left alone: stopped on purpose: the journal shows a stop job. Start it (systemctl start) and it is watched again.
+        o It is left alone: taken along by BindsTo=db.service. Look at db.service first. Start it (systemctl start) and it is watched again.
+        o It is left alone: stopped on purpose: the unit is masked. First systemctl unmask task@7.service. Start it (systemctl start) and it is watched again.
         - It cannot be seen, so it is not judged and nothing is done: not looked at yet.
+        - It is being started: activating (start-pre). One that takes longer than start_timeout counts as stuck.
+        - It cannot be seen, so it is not judged and nothing is done: systemd does not know this unit (not found). Its name in the configuration is wrong, or its unit file is not installed.
         ! It works, with a complaint (cpu_high); that alone earns no action, it is told only.
         ! It is dead and has no incident yet: unit failed."#]].assert_eq(&text(&answers));
 }

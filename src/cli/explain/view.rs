@@ -9,6 +9,7 @@ use crate::cli::status::between;
 use crate::model::fact::Refusal;
 use crate::model::incident::{Attempt, Stage};
 use crate::model::status::{Explanation, SettingView};
+use crate::model::unit::TAKEN_ALONG;
 use crate::model::{Action, Health, Incident, Now, Outcome, Wall};
 use crate::views::look::{Look, Tone, clean, columns, pad, wrap};
 use crate::views::story::{coarse, count, fine};
@@ -131,7 +132,7 @@ impl Page<'_> {
                 page.item(Tone::Good, &format!("{at}  closed: {resolution}{}", spent.unwrap_or_default()));
             }
             if incident.closed_at.is_none() {
-                page.plain(&left(explanation));
+                page.plain(&left(explanation, incident));
             }
             page.plain(&format!("all of it: unitmedic incidents show {}", incident.id.0));
         });
@@ -204,17 +205,8 @@ fn last(key: &str) -> &str {
 fn answer(explanation: &Explanation, past: &[Incident], page: &Page<'_>) -> Vec<(Tone, String)> {
     let open = explanation.incident.as_ref().filter(|incident| incident.is_open());
     match (explanation.health, open) {
-        (Health::Stopped, _) => {
-            let text = format!(
-                "It is left alone: {}. Start it (systemctl start) and it is watched again.",
-                explanation.standing
-            );
-            vec![(Tone::Wait, text)]
-        }
-        (Health::Unknown, _) => vec![(
-            Tone::Plain,
-            format!("It cannot be seen, so it is not judged and nothing is done: {}.", explanation.because),
-        )],
+        (Health::Stopped, _) => vec![(Tone::Wait, about_stopped(explanation))],
+        (Health::Unknown, _) => vec![(Tone::Plain, about_unknown(explanation))],
         (_, Some(incident)) => about_open(explanation, incident, page),
         (health, None) if health.serves() => about_well(explanation, past, page),
         (_, None) => vec![(
@@ -222,6 +214,28 @@ fn answer(explanation: &Explanation, past: &[Incident], page: &Page<'_>) -> Vec<
             format!("It is {} and has no incident yet: {}.", explanation.health, explanation.because),
         )],
     }
+}
+
+fn about_stopped(explanation: &Explanation) -> String {
+    let standing = &explanation.standing;
+    let first = match standing.split_once(TAKEN_ALONG).and_then(|(_, through)| through.split_once('=')) {
+        Some((_, other)) => format!("Look at {other} first. "),
+        None if standing.ends_with("is masked") => format!("First systemctl unmask {}. ", explanation.unit),
+        None => String::new(),
+    };
+    format!("It is left alone: {standing}. {first}Start it (systemctl start) and it is watched again.")
+}
+
+fn about_unknown(explanation: &Explanation) -> String {
+    let because = &explanation.because;
+    if because.starts_with("activating") {
+        return format!("It is being started: {because}. One that takes longer than start_timeout counts as stuck.");
+    }
+    let hint = match because.ends_with("(not found)") {
+        true => " Its name in the configuration is wrong, or its unit file is not installed.",
+        false => "",
+    };
+    format!("It cannot be seen, so it is not judged and nothing is done: {because}.{hint}")
 }
 
 fn about_well(explanation: &Explanation, past: &[Incident], page: &Page<'_>) -> Vec<(Tone, String)> {
@@ -253,6 +267,7 @@ fn about_open(explanation: &Explanation, incident: &Incident, page: &Page<'_>) -
             Stage::Draining => format!("{} is under way: it was asked to finish its work first.", attempt.action),
             Stage::Surging => format!("{} is under way: an extra instance is to stand in first.", attempt.action),
             Stage::Acting => format!("{} is under way: the order is with systemd.", attempt.action),
+            Stage::Verifying if attempt.well_at.is_none() => format!("{} is done; it is not well yet.", attempt.action),
             Stage::Verifying => format!("{} is done; now it must stay healthy to count as recovered.", attempt.action),
             Stage::Ended => unreachable!("a running attempt has not ended"),
         };
@@ -287,7 +302,10 @@ fn next_try(explanation: &Explanation, page: &Page<'_>) -> Option<String> {
     Some(format!("The next attempt may be made at {}, in {}.", page.look.moment(at, page.now.wall), coarse(pause)))
 }
 
-fn left(explanation: &Explanation) -> String {
+fn left(explanation: &Explanation, incident: &Incident) -> String {
+    if incident.given_up {
+        return "given up; from now on one attempt at a time, with pauses that grow up to one hour".into();
+    }
     match explanation.attempts_left {
         0 => format!(
             "none of {} left before the pause of restart_cooldown",

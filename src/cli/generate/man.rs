@@ -106,6 +106,10 @@ fn files(roff: &mut Roff) {
         ("/run/unitmedic/control.sock", "the control socket, for root and the group unitmedic"),
         ("/run/unitmedic/hold", "while this file exists, nothing is done to any unit"),
         ("/var/lib/unitmedic", "the history"),
+        (
+            "/usr/share/doc/unitmedic/docs/troubleshooting.md",
+            "with a package: for the night in which something is wrong",
+        ),
     ] {
         item(roff, path, [roman(what)]);
     }

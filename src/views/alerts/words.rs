@@ -120,7 +120,7 @@ fn advice(key: &AlertKey) -> String {
             "journalctl -u unitmedic -n 200 says what ended it; systemctl restart unitmedic makes it act again".into()
         }
         AlertName::RecoveryGivenUp => format!("{explain}; it is tried again at growing intervals until it is well"),
-        AlertName::CriticalWorkerFailed | AlertName::WorkerFailed => format!("{explain}; it is being worked on"),
+        AlertName::CriticalWorkerFailed | AlertName::WorkerFailed => format!("{explain}: what is tried, or held back"),
         AlertName::WorkerWarning | AlertName::WorkerRecovered | AlertName::OperatorActed => explain,
     }
 }

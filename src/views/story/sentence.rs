@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::model::action::Plan;
 use crate::model::fact::{Availability, Refusal, RestartCause, ResyncReason};
 use crate::model::time::human;
+use crate::model::unit::was_taken_along;
 use crate::model::{Action, Condition, Evidence, Fact, Outcome, Resolution, What};
 
 /// The fact as one plain sentence that names the unit, the numbers and the reasons. No full stop, no line break
@@ -119,6 +120,7 @@ fn health(it: &str, what: &What) -> Option<String> {
         What::ScaleWanted { from, to, because } => {
             format!("{it} wants {} instead of {from}: {because}", count(*to, "instance"))
         }
+        What::StoppedOnPurpose { why } if was_taken_along(why) => format!("{it} was stopped and is left alone: {why}"),
         What::StoppedOnPurpose { why } => format!("{it} was stopped on purpose and is left alone: {why}"),
         _ => return None,
     })
