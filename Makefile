@@ -1,11 +1,11 @@
 # What a contributor runs. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build packages test lint fmt soak demo bench
+.PHONY: help setup build packages test lint fmt soak demo bench bench-learning
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do \
-		printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | while IFS='	' read -r name what; do \
+		printf '  make %-14s %s\n' "$$name" "$$what"; done
 
 setup: ## Install the Debian packages that the tests need (as root)
 	scripts/setup
@@ -37,3 +37,6 @@ bench: ## Run the benchmarks, side by side with the peers (as root: it boots a h
 	UNITMEDIC_BENCH_ROWS=$(CURDIR)/target/bench-rows cargo bench --locked \
 		--bench engine --bench exposition --bench store --bench host
 	@cargo bench --quiet --locked --bench host -- table target/bench-rows
+
+bench-learning: ## Measure what is learned: patterns on labelled logs (LOGHUB=DIR), actions in simulation
+	cargo bench --locked --bench learning

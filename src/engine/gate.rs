@@ -203,11 +203,12 @@ impl Engine {
         let worker = self.workers.get(&asking.settings.name)?;
         let needed = asking.settings.needed() as usize;
         let single = worker.instances() == 1;
-        if !asking.is_disruptive() || !asking.instance.health.serves() || single {
+        if !asking.is_disruptive() || !asking.instance.does_its_work() || single {
             return None;
         }
         let under_repair = self.under_repair(asking);
-        let left = worker.serving().saturating_sub(1 + under_repair);
+        let all = self.instances.values().filter(|instance| instance.worker == asking.settings.name);
+        let left = all.filter(|instance| instance.does_its_work()).count().saturating_sub(1 + under_repair);
         (left < needed).then(|| {
             let repaired = match under_repair {
                 0 => String::new(),
@@ -225,7 +226,8 @@ impl Engine {
                 && incident.unit != asking.instance.unit
                 && incident.last_attempt().is_some_and(|attempt| attempt.is_running())
         });
-        others.filter(|incident| self.health_of(&incident.unit).serves()).count()
+        let works = |unit| self.instances.get(unit).is_some_and(Instance::does_its_work);
+        others.filter(|incident| works(&incident.unit)).count()
     }
 
     fn gate_storm(&self) -> Option<Refusal> {

@@ -169,6 +169,13 @@ impl Instance {
         matches!(self.standing, Standing::ShouldRun | Standing::NowAndThen)
     }
 
+    /// It serves, as far as can be seen from here: that others complain of it does not say that it does nothing.
+    pub fn does_its_work(&self) -> bool {
+        let sick = || self.conditions.iter().filter(|(_, held)| held.health.is_sick());
+        let only_told = || self.at_work() && sick().all(|(condition, _)| *condition == Condition::External);
+        self.health.serves() || self.health.is_sick() && only_told()
+    }
+
     pub fn is_spare(&self) -> bool {
         self.standing == Standing::Spare
     }

@@ -143,7 +143,7 @@ impl Strategies {
             };
             return Ranking { actions: ranked, why };
         }
-        ranked.sort_by(|a, b| a.cost.cmp(&b.cost));
+        ranked.sort_by_key(|one| one.cost);
         let tries: u64 = known.iter().flat_map(|known| known.values()).map(|one| one.tries).sum();
         let turn = explore == Explore::Sometimes && tries % EXPLORE_EVERY == EXPLORE_EVERY - 1;
         let hopeful = turn.then(|| self.most_hopeful(case, &ranked, now)).flatten();

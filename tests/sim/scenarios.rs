@@ -688,3 +688,36 @@ fn an_alert_of_others_moves_only_what_may_be_moved() {
         +0.0    -> inquire api.service
     "#]]);
 }
+
+/// That others complain of all instances does not say that none of them works: they go one after the other.
+#[test]
+fn an_alert_of_others_for_a_worker_takes_its_instances_one_at_a_time() {
+    let plan = [(Condition::External, vec![Action::Restart, Action::Escalate])];
+    let mut mail = worker("mail", Selector::Template("mail".into()));
+    mail.plans = plan.into();
+    mail.min_instances = Some(2);
+    let spec = Spec { start_time: 3 * SEC, ..plain() };
+    let units = ["mail@1.service", "mail@2.service", "mail@3.service"].map(|name| (name, spec.clone()));
+    let mut stage = Stage::new(with_workers([mail.clone()]), &units);
+    work::tell_of(&mut stage.sim, Target::Worker(mail.name.clone()), true, true);
+    stage.pass(300.0);
+    stage.told(expect![[r#"
+        +0.0    #1 mail@1.service incident_opened: SlowAnswers: 3 s
+        +0.0    #1 mail@1.service attempt_intended #1.1 restart
+        +0.0    #2 mail@2.service incident_opened: SlowAnswers: 3 s
+        +0.0    #2 mail@2.service action_suppressed restart: min_instances: only 1 serving would be left, since 1 more is under repair, and 2 are needed
+        +0.0    #3 mail@3.service incident_opened: SlowAnswers: 3 s
+        +0.0    #3 mail@3.service action_suppressed restart: min_instances: only 1 serving would be left, since 1 more is under repair, and 2 are needed
+        +0.0    -> act #1.1 mail@1.service TryRestart
+        +63.0   [Proceed] #1 mail@1.service attempt_ended #1.1 succeeded 3.0 s: healthy for 1 min
+        +63.0   [Proceed] #1 mail@1.service incident_closed recovered after 1 attempts
+        +65.0   [Proceed] #2 mail@2.service attempt_intended #2.1 restart
+        +65.0   -> act #2.1 mail@2.service TryRestart
+        +128.0  [Proceed] #2 mail@2.service attempt_ended #2.1 succeeded 1 min 8 s: healthy for 1 min
+        +128.0  [Proceed] #2 mail@2.service incident_closed recovered after 1 attempts
+        +130.0  [Proceed] #3 mail@3.service attempt_intended #3.1 restart
+        +130.0  -> act #3.1 mail@3.service TryRestart
+        +193.0  [Proceed] #3 mail@3.service attempt_ended #3.1 succeeded 2 min 13 s: healthy for 1 min
+        +193.0  [Proceed] #3 mail@3.service incident_closed recovered after 1 attempts
+    "#]]);
+}
