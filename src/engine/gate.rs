@@ -27,6 +27,16 @@ const AUTO_RESTART_TELLS: Duration = Duration::from_millis(100);
 pub const TO_FINISH: &[Gate] = &[Gate::SystemState, Gate::Hold, Gate::Stopped, Gate::JobInFlight];
 pub const TO_INTERRUPT: &[Gate] =
     &[Gate::SystemState, Gate::Hold, Gate::Maintenance, Gate::Stopped, Gate::JobInFlight, Gate::AutoRestart];
+/// Gates before the first, where an extra instance has been started meanwhile: others may have gone.
+pub const TO_DRAIN: &[Gate] = &[
+    Gate::SystemState,
+    Gate::Hold,
+    Gate::Maintenance,
+    Gate::Stopped,
+    Gate::JobInFlight,
+    Gate::AutoRestart,
+    Gate::MinInstances,
+];
 
 /// What wants to pass the gates.
 pub struct Asking<'a> {

@@ -39,6 +39,8 @@ pub struct Job {
     /// The unit was being started, and not waiting for systemd's own restart: a start would have been merged with the job
     /// that was there, so this is most likely none.
     pub found_starting: bool,
+    /// It had begun a start when we first looked, so the activation that we saw is that of the job itself.
+    pub found_midway: bool,
     /// The activation in which the job was queued.
     pub invocation: InvocationId,
     pub result: Option<JobResult>,
@@ -46,7 +48,7 @@ pub struct Job {
 
 impl Job {
     pub fn new(id: u32, found_up: bool, invocation: InvocationId) -> Self {
-        Self { id, kind: None, found_up, found_starting: false, invocation, result: None }
+        Self { id, kind: None, found_up, found_starting: false, found_midway: false, invocation, result: None }
     }
 
     /// The job took the unit down, or kept it down, and that was its purpose. Asked of a unit that is down now.
@@ -196,7 +198,8 @@ impl Instance {
     pub fn start_limit_hit(&self) -> bool {
         let refused = self.last_job.is_some_and(|job| {
             let meant_to_start = job.kind != Some(JobKind::Stop);
-            job.result == Some(JobResult::Failed) && meant_to_start && job.invocation == self.view.invocation
+            let not_activated = job.invocation == self.view.invocation && !job.found_midway;
+            job.result == Some(JobResult::Failed) && meant_to_start && not_activated
         });
         self.view.active == ActiveState::Failed && (self.view.result == ServiceResult::StartLimitHit || refused)
     }

@@ -122,10 +122,12 @@ impl Engine {
         {
             // At a first look the former activation is unknown: a stop under way must not look like a new one.
             let invocation = if first_look { instance.view.invocation } else { was_invocation };
+            let found_midway =
+                first_look && instance.view.active == ActiveState::Activating && !instance.view.in_auto_restart();
             // What is on its way down while it has a job is being taken down by it, whenever the job was queued.
             let going_down = instance.view.active == ActiveState::Deactivating;
             let found_up = (was_active.is_up() && !first_look) || going_down;
-            instance.job = Some(Job::new(id, found_up, invocation));
+            instance.job = Some(Job { found_midway, ..Job::new(id, found_up, invocation) });
         }
         let restarted_by_systemd = instance.view.n_restarts.saturating_sub(was_restarts);
         if restarted_by_systemd > 0 && !first_look {

@@ -721,3 +721,22 @@ fn an_alert_of_others_for_a_worker_takes_its_instances_one_at_a_time() {
         +193.0  [Proceed] #3 mail@3.service incident_closed recovered after 1 attempts
     "#]]);
 }
+
+#[test]
+fn a_start_found_under_way_that_fails_is_no_start_limit() {
+    let mut stage = Stage::one(|_| {}, Spec { start_time: 30 * SEC, ..plain() });
+    stage.sim.crash();
+    stage.sim.host.stop(&unit("api.service"));
+    stage.pass(0.1);
+    stage.sim.host.start(&unit("api.service"));
+    stage.pass(10.0).kill("api.service").pass(60.0);
+    stage.told(expect![[r#"
+        +0.0    == we crash
+        +10.1   #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +10.1   #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 103)
+        +10.1   #1 api.service attempt_intended #1.1 restart
+        +10.1   -> act #1.1 api.service Start { reset_failed: false }
+        +50.1   [Proceed] #1 api.service attempt_ended #1.1 succeeded 30 s: healthy for 10 s
+        +50.1   [Proceed] #1 api.service incident_closed recovered after 1 attempts
+    "#]]);
+}
