@@ -1,5 +1,6 @@
 //! Brings everything to life in an order in which nothing is bound before it is known to be right.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -48,6 +49,12 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("cannot create {}: {source}; check its rights, or set runtime_dir", path.display())]
     RuntimeDir { path: PathBuf, source: std::io::Error },
+    #[error(
+        "{} belongs to another user, whose daemon could not read any more what root writes there; start that one \
+         (systemctl start unitmedic), or name a state_dir, a runtime_dir and a listen of its own for a trial",
+        .0.display()
+    )]
+    NotRoots(PathBuf),
     #[error("cannot read the boot id from /proc: {0}; is /proc mounted?")]
     BootId(std::io::Error),
 }
@@ -70,6 +77,7 @@ impl Remains {
 
 pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon, StartError> {
     let boot = clock::boot_id().map_err(StartError::BootId)?;
+    not_of_others(&settings.daemon.state_dir)?;
     make_runtime_directory(&settings.daemon.runtime_dir)?;
     let lock = lock(&settings)?;
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
@@ -240,6 +248,15 @@ fn serve(
         }
     }));
     tasks
+}
+
+/// What root writes among the files of the service, the service can neither read nor remove.
+fn not_of_others(state_dir: &Path) -> Result<(), StartError> {
+    let owner = std::fs::metadata(state_dir).map_or(0, |meta| meta.uid());
+    match rustix::process::geteuid().is_root() && owner != 0 {
+        true => Err(StartError::NotRoots(state_dir.into())),
+        false => Ok(()),
+    }
 }
 
 /// tmpfiles.d makes it for the service; by hand and under `--user` nobody else does.

@@ -204,3 +204,19 @@ fn systemd_finds_little_to_complain_of() -> Result<(), Failure> {
     ensure(unit.lines().filter(|line| line.starts_with('#')).count() > 20, || "directives are not explained".into())?;
     host.done()
 }
+
+/// What root writes there the service could neither read nor remove.
+#[test]
+fn a_trial_as_root_does_not_spoil_the_service() -> Result<(), Failure> {
+    let host = Setup::new("trial").worker("mail", "mail@.service", SLEEPER).starting("mail@1.service").start()?;
+    host.ctl(&["stop", DAEMON])?;
+    let trial = host.run(&["timeout", "20", "unitmedic", "run", "--dry-run"])?;
+    ensure(trial.code() == Some(1) && trial.stderr.contains("/var/lib/unitmedic belongs to another user"), || {
+        format!("{trial:?}")
+    })?;
+    let roots = host.sh("find /var/lib/unitmedic /run/unitmedic -mindepth 1 -user root")?;
+    ensure(roots.is_empty(), || format!("root left {roots}"))?;
+    host.ctl(&["start", DAEMON])?;
+    host.prove_awake()?;
+    host.done()
+}
