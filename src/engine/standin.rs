@@ -167,7 +167,12 @@ impl Engine {
             return self.timers.set(TimerKey::Proceed(id), Some(until));
         }
         let asking = self.asking(&self.incidents[&id], Action::ScaleDown, true);
-        if let Some(refusal) = self.refusal_of(&[Gate::SystemState, Gate::Hold], &asking) {
+        // What has finished its work is kept from coming back even if a pause has begun meanwhile; what works is left alone.
+        let gates: &[Gate] = match instance.view.in_auto_restart() {
+            true => &[Gate::SystemState, Gate::Hold],
+            false => &[Gate::SystemState, Gate::Hold, Gate::Maintenance],
+        };
+        if let Some(refusal) = self.refusal_of(gates, &asking) {
             return self.wait_for(id, Action::ScaleDown, refusal);
         }
         self.starts_in_flight += 1;

@@ -81,8 +81,9 @@ fn judge_knowledge(world: &World<'_>, unit: &Unit, second: bool, by_force: bool,
     require(known.sighted, || "though the bus is not there".into())?;
     require(!known.held, || "though the hold file exists".into())?;
     require(by_force || !known.stopping, || "though systemd is stopping".into())?;
-    // What we have drained ourselves is started again even if a pause began meanwhile.
-    let finishing = second && matches!(verb, Verb::Start { .. });
+    // What we have drained ourselves is started again even if a pause began meanwhile, or kept from coming back.
+    let kept_down = verb == Verb::Stop && unit.phase != Phase::Running;
+    let finishing = second && (matches!(verb, Verb::Start { .. }) || kept_down);
     let paused = known.paused(settings.name.as_str(), world.now.wall);
     require(by_force || finishing || !paused, || "though its worker is paused".into())?;
     require(by_force || second || !world.settings.daemon.dry_run, || "though this is a dry run".into())
