@@ -38,7 +38,7 @@ const SIZE: &str = r"\d{1,4}(?:\.\d)? [KM]iB(?: / \d{1,4}(?:\.\d)? [GT]iB)?";
 
 /// Whether a command printed the lines that are shown.
 pub fn compare(shown: &[Line], printed: &str) -> Result<(), Failure> {
-    let lines: Vec<&str> = printed.lines().collect();
+    let lines = in_order(printed);
     let differs = |number: usize, shown: &str, line: &str| {
         Err(Failure::new(format!(
             "line {number}\n  shows   {shown}\n  printed {line}\nAll that was printed:\n{printed}"
@@ -56,6 +56,23 @@ pub fn compare(shown: &[Line], printed: &str) -> Result<(), Failure> {
         (Some(more), Some(last)) => differs(last.number + 1, "(nothing more)", more),
         (Some(_), None) => Err(Failure::new(format!("nothing is shown, and it printed\n{printed}"))),
     }
+}
+
+/// The answer to an order and systemd's signal of what came of it race each other. Here the answer comes first.
+fn in_order(printed: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = printed.lines().collect();
+    let order = |line: &str, end: &str| {
+        let (before, _) = line.split_once(end)?;
+        before.rsplit_once("● ").map(|(_, order)| order.to_owned())
+    };
+    for to in 0..lines.len() {
+        let Some(intended) = order(lines[to], " is about to be done: ") else { continue };
+        let answered = |line: &&str| order(line, " was handed to systemd").as_ref() == Some(&intended);
+        if let Some(later) = lines[to + 1..].iter().position(answered) {
+            lines[to + 1..=to + 1 + later].rotate_right(1);
+        }
+    }
+    lines
 }
 
 /// The masks that change none of these lines, and so serve nothing any more.
@@ -130,6 +147,18 @@ fn nothing_else_may() {
     ] {
         assert_ne!(masked(shown), masked(&printed), "{shown}");
     }
+}
+
+#[test]
+fn an_answer_may_come_late_and_to_its_own_order_alone() {
+    let intended = "01:00:00.001 ● restart of a (#1.1) is about to be done: why";
+    let (handed, started) =
+        ("01:00:00.002 ● restart of a (#1.1) was handed to systemd", "01:00:00.003 · a was started");
+    let other = "01:00:00.002 ● restart of a (#1.2) was handed to systemd";
+    let shown = numbered(&[intended, handed, started].join("\n"));
+    assert_eq!(compare(&shown, &[intended, started, handed].join("\n")), Ok(()));
+    assert!(compare(&shown, &[intended, started, other].join("\n")).is_err());
+    assert!(compare(&shown, &[intended, started].join("\n")).is_err());
 }
 
 #[test]
