@@ -3,7 +3,7 @@
 use unitmedic::model::status::Status;
 use unitmedic::model::{Health, Incident};
 
-use crate::fixture::{CONFIG, DAEMON, LIMIT, SLEEPER, Setup, ensure, read_json, until};
+use crate::fixture::{AS_THE_DAEMON, CONFIG, DAEMON, LIMIT, SLEEPER, Setup, ensure, read_json, until};
 use crate::testhost::{Failure, Place};
 
 #[test]
@@ -66,7 +66,7 @@ fn a_unit_that_does_not_exist_is_shown_and_picked_up_when_it_appears() -> Result
 
     // A second daemon on the same state.
     let pid = host.main_pid(DAEMON)?;
-    let output = host.unitmedic(&["run"])?;
+    let output = host.run(&[AS_THE_DAEMON, &["unitmedic", "run"]].concat())?;
     ensure(!output.ok() && output.stderr.contains(&pid.to_string()), || format!("{output:?}"))?;
     host.prove_awake()?;
     host.done()

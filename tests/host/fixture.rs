@@ -23,6 +23,8 @@ const FIRST_LIMIT: Duration = Duration::from_secs(120);
 const LOOK_PAUSE: Duration = Duration::from_millis(40);
 
 pub const CONFIG: &str = "/etc/unitmedic/unitmedic.toml";
+/// Before a command: by hand as the user that the service has, for root may not start among its files.
+pub const AS_THE_DAEMON: &[&str] = &["setpriv", "--reuid", "unitmedic", "--regid", "unitmedic", "--init-groups"];
 pub const DAEMON: &str = "unitmedic.service";
 
 /// Spans short enough to wait for.

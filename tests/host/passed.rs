@@ -1,7 +1,7 @@
 //! The port of the metrics as a socket of systemd, by the unit that docs/metrics.md has.
 
 use crate::documented::block;
-use crate::fixture::{CONFIG, DAEMON, Host, LIMIT, SLEEPER, Setup, ensure, until};
+use crate::fixture::{AS_THE_DAEMON, CONFIG, DAEMON, Host, LIMIT, SLEEPER, Setup, ensure, until};
 use crate::testhost::{Failure, Place};
 use crate::tls::Authority;
 
@@ -147,7 +147,7 @@ fn what_is_no_port_keeps_it_from_starting_and_what_is_for_others_is_left_alone()
     host.ctl(&["disable", SOCKET])?;
     // Meant for another process.
     let listens = ["LISTEN_PID=1", "LISTEN_FDS=1", "LISTEN_FDNAMES=theirs"];
-    let mut by_hand = host.spawn(&[&["env"], &listens[..], &["unitmedic", "run"]].concat())?;
+    let mut by_hand = host.spawn(&[AS_THE_DAEMON, &["env"], &listens, &["unitmedic", "run"]].concat())?;
     by_hand.wait_output("began to watch", LIMIT)?;
     ensure(host.http("/metrics")?.0 == 200, || "its own port is not served".into())?;
     by_hand.stop(LIMIT)?;
