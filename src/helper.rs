@@ -30,11 +30,8 @@ use crate::adapters::systemd::unit_path;
 use crate::model::action::{ACT_TIMEOUT, Answer, Order, Refused, Verb};
 use crate::model::name::UnitName;
 use crate::model::never::never_touch;
-use crate::model::settings::{Selector, Settings, WorkerSettings};
+use crate::model::settings::{HOLD_FILE, Selector, Settings, WorkerSettings};
 use crate::model::unit::ActiveState;
-
-/// While a file of this name is in the runtime directory, nothing is done.
-pub const HOLD_FILE: &str = "hold";
 
 /// Carries out orders. Shared by all who act; calls in flight are bounded by its [`Caller`].
 pub struct Helper {

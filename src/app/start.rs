@@ -23,9 +23,9 @@ use crate::adapters::store::{Opened, Store};
 use crate::adapters::systemd::{self, BusAddress, BusStats, Families, TasksOf};
 use crate::adapters::{clock, heartbeat, host, probe};
 use crate::engine::Engine;
-use crate::helper::HOLD_FILE;
 use crate::model::input::Memory;
 use crate::model::settings::DaemonSettings;
+use crate::model::settings::HOLD_FILE;
 use crate::model::{Input, Now, Settings};
 use crate::views::metrics::{Board, Build, Own};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::model::fact::{Gate, Refusal};
 use crate::model::incident::{Origin, Stage};
+use crate::model::settings::HOLD_FILE;
 use crate::model::time::human;
 use crate::model::unit::{ManagerState, stop_in_words};
 use crate::model::{Action, Health, Incident, IncidentId, UnitName, What, WorkerSettings};
@@ -27,17 +28,6 @@ const AUTO_RESTART_TELLS: Duration = Duration::from_millis(100);
 pub const TO_FINISH: &[Gate] = &[Gate::SystemState, Gate::Hold, Gate::Stopped, Gate::JobInFlight];
 pub const TO_INTERRUPT: &[Gate] =
     &[Gate::SystemState, Gate::Hold, Gate::Maintenance, Gate::Stopped, Gate::JobInFlight, Gate::AutoRestart];
-/// Gates before the first, where an extra instance has been started meanwhile: others may have gone.
-pub const TO_DRAIN: &[Gate] = &[
-    Gate::SystemState,
-    Gate::Hold,
-    Gate::Maintenance,
-    Gate::Stopped,
-    Gate::JobInFlight,
-    Gate::AutoRestart,
-    Gate::MinInstances,
-];
-
 /// What wants to pass the gates.
 pub struct Asking<'a> {
     pub incident: Option<&'a Incident>,
@@ -134,7 +124,7 @@ impl Engine {
 
     /// With its path: at night somebody looks for it.
     fn gate_hold(&self) -> Option<Refusal> {
-        let path = self.settings.daemon.runtime_dir.join("hold");
+        let path = self.settings.daemon.runtime_dir.join(HOLD_FILE);
         self.held.then(|| no(Gate::Hold, format!("the hold file {} exists", path.display())))
     }
 
@@ -210,10 +200,18 @@ impl Engine {
 
     /// Taking a serving instance away must leave enough of them. One that does not serve takes nothing along.
     fn gate_min_instances(&self, asking: &Asking<'_>) -> Option<Refusal> {
+        asking.is_disruptive().then(|| self.gate_too_few_left(asking)).flatten()
+    }
+
+    /// The same, also where an extra instance stands in: others may have gone while it was started.
+    pub(super) fn gate_too_few_left(&self, asking: &Asking<'_>) -> Option<Refusal> {
+        if asking.skips(Gate::MinInstances) {
+            return None;
+        }
         let worker = self.workers.get(&asking.settings.name)?;
         let needed = asking.settings.needed() as usize;
         let single = worker.instances() == 1;
-        if !asking.is_disruptive() || !asking.instance.does_its_work() || single {
+        if !asking.instance.does_its_work() || single {
             return None;
         }
         let under_repair = self.under_repair(asking);

@@ -83,7 +83,8 @@ impl Engine {
         let proven = well.map(|since| since + settings.verify_dead_for);
         if proven.is_some_and(|at| at <= now) {
             let asking = self.asking(incident, Action::GracefulRestart, true);
-            if let Some(refusal) = self.refusal_of(gate::TO_DRAIN, &asking) {
+            let refusal = self.refusal_of(gate::TO_INTERRUPT, &asking).or_else(|| self.gate_too_few_left(&asking));
+            if let Some(refusal) = refusal {
                 return self.wait_for(id, Action::GracefulRestart, refusal);
             }
             self.starts_in_flight += 1;

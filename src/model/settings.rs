@@ -444,6 +444,9 @@ impl Default for DaemonSettings {
     }
 }
 
+/// While a file of this name is in the runtime directory, nothing is done.
+pub const HOLD_FILE: &str = "hold";
+
 impl DaemonSettings {
     /// Takes over what cannot change while the daemon runs from `started`, and names the keys that asked for it.
     pub fn keep_until_a_restart(&mut self, started: &DaemonSettings) -> Vec<&'static str> {

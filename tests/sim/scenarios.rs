@@ -740,3 +740,52 @@ fn a_start_found_under_way_that_fails_is_no_start_limit() {
         +50.1   [Proceed] #1 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
+
+/// While the extra instance proves itself another one goes down: to drain now would leave too few.
+#[test]
+fn an_extra_instance_does_not_let_a_drain_leave_too_few() {
+    let mut stage = tasks(
+        |task| {
+            task.surge = true;
+            task.min_instances = Some(2);
+        },
+        2,
+    );
+    let target = Target::Unit(unit("task@1.service"));
+    stage.sim.ask(Ask::Recover { target, action: Action::GracefulRestart, force: false });
+    stage.pass(2.0);
+    stage.sim.host.unit(&unit("task@2.service")).broken.hang_start = true;
+    stage.kill("task@2.service").pass(60.0);
+    let broken = &mut stage.sim.host.unit(&unit("task@2.service")).broken;
+    broken.hang_start = false;
+    stage.sim.host.ended(&unit("task@2.service"), 1, 1);
+    stage.pass(200.0);
+    stage.told(expect![[r#"
+        +300.0  task@1.service requested graceful_restart force=false
+        +300.0  #1 task@1.service incident_opened: anna asked for graceful_restart
+        +300.0  #1 task@1.service attempt_intended #1.1 graceful_restart
+        +300.0  -> reply accepted [#1], waiting []
+        +300.0  -> act #1.1 task@3.service Start { reset_failed: false }
+        +302.0  #2 task@2.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +302.0  #2 task@2.service attempt_intended #2.1 restart
+        +302.0  -> act #2.1 task@2.service Start { reset_failed: false }
+        +310.0  [Proceed] #1 task@1.service action_suppressed graceful_restart: min_instances: only 1 serving would be left, and 2 are needed
+        +362.0  #2 task@2.service attempt_ended #2.1 failed : it failed again: unit failed: exit code 1
+        +362.0  #2 task@2.service action_suppressed restart: cooldown: pause between attempts
+        +363.9  [Proceed] #2 task@2.service attempt_intended #2.2 restart
+        +363.9  -> act #2.2 task@2.service Start { reset_failed: false }
+        +373.9  [Proceed] #2 task@2.service attempt_ended #2.2 succeeded 1 min 1 s: healthy for 10 s
+        +373.9  [Proceed] #2 task@2.service incident_closed recovered after 2 attempts
+        +375.0  -> act #1.1 task@1.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +375.0  #1 task@1.service attempt_draining
+        +375.2  -> act #1.1 task@1.service Start { reset_failed: false }
+        +435.2  [Proceed] #3 task@3.service incident_opened: it stood in during a graceful restart, which is over
+        +435.2  [Proceed] #3 task@3.service attempt_intended #3.1 scale_down
+        +435.2  [Proceed] #1 task@1.service attempt_ended #1.1 succeeded 1 min 15 s: healthy for 1 min
+        +435.2  [Proceed] #1 task@1.service incident_closed recovered after 1 attempts
+        +435.2  -> act #3.1 task@3.service Drain { signal: 15, invocation: 00000000000000030000000000000007 }
+        +435.2  #3 task@3.service attempt_draining
+        +435.4  #3 task@3.service attempt_ended #3.1 succeeded : it finished its work and ended
+        +435.4  #3 task@3.service incident_closed recovered after 1 attempts
+    "#]]);
+}
