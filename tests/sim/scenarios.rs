@@ -789,3 +789,16 @@ fn an_extra_instance_does_not_let_a_drain_leave_too_few() {
         +435.4  #3 task@3.service incident_closed recovered after 1 attempts
     "#]]);
 }
+
+/// That another instance consumed the queue meanwhile says nothing of one that is still connecting.
+#[test]
+fn one_that_connects_is_not_blamed_when_another_is_restarted() {
+    let mut stage = tasks(|_| {}, 2);
+    stage.sim.broker.habits.connect = 40 * SEC;
+    stage.sim.broker.arrivals = 100;
+    crate::operator::restart(&mut stage.sim, &unit("task@1.service"));
+    stage.pass(12.0);
+    crate::operator::restart(&mut stage.sim, &unit("task@2.service"));
+    stage.pass(300.0);
+    stage.told(expect![[""]]);
+}
