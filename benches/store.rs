@@ -174,6 +174,7 @@ fn incident(id: u64) -> Incident {
         action_was_allowed: false,
         idle_actions: Vec::new(),
         helped_by: None,
+        pattern: None,
     }
 }
 

@@ -188,6 +188,7 @@ pub fn open_incident() -> Incident {
         action_was_allowed: true,
         idle_actions: Vec::new(),
         helped_by: None,
+        pattern: None,
     }
 }
 

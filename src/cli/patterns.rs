@@ -9,8 +9,9 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::{exit, session};
-use crate::learn::patterns::{Line, Miner, PatternId};
+use crate::learn::patterns::{Line, Miner};
 use crate::learn::trace::{Belongs, Traces};
+use crate::model::PatternId;
 use crate::views::look::{Look, clean};
 use crate::views::table::{Cell, Table};
 

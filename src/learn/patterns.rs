@@ -8,11 +8,9 @@
 //! tells statements apart. The division depends on which shapes there are, not on the order in which they came.
 
 use std::collections::BTreeMap;
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
 
 use super::mask::{self, Masked, Token};
+use crate::model::PatternId;
 
 /// Different words at one place that can still be different statements; more are values.
 const CHOICES: usize = 4;
@@ -33,36 +31,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { shapes: 20_000, lines: 50_000 }
-    }
-}
-
-/// Names a pattern for as long as it is known, also when it becomes more general; shown as 16 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PatternId(pub u64);
-
-impl From<PatternId> for String {
-    fn from(id: PatternId) -> Self {
-        id.to_string()
-    }
-}
-impl TryFrom<String> for PatternId {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let id = u64::from_str_radix(&text, 16).ok().filter(|_| digits);
-        id.map(PatternId).ok_or_else(|| format!("{text:?} is no id of a pattern, which has 16 hexadecimal digits"))
-    }
-}
-impl fmt::Display for PatternId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{:016x}", self.0))
-    }
-}
-impl fmt::Debug for PatternId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
     }
 }
 
@@ -616,15 +584,5 @@ mod tests {
         }
         assert!(miner.counts().evicted > 1_000 && miner.counts().lines == 20_000, "{:?}", miner.counts());
         assert!(miner.take_merged().len() <= 100 && miner.shapes.len() <= 101);
-    }
-
-    #[test]
-    fn ids_are_written_and_read() {
-        let id = PatternId(0x12ab);
-        assert_eq!(serde_json::to_string(&id).unwrap(), "\"00000000000012ab\"");
-        assert_eq!(serde_json::from_str::<PatternId>("\"00000000000012ab\"").unwrap(), id);
-        for wrong in ["\"12ab\"", "\"00000000000012ag\"", "\"+0000000000012ab\"", "12"] {
-            assert!(serde_json::from_str::<PatternId>(wrong).is_err(), "{wrong}");
-        }
     }
 }

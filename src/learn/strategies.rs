@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::patterns::PatternId;
 use crate::model::time::human;
-use crate::model::{Action, Condition, Wall, WorkerName};
+use crate::model::{Action, Condition, PatternId, Wall, WorkerName};
 
 /// Cases that are kept; those not seen for longest go first.
 const CASES_MAX: usize = 4_096;

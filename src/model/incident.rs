@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::action::{Action, Plan};
 use super::condition::{Condition, Evidence, Health, closed_set};
 use super::name::{UnitName, WorkerName};
+use super::pattern::IncidentPattern;
 use super::time::{Mono, Now, Wall};
 
 /// Grows by one for each incident of this host; shown as `#42`.
@@ -131,6 +132,9 @@ pub struct Incident {
     pub idle_actions: Vec<Action>,
     /// Who brought it back, when it was not we.
     pub helped_by: Option<super::fact::RestartCause>,
+    /// What its log said before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pattern: Option<IncidentPattern>,
 }
 
 impl Incident {
@@ -163,6 +167,7 @@ impl Incident {
             action_was_allowed: false,
             idle_actions: Vec::new(),
             helped_by: None,
+            pattern: None,
         }
     }
 

@@ -59,6 +59,7 @@ pub(super) fn incident(id: u64, opened: u64) -> Incident {
         action_was_allowed: false,
         idle_actions: Vec::new(),
         helped_by: None,
+        pattern: None,
     }
 }
 

@@ -678,6 +678,7 @@ fn incidents_of_a_former_life_are_open() {
         action_was_allowed: false,
         idle_actions: Vec::new(),
         helped_by: None,
+        pattern: None,
     };
     let closed = Incident { id: IncidentId(5), closed_at: Some(Mono(1)), ..incident.clone() };
     let mut board = board(&["mail"]);
