@@ -175,6 +175,7 @@ fn incident(id: u64) -> Incident {
         idle_actions: Vec::new(),
         helped_by: None,
         pattern: None,
+        similar: Vec::new(),
     }
 }
 

@@ -7,6 +7,7 @@
 mod assess;
 mod attempt;
 mod desk;
+mod experience;
 mod explain;
 mod external;
 mod gate;
@@ -33,6 +34,7 @@ use crate::model::unit::ManagerState;
 use crate::model::{Cause, Command, HostUsage, Incident, IncidentId, Input, Mono, Now, Settings, UnitName, WorkerName};
 
 use desk::Desk;
+use experience::Experience;
 use instance::Instance;
 use policy::{Dice, Rank};
 use timers::{TimerKey, Timers};
@@ -76,6 +78,7 @@ pub struct Engine {
     /// Workers whose sum must be judged anew at the end of the turn.
     changed: BTreeSet<WorkerName>,
     dice: Dice,
+    experience: Experience,
     timers: Timers,
     desk: Desk,
 }

@@ -2,5 +2,6 @@
 
 pub mod mask;
 pub mod patterns;
+pub mod similar;
 pub mod strategies;
 pub mod trace;

@@ -5,8 +5,9 @@
 
 pub mod model;
 
-pub mod engine;
 pub mod learn;
+
+pub mod engine;
 
 pub mod config;
 

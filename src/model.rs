@@ -17,6 +17,7 @@ pub mod request;
 pub mod settings;
 pub mod signal;
 pub mod status;
+pub mod strategy;
 pub mod time;
 pub mod unit;
 pub mod usage;

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use unitmedic::learn::strategies::{Case, Explore, Strategies};
-use unitmedic::model::{Action, Condition, Wall, WorkerName};
+use unitmedic::learn::strategies::{Explore, Strategies};
+use unitmedic::model::strategy::Case;
+use unitmedic::model::{Action, Condition, WorkerName};
 
 use crate::report::{Row, median};
 
@@ -17,7 +18,7 @@ const ACTIONS: [Action; 5] =
     [Action::MemoryCleanup, Action::ConnectionReset, Action::ScaleUp, Action::GracefulRestart, Action::Restart];
 const GIVEN_UP: f64 = 300.0;
 /// Between two incidents.
-const PAUSE_MICROS: i64 = 3_600_000_000;
+const PAUSE: Duration = Duration::from_secs(3600);
 
 struct Rng(u64);
 
@@ -86,21 +87,21 @@ impl Class {
 fn case(number: usize) -> Case {
     let worker = WorkerName::new(&format!("worker-{}", number / 4)).expect("a good name");
     let conditions = [Condition::Hung, Condition::ProbeFailed, Condition::MemoryHigh, Condition::ErrorRateHigh];
-    Case { worker, condition: conditions[number % 4], pattern: None }
+    Case { worker: Some(worker), condition: conditions[number % 4], pattern: None }
 }
 
 struct Run {
     rng: Rng,
     classes: Vec<Class>,
     learned: Strategies,
-    now: Wall,
+    now: Duration,
 }
 
 impl Run {
     fn new(seed: u64) -> Self {
         let mut rng = Rng(seed);
         let classes = (0..CLASSES).map(|number| Class::new(number, &mut rng)).collect();
-        Run { rng, classes, learned: Strategies::default(), now: Wall(1_800_000_000_000_000) }
+        Run { rng, classes, learned: Strategies::default(), now: Duration::ZERO }
     }
 
     fn order(&self, class: &Class, explore: Explore) -> Vec<usize> {
@@ -112,7 +113,7 @@ impl Run {
     fn incidents(&mut self, count: usize, of: impl Fn(&mut Rng, usize) -> usize) {
         for number in 0..count {
             let index = of(&mut self.rng, number);
-            self.now = Wall(self.now.0 + PAUSE_MICROS);
+            self.now += PAUSE;
             let class = &self.classes[index];
             for action in self.order(class, Explore::Sometimes) {
                 let helps = self.rng.next() < class.chance[action];

@@ -36,6 +36,7 @@ pub use open::Opened;
 use crate::model::action::Intent;
 use crate::model::history::{Filter, Recovery, Story, Summary, WorkerRatios};
 use crate::model::input::{Durability, Safety};
+use crate::model::strategy::Known;
 use crate::model::{Alert, Fact, Incident, IncidentId, Now, Wall, What, WorkerName};
 use db::read;
 use queue::Ask;
@@ -112,6 +113,11 @@ impl Store {
     /// Writes the alert as it now stands.
     pub fn alert(&self, alert: Alert) {
         self.shared.queue.push_alert(alert);
+    }
+
+    /// Writes what is known of these cases; without actions, it is forgotten.
+    pub fn learned(&self, known: Vec<Known>) {
+        self.shared.queue.push_known(known);
     }
 
     /// Writes the safety state, off this thread. Newest wins.

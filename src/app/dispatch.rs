@@ -103,6 +103,7 @@ impl Dispatch {
                     self.store.save(incident);
                 }
                 Command::Keep(safety) => self.store.keep(safety),
+                Command::Learned(known) => self.store.learned(known),
                 Command::Reply { id, reply } => {
                     if let Some(asker) = self.replies.remove(&id) {
                         let _ = asker.send(reply);

@@ -132,6 +132,7 @@ pub fn attempt(number: u32, seconds_ago: u64, outcome: Option<Outcome>, reason: 
     Attempt {
         number,
         action: Action::Restart,
+        condition: None,
         stage: if outcome.is_some() { Stage::Ended } else { Stage::Verifying },
         intended_at: at.mono,
         intended_wall: at.wall,
@@ -155,6 +156,7 @@ pub fn plan() -> Plan {
             step(Action::Restart, "it is not running: starting it is the mildest that can help"),
             step(Action::Escalate, "when the attempts are used up, an operator must look"),
         ],
+        ..Plan::default()
     }
 }
 
@@ -189,6 +191,7 @@ pub fn open_incident() -> Incident {
         idle_actions: Vec::new(),
         helped_by: None,
         pattern: None,
+        similar: vec![],
     }
 }
 

@@ -361,6 +361,16 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
         "A worker of one instance may be interrupted for a mere warning. Without it, only when it is critical."
     ),
     key!(
+        learn,
+        Kind::Switch,
+        "Put the actions of a plan in the order of what has helped before, with the least expected time and harm first. An order in `[worker.NAME.plan]` is kept as it stands; gates and limits are the same."
+    ),
+    key!(
+        explore,
+        Kind::Explore,
+        "Whether one in twelve incidents may begin with an allowed action that could be better than is known: `\"not_critical\"` only of workers that are not `critical`, `\"never\"`, or `\"always\"`. Never while too many are sick at once."
+    ),
+    key!(
         cpu_threshold,
         Kind::Percent,
         "CPU in use, in percent of what the instance may use: `CPUQuota=` of its unit, else `cpu_cores`."

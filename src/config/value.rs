@@ -8,7 +8,7 @@ use toml::de::{DeFloat, DeInteger, DeValue};
 
 use crate::model::Selector;
 use crate::model::families::{Family, UNIT_PATTERN_COMPILED_MAX, UNIT_PATTERN_MAX};
-use crate::model::settings::{ERROR_MATCH_COMPILED_MAX, ERROR_MATCH_MAX, OnStop, Peer, ScaleOn};
+use crate::model::settings::{ERROR_MATCH_COMPILED_MAX, ERROR_MATCH_MAX, Explore, OnStop, Peer, ScaleOn};
 use crate::model::signal::QueueName;
 
 use super::address::{UrlKind, host_and_port, show_peer, with_specifiers};
@@ -46,6 +46,7 @@ pub enum Kind {
     /// `ADDRESS:PORT`, or `none`.
     Address,
     OnStop,
+    Explore,
     Selector,
     /// A text of so many bytes at most, without control characters, and not empty.
     Word(usize),
@@ -91,6 +92,7 @@ pub enum Value {
     Path(PathBuf),
     Address(Option<SocketAddr>),
     OnStop(OnStop),
+    Explore(Explore),
     Selector(Selector),
     Texts(Vec<String>),
     Queues(Vec<QueueName>),
@@ -114,6 +116,7 @@ impl Kind {
             Kind::Path(max) | Kind::SecretPath(max) => format!("an absolute path of at most {max} bytes"),
             Kind::Address => "an address with its port, such as \"127.0.0.1:10119\", or \"none\"".into(),
             Kind::OnStop => words(OnStop::ALL.iter().map(|word| word.as_str())),
+            Kind::Explore => words(Explore::ALL.iter().map(|word| word.as_str())),
             Kind::Selector => "a unit, a template or a pattern of units".into(),
             Kind::Word(max) => format!("a text of 1 to {max} bytes, without control characters"),
             Kind::User => "the name of a user".into(),
@@ -194,6 +197,10 @@ impl Kind {
                 let near = nearest(word, OnStop::ALL.iter().map(|word| word.as_str()));
                 refuse(near.map(|near| format!("did you mean \"{near}\"?")))
             }),
+            (Kind::Explore, DeValue::String(word)) => Explore::parse(word).map(Value::Explore).ok_or_else(|| {
+                let near = nearest(word, Explore::ALL.iter().map(|word| word.as_str()));
+                refuse(near.map(|near| format!("did you mean \"{near}\"?")))
+            }),
             (Kind::Selector, DeValue::String(text)) => parse_selector(text).map(Value::Selector),
             (_, DeValue::String(text)) => match self.text(text) {
                 Some(Ok(value)) => Ok(value),
@@ -266,6 +273,7 @@ impl Value {
             Value::Address(Some(address)) => format!("\"{address}\""),
             Value::Address(None) => "\"none\"".into(),
             Value::OnStop(word) => format!("\"{word}\""),
+            Value::Explore(word) => format!("\"{word}\""),
             Value::Selector(selector) => format!("\"{selector}\""),
             Value::Texts(texts) => array(texts.iter().map(|text| quote(text))),
             Value::Queues(queues) => array(queues.iter().map(|queue| match &queue.vhost {
@@ -321,6 +329,7 @@ field!(String, Text, |text| Some(text.clone()), |text| text);
 field!(PathBuf, Path, |path| Some(path.clone()), |path| path);
 field!(Option<SocketAddr>, Address, |address| Some(*address), |address| address);
 field!(OnStop, OnStop, |word| Some(*word), |word| word);
+field!(Explore, Explore, |word| Some(*word), |word| word);
 field!(Selector, Selector, |_| None, |selector| selector);
 field!(Option<String>, Text, |text| text.clone(), Some);
 field!(Option<PathBuf>, Path, |path| path.clone(), Some);

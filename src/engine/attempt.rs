@@ -91,7 +91,8 @@ impl Engine {
         if incident.attempts.len() >= ATTEMPTS_KEPT {
             incident.attempts.remove(0);
         }
-        incident.attempts.push(Attempt::intended(number, action, reason.clone(), now));
+        let condition = incident.leading();
+        incident.attempts.push(Attempt { condition, ..Attempt::intended(number, action, reason.clone(), now) });
         incident.attempts_used += 1;
         incident.waiting = None;
         incident.action_was_allowed = true;
@@ -527,6 +528,7 @@ impl Engine {
         let reason = reason.to_string();
         let what = What::AttemptEnded { attempt, action, condition, outcome, reason, time_to_recover: taken };
         self.desk.tell_unit(&worker, &unit, Some(id), what);
+        self.learn_from(id);
     }
 
     pub(super) fn release_place(&mut self) {

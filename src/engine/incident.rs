@@ -59,12 +59,12 @@ impl Engine {
         let now = self.desk.now;
         let id = IncidentId(self.next_incident);
         self.next_incident += 1;
-        let (instance, settings) = self.with_settings(unit);
+        let (instance, _) = self.with_settings(unit);
         let condition = match &origin {
             Origin::Condition { condition } => Some(*condition),
             Origin::Operator { .. } | Origin::Surplus => None,
         };
-        let plan = condition.map(|condition| plan::plan(condition, instance, settings)).unwrap_or_default();
+        let plan = condition.map(|condition| self.plan_for(unit, condition, None)).unwrap_or_default();
         let failed_at = instance.failed_at.filter(|_| condition.is_some()).unwrap_or(now.mono).min(now.mono);
         let incident = Incident {
             conditions: condition.map(|condition| (condition, evidence.clone())).into_iter().collect(),
@@ -82,6 +82,7 @@ impl Engine {
         if condition == Some(Condition::CrashLoop) {
             self.set_backoff(id);
         }
+        self.compare(id);
         id
     }
 
@@ -119,14 +120,21 @@ impl Engine {
 
     /// Further conditions join; the weightiest that holds leads the plan.
     fn join(&mut self, id: IncidentId, complaints: Vec<(Condition, Evidence)>) {
-        let incident = self.incidents.get_mut(&id).expect("open");
-        let Some(settings) = self.settings.workers.get(&incident.worker) else { return };
         let Some((leading, _)) = complaints.last().cloned() else { return };
+        let incident = &self.incidents[&id];
+        if !self.settings.workers.contains_key(&incident.worker) {
+            return;
+        }
         let Some(instance) = self.instances.get(&incident.unit) else { return };
-        let plan = plan::plan(leading, instance, settings);
         let worst = instance.conditions.values().map(|held| held.health).max();
+        let pattern = incident.pattern.as_ref().map(|pattern| pattern.id);
+        let plan = match self.plan_stands(incident, leading) {
+            true => incident.plan.clone(),
+            false => self.plan_for(&incident.unit, leading, pattern),
+        };
+        let incident = self.incidents.get_mut(&id).expect("open");
         incident.worst = incident.worst.max(worst.unwrap_or(incident.worst));
-        let mut crash_loop_joined = false;
+        let (mut crash_loop_joined, mut joined) = (false, false);
         for (condition, evidence) in complaints {
             incident.worst = incident.worst.max(condition.health());
             match incident.conditions.get_mut(&condition) {
@@ -135,6 +143,7 @@ impl Engine {
                 None => {
                     incident.conditions.insert(condition, evidence.clone());
                     crash_loop_joined |= condition == Condition::CrashLoop;
+                    joined = true;
                     let what = What::ConditionJoined { condition, evidence, plan: plan.clone() };
                     self.desk.tell_unit(&incident.worker, &incident.unit, Some(id), what);
                     self.desk.touched.insert(id);
@@ -144,6 +153,9 @@ impl Engine {
         if incident.plan != plan {
             incident.plan = plan;
             self.desk.touched.insert(id);
+        }
+        if joined {
+            self.compare(id);
         }
         if crash_loop_joined && self.incidents[&id].not_before.is_none_or(|at| at <= self.desk.now.mono) {
             self.set_backoff(id);
@@ -232,6 +244,7 @@ impl Engine {
         self.desk.tell_unit(&incident.worker, &incident.unit, Some(id), what);
         self.desk.touched.remove(&id);
         self.desk.command(Command::Save(Box::new(incident.clone())));
+        self.remember(&incident);
         let (unit, worker) = (incident.unit.clone(), incident.worker.clone());
         self.closed.insert(unit.clone(), incident);
         self.bound_closed();
@@ -297,7 +310,7 @@ impl Engine {
         incident.not_before = Some(next_try);
         // One more attempt after each pause.
         incident.attempts_used = settings.max_restart_attempts.saturating_sub(1);
-        let acts = plan::next_action(&incident.plan, 0, &incident.idle_actions).is_some();
+        let acts = plan::next_action(&incident.plan, 0, &incident.idle_actions, &[]).is_some();
         let attempts = incident.attempts_made().count() as u32;
         let text = format!("{} {}: {why}", incident.unit, incident.given_up_words());
         let what = What::Escalated { attempts, next_try: acts.then_some(next_try), text };
@@ -310,7 +323,7 @@ impl Engine {
     pub(super) fn exhausted(&self, incident: &Incident) -> bool {
         let Some(settings) = self.settings.workers.get(&incident.worker) else { return true };
         incident.attempts_used >= settings.max_restart_attempts
-            || plan::next_action(&incident.plan, 0, &incident.idle_actions).is_none()
+            || plan::next_action(&incident.plan, 0, &incident.idle_actions, &[]).is_none()
     }
 
     /// What the next attempt would do.
@@ -318,7 +331,7 @@ impl Engine {
         match &incident.origin {
             Origin::Operator { action, .. } if incident.is_errand() => Some(*action),
             Origin::Surplus if incident.is_errand() => Some(Action::ScaleDown),
-            _ => plan::next_action(&incident.plan, incident.attempts_used, &incident.idle_actions),
+            _ => plan::next_action(&incident.plan, incident.attempts_used, &incident.idle_actions, &incident.attempts),
         }
     }
 
@@ -327,7 +340,7 @@ impl Engine {
         let (instance, settings) = self.with_settings(unit);
         let mut heaviest = instance.conditions.iter().rev();
         let leading = heaviest.find(|(condition, held)| plan::needs_attention(**condition, held, settings));
-        leading.map(|(condition, _)| plan::plan(*condition, instance, settings)).unwrap_or_default()
+        leading.map(|(condition, _)| self.plan_for(unit, *condition, None)).unwrap_or_default()
     }
 
     pub(super) fn flush_records(&mut self) {

@@ -226,7 +226,9 @@ impl Engine {
         if by_systemd || self.claim_activation(unit) {
             return;
         }
-        if self.owned.get(unit).is_some_and(|owned| owned.surge_for.is_some()) {
+        if let Some(extra) = self.owned.get_mut(unit).filter(|owned| owned.surge_for.is_some() && !owned.started) {
+            extra.started = true;
+            self.desk.safety_changed = true;
             let instance = self.instances.get_mut(unit).expect("known");
             *instance.restarts.entry(RestartCause::Unitmedic).or_default() += 1;
             return;

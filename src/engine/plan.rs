@@ -1,7 +1,9 @@
 //! Which actions an incident may use, in which order, and why.
 
+use crate::learn::strategies::words;
 use crate::model::action::{Plan, Step};
-use crate::model::{Action, Condition, WorkerSettings};
+use crate::model::strategy::Ranking;
+use crate::model::{Action, Attempt, Condition, WorkerSettings};
 
 use super::instance::{Held, Instance};
 
@@ -22,8 +24,26 @@ pub fn default_order(condition: Condition) -> &'static [Action] {
     }
 }
 
-/// The plan for an incident that `condition` leads.
-pub fn plan(condition: Condition, instance: &Instance, settings: &WorkerSettings) -> Plan {
+/// The actions that a plan may use.
+pub struct Choice {
+    pub actions: Vec<Action>,
+    /// An operator configured the order, and it is kept.
+    pub configured: bool,
+}
+
+impl Choice {
+    /// The plan has these actions; where the order is configured, in this order.
+    pub fn is_of(&self, plan: &Plan) -> bool {
+        let has = |action: &Action| plan.steps.iter().any(|step| step.action == *action);
+        match self.configured {
+            true => self.actions.iter().eq(plan.steps.iter().map(|step| &step.action)),
+            false => self.actions.len() == plan.steps.len() && self.actions.iter().all(has),
+        }
+    }
+}
+
+/// What may be done about `condition`, in the configured order or else the default one.
+pub fn choice(condition: Condition, instance: &Instance, settings: &WorkerSettings) -> Choice {
     let makes_sense = |action: &Action| match action {
         Action::ConnectionReset => settings.has_peers(),
         // An instance that runs is not scaled: the spare that is to be started has a plan of its own.
@@ -32,13 +52,30 @@ pub fn plan(condition: Condition, instance: &Instance, settings: &WorkerSettings
         Action::Escalate => true,
         _ => !instance.is_spare(),
     };
-    let steps = match settings.plans.get(&condition) {
-        Some(order) => order.iter().map(|action| step(*action, format!("configured for {condition}"))).collect(),
-        None => {
-            default_order(condition).iter().map(|action| step(*action, why(*action, condition))).collect::<Vec<_>>()
+    let configured = settings.plans.get(&condition);
+    let order = configured.map_or(default_order(condition), Vec::as_slice);
+    let actions = order.iter().copied().filter(makes_sense).collect();
+    Choice { actions, configured: configured.is_some() }
+}
+
+/// The plan that uses the choice, ranked where there is a ranking.
+pub fn of(condition: Condition, weak: bool, choice: &Choice, ranking: Option<Ranking>) -> Plan {
+    let steps = match &ranking {
+        Some(ranking) if ranking.learned => learned_steps(condition, choice, ranking),
+        _ if choice.configured => {
+            choice.actions.iter().map(|action| step(*action, format!("configured for {condition}"))).collect()
         }
+        _ => choice.actions.iter().map(|action| step(*action, why(*action, condition))).collect(),
     };
-    Plan { steps: steps.into_iter().filter(|step| makes_sense(&step.action)).collect() }
+    Plan { steps, condition: Some(condition), weak, ranking }
+}
+
+/// To tell an operator comes last, whatever was learned of the rest.
+fn learned_steps(condition: Condition, choice: &Choice, ranking: &Ranking) -> Vec<Step> {
+    let others = ranking.actions.iter().skip(1).map(|one| step(one.action, words(one)));
+    let first = ranking.actions.first().map(|one| step(one.action, ranking.why.clone()));
+    let last = choice.actions.iter().filter(|action| **action == Action::Escalate);
+    first.into_iter().chain(others).chain(last.map(|action| step(*action, why(*action, condition)))).collect()
 }
 
 fn step(action: Action, reason: String) -> Step {
@@ -71,9 +108,14 @@ pub fn needs_attention(condition: Condition, held: &Held, settings: &WorkerSetti
 
 /// The action for the next attempt when `used` attempts have been made; `None`: only escalation is left. Actions for
 /// which there was nothing to do are passed over.
-pub fn next_action(plan: &Plan, used: u32, idle: &[Action]) -> Option<Action> {
+pub fn next_action(plan: &Plan, used: u32, idle: &[Action], tried: &[Attempt]) -> Option<Action> {
     let useful = |action: &Action| *action != Action::Escalate && !idle.contains(action);
     let mut acts = plan.steps.iter().map(|step| step.action).filter(useful);
+    if plan.is_learned() {
+        // The order may be another one than when the first was tried. When all are used up, the strongest is repeated.
+        let untried = |action: &Action| !tried.iter().any(|one| one.action == *action && one.acted_at.is_some());
+        return acts.clone().find(untried).or_else(|| acts.max());
+    }
     let last = plan.steps.iter().rev().map(|step| step.action).find(useful);
     acts.nth(used as usize).or(last)
 }
@@ -90,13 +132,14 @@ mod tests {
                 step(Action::Restart, String::new()),
                 step(Action::Escalate, String::new()),
             ],
+            ..Plan::default()
         };
-        let actions: Vec<_> = (0..4).map(|used| next_action(&plan, used, &[])).collect();
+        let actions: Vec<_> = (0..4).map(|used| next_action(&plan, used, &[], &[])).collect();
         use Action::*;
         assert_eq!(actions, [Some(GracefulRestart), Some(Restart), Some(Restart), Some(Restart)]);
-        let tell = Plan { steps: vec![step(Escalate, String::new())] };
-        assert_eq!(next_action(&tell, 0, &[]), None);
-        assert_eq!(next_action(&plan, 0, &[GracefulRestart]), Some(Restart));
+        let tell = Plan { steps: vec![step(Escalate, String::new())], ..Plan::default() };
+        assert_eq!(next_action(&tell, 0, &[], &[]), None);
+        assert_eq!(next_action(&plan, 0, &[GracefulRestart], &[]), Some(Restart));
     }
 
     #[test]

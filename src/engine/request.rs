@@ -19,6 +19,8 @@ impl Engine {
             Ask::Resume { worker } => self.resume(worker, &who),
             Ask::Recover { target, action, force } => self.recover(target, action, force, who),
             Ask::MarkFalse { incident } => self.mark_false(incident, who),
+            Ask::ImportStrategies { export } => self.import_strategies(export, who),
+            Ask::ForgetStrategies { worker } => self.forget_strategies(worker, who),
         };
         self.desk.command(Command::Reply { id, reply });
     }

@@ -10,6 +10,7 @@ use crate::model::{Attempt, Cause, Incident, IncidentId, Now, Outcome, Resolutio
 
 use super::Engine;
 use super::desk::Desk;
+use super::experience::Experience;
 use super::policy::Dice;
 use super::timers::{TimerKey, Timers};
 
@@ -20,6 +21,7 @@ impl Engine {
         let wanted = if same_boot { memory.safety.wanted.iter().cloned().collect() } else { BTreeMap::new() };
         let owned = memory.safety.owned.iter().filter(|_| same_boot);
         let owned = owned.map(|owned| (owned.unit.clone(), owned.clone())).collect();
+        let experience = Experience::restore(memory.strategies.clone(), memory.past.clone(), now.mono);
         let mut desk = Desk::default();
         desk.begin(now, Cause::Start);
         let mut engine = Engine {
@@ -47,6 +49,7 @@ impl Engine {
             counts: Default::default(),
             changed: Default::default(),
             dice: Dice::new(seed),
+            experience,
             timers: Timers::default(),
             desk,
         };

@@ -361,7 +361,7 @@ impl Engine {
 
     /// From now on it is ours, until it is stopped.
     pub(super) fn own(&mut self, unit: &UnitName, surge_for: Option<UnitName>) {
-        let owned = Owned { unit: unit.clone(), since: self.desk.now.wall, surge_for };
+        let owned = Owned { unit: unit.clone(), since: self.desk.now.wall, surge_for, started: false };
         self.owned.insert(unit.clone(), owned);
         self.desk.safety_changed = true;
     }

@@ -119,10 +119,10 @@ impl Engine {
     pub(super) fn release_extra(&mut self, id: IncidentId) {
         let extra = self.incidents.get(&id).and_then(|incident| incident.last_attempt()).and_then(|a| a.extra.clone());
         let Some(extra) = extra else { return };
-        if let Some(owned) = self.owned.get_mut(&extra) {
-            owned.surge_for = None;
-            self.desk.safety_changed = true;
-        }
+        // Whoever restarted it meanwhile wants it to stay.
+        let Some(owned) = self.owned.get_mut(&extra) else { return };
+        owned.surge_for = None;
+        self.desk.safety_changed = true;
         match self.instances.get(&extra) {
             Some(instance) if instance.is_spare() => self.disown(&extra),
             Some(_) => self.release(&extra, "it stood in during a graceful restart, which is over"),

@@ -1,20 +1,22 @@
 //! Which action helps for which failure: what was tried, how often it helped and how long it took.
 //!
 //! Evidence is kept for each *case* (worker, condition and, where there is one, the pattern of its log) and, as a prior for
-//! cases of which little is known, for each condition over all workers. Old evidence fades, and where what was well known
-//! turns out otherwise the old is mostly dropped.
+//! cases of which little is known, for each condition over all workers. What another host has learned is a prior as well.
+//! Old evidence fades, and where what was well known turns out otherwise the old is mostly dropped.
 //!
 //! Actions are ranked by `expected cost / chance to help`, ascending. For actions that are tried one after the other until
 //! one helps, that order has the least expected cost (L. G. Mitten, "An Analytic Solution to the Least Cost Testing
 //! Sequence Problem", J. of Industrial Engineering 11, 1960); cost is the time it takes, helping or not, and its harm.
+//!
+//! Time is that which unitmedic has watched since it began to learn: no clock of the wall that may jump, and it goes on over
+//! restarts of the host.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use crate::model::strategy::{Case, EXPORT_FORMAT, Evidence, Export, Known, Provenance, Ranked, Ranking};
 use crate::model::time::human;
-use crate::model::{Action, Condition, PatternId, Wall, WorkerName};
+use crate::model::{Action, WorkerName};
 
 /// Cases that are kept; those not seen for longest go first.
 const CASES_MAX: usize = 4_096;
@@ -22,6 +24,9 @@ const CASES_MAX: usize = 4_096;
 const TRIES_MIN: f64 = 3.0;
 /// Weight of what is known elsewhere, in tries.
 const PRIOR: f64 = 2.0;
+/// However often it helped elsewhere, one that was never tried here is not believed to help more often: what has helped
+/// here is not left for hearsay.
+const UNTRIED: f64 = 0.5;
 /// Most weight of what was tried, in tries: what comes next still counts.
 const WEIGHT_MAX: f64 = 30.0;
 /// Evidence of that age counts half.
@@ -42,59 +47,19 @@ const NEWEST: f64 = 0.2;
 /// Supposed where nothing is known.
 const TOOK: Duration = Duration::from_secs(10);
 const WASTED: Duration = Duration::from_secs(30);
-
-/// What failed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Case {
-    pub worker: WorkerName,
-    pub condition: Condition,
-    pub pattern: Option<PatternId>,
-}
-
-/// What is known of an action in a case.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Evidence {
-    /// Faded counts.
-    helped: f64,
-    failed: f64,
-    /// In all, for the reader.
-    pub tries: u64,
-    pub successes: u64,
-    took: Option<f64>,
-    wasted: Option<f64>,
-    last: Wall,
-    surprise: f64,
-}
+/// Actions of one case: those that have a name, and an operator's hooks.
+const ACTIONS_MAX: usize = 64;
+/// What is believed of knowledge that was read from outside.
+const COUNT_MAX: f64 = 2.0 * WEIGHT_MAX;
+const TIME_MAX: Duration = Duration::from_secs(366 * 86_400);
+const AGE_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// All that has been learned of actions.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Strategies {
-    cases: BTreeMap<Case, BTreeMap<Action, Evidence>>,
-    shared: BTreeMap<Condition, BTreeMap<Action, Evidence>>,
-}
-
-/// One action of a ranking.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ranked {
-    pub action: Action,
-    /// How likely it is to help, with the bounds within which that is by 95 %.
-    pub chance: f64,
-    pub low: f64,
-    pub high: f64,
-    pub tries: u64,
-    pub successes: u64,
-    /// How long it takes when it helps.
-    pub took: Duration,
-    /// Expected cost for each time that it helps: what it is ranked by.
-    pub cost: Duration,
-}
-
-/// An order of actions, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ranking {
-    pub actions: Vec<Ranked>,
-    /// In a sentence.
-    pub why: String,
+    own: BTreeMap<Case, BTreeMap<Action, Evidence>>,
+    /// Learned on another host.
+    foreign: BTreeMap<Case, (Provenance, BTreeMap<Action, Evidence>)>,
 }
 
 /// What may be done to find out more.
@@ -106,21 +71,46 @@ pub enum Explore {
 }
 
 impl Strategies {
-    /// An action was tried and helped, or not, after `took`.
-    pub fn learn(&mut self, case: &Case, action: Action, helped: bool, took: Duration, at: Wall) {
-        let broad = Case { pattern: None, ..case.clone() };
-        if case.pattern.is_some() {
-            self.learn_in(case, action, helped, took, at);
+    /// What a former life has written down. What cannot be is left out, and told.
+    pub fn restore(known: Vec<Known>) -> (Self, Vec<String>) {
+        let mut strategies = Strategies::default();
+        let mut refused = Vec::new();
+        for one in known {
+            match check(&one) {
+                Err(why) => refused.push(why),
+                Ok(()) => match one.from {
+                    None => drop(strategies.own.insert(one.case, one.actions)),
+                    Some(from) => drop(strategies.foreign.insert(one.case, (from, one.actions))),
+                },
+            }
         }
-        self.learn_in(&broad, action, helped, took, at);
-        let shared = self.shared.entry(case.condition).or_default().entry(action).or_default();
-        shared.take(helped, took, at);
-        self.bound();
+        strategies.bound();
+        (strategies, refused)
     }
 
-    fn learn_in(&mut self, case: &Case, action: Action, helped: bool, took: Duration, at: Wall) {
+    /// Until when it has learned.
+    pub fn latest(&self) -> Duration {
+        self.own.values().flat_map(BTreeMap::values).map(|one| one.last).max().unwrap_or_default()
+    }
+
+    /// An action was tried and helped, or not, after `took`. Returns the cases of which something else is known now.
+    pub fn learn(&mut self, case: &Case, action: Action, helped: bool, took: Duration, at: Duration) -> Vec<Case> {
+        let broad = Case { pattern: None, ..case.clone() };
+        let shared = Case { worker: None, ..broad.clone() };
+        let mut changed = vec![broad.clone(), shared.clone()];
+        if case.pattern.is_some() {
+            self.learn_in(case, action, helped, took, at);
+            changed.push(case.clone());
+        }
+        self.learn_in(&broad, action, helped, took, at);
+        self.own.entry(shared).or_default().entry(action).or_default().take(helped, took, at);
+        changed.extend(self.bound());
+        changed
+    }
+
+    fn learn_in(&mut self, case: &Case, action: Action, helped: bool, took: Duration, at: Duration) {
         let chance = self.chance(case, action, at).mean();
-        let evidence = self.cases.entry(case.clone()).or_default();
+        let evidence = self.own.entry(case.clone()).or_default();
         let one = evidence.entry(action).or_default();
         one.fade(at);
         if one.weight() >= 2.0 && one.surprised(if helped { chance } else { 1.0 - chance }) {
@@ -131,81 +121,164 @@ impl Strategies {
     }
 
     /// The order in which to try `actions`, which are in their default order. What is not among them is never added.
-    pub fn rank(&self, case: &Case, actions: &[Action], explore: Explore, now: Wall) -> Ranking {
-        let known = self.known(case);
+    pub fn rank(&self, case: &Case, actions: &[Action], explore: Explore, now: Duration) -> Ranking {
         let mut ranked: Vec<Ranked> = actions.iter().map(|action| self.ranked(case, *action, now)).collect();
-        let weight: f64 = known.iter().flat_map(|known| known.values()).map(|one| one.faded(now)).sum();
+        let (weight, tries) = self.weight(case, now);
         if weight < TRIES_MIN || ranked.len() < 2 {
-            let why = match ranked.len() {
-                0 | 1 => "nothing to choose from".into(),
-                _ => format!("default order: {} tries are known, {TRIES_MIN} are needed", weight.round()),
+            let why = match (ranked.len(), weight as u64) {
+                (0 | 1, _) => "nothing to choose from".into(),
+                (_, 0) => "default order: nothing is known yet".into(),
+                (_, 1) => format!("default order: 1 try is known, {TRIES_MIN} are needed"),
+                (_, few) => format!("default order: {few} tries are known, {TRIES_MIN} are needed"),
             };
-            return Ranking { actions: ranked, why };
+            return Ranking { actions: ranked, learned: false, why };
         }
         ranked.sort_by_key(|one| one.cost);
-        let tries: u64 = known.iter().flat_map(|known| known.values()).map(|one| one.tries).sum();
         let turn = explore == Explore::Sometimes && tries % EXPLORE_EVERY == EXPLORE_EVERY - 1;
         let hopeful = turn.then(|| self.most_hopeful(case, &ranked, now)).flatten();
         let why = match hopeful {
             Some(place) => {
                 let one = ranked.remove(place);
                 let text =
-                    format!("{} comes first to see whether it is better than is known: {}", one.action, one.words());
+                    format!("{} comes first to see whether it is better than is known: {}", one.action, words(&one));
                 ranked.insert(0, one);
                 text
             }
             None => reason(&ranked),
         };
-        Ranking { actions: ranked, why }
+        let learned = !ranked.iter().map(|one| &one.action).eq(actions);
+        Ranking { actions: ranked, learned, why }
     }
 
-    /// What is known of each action in each case.
-    pub fn all(&self) -> impl Iterator<Item = (&Case, &BTreeMap<Action, Evidence>)> {
-        self.cases.iter()
+    /// What is known of each case, from elsewhere as well.
+    pub fn known(&self) -> impl Iterator<Item = Known> {
+        let own = self.own.iter().map(|(case, actions)| (case, None, actions));
+        let foreign = self.foreign.iter().map(|(case, (from, actions))| (case, Some(from.clone()), actions));
+        own.chain(foreign).map(|(case, from, actions)| Known { case: case.clone(), from, actions: actions.clone() })
     }
 
-    /// Forgets what is known of a worker.
-    pub fn forget(&mut self, worker: &WorkerName) {
-        self.cases.retain(|case, _| case.worker != *worker);
+    /// What this host knows of a case; without actions where that is nothing.
+    pub fn known_of(&self, case: &Case) -> Known {
+        Known { case: case.clone(), from: None, actions: self.own.get(case).cloned().unwrap_or_default() }
     }
 
-    /// The evidence of the case itself: of its pattern where enough is known, else of all patterns.
-    fn known(&self, case: &Case) -> Option<&BTreeMap<Action, Evidence>> {
-        let broad = || self.cases.get(&Case { pattern: None, ..case.clone() });
-        self.cases.get(case).or_else(broad)
+    /// Where what is known of a case from elsewhere was learned.
+    pub fn source(&self, case: &Case) -> Option<&Provenance> {
+        self.foreign.get(case).map(|(from, _)| from)
     }
 
-    fn chance(&self, case: &Case, action: Action, now: Wall) -> Chance {
-        let of = |evidence: Option<&BTreeMap<Action, Evidence>>| evidence.and_then(|known| known.get(&action)).cloned();
-        let mut chance = Chance::NONE.with(of(self.shared.get(&case.condition)), now);
-        if case.pattern.is_some() {
-            chance = chance.with(of(self.cases.get(&Case { pattern: None, ..case.clone() })), now);
+    /// Forgets what is known of a worker, or everything. Returns what is gone, without its actions.
+    pub fn forget(&mut self, worker: Option<&WorkerName>) -> Vec<Known> {
+        let goes = |case: &Case| worker.is_none() || case.worker.as_ref() == worker;
+        let (own, foreign) = (&mut self.own, &mut self.foreign);
+        let own = own.extract_if(.., |case, _| goes(case)).map(|(case, _)| (case, None));
+        let foreign = foreign.extract_if(.., |case, _| goes(case)).map(|(case, (from, _))| (case, Some(from)));
+        let gone = own.chain(foreign).map(|(case, from)| Known { case, from, actions: BTreeMap::new() });
+        gone.collect()
+    }
+
+    /// Takes over what another host has learned; of a case known from elsewhere already, the new counts. What is known
+    /// here is not touched, and outweighs it soon. Returns what was taken over.
+    pub fn import(&mut self, export: Export, now: Duration) -> Result<Vec<Known>, String> {
+        if export.format != EXPORT_FORMAT {
+            return Err(format!("the format is {:?}; this unitmedic reads {EXPORT_FORMAT:?}", export.format));
         }
-        chance.with(of(self.cases.get(case)), now)
+        if export.known.len() > CASES_MAX {
+            return Err(format!("it has {} cases; at most {CASES_MAX} are kept", export.known.len()));
+        }
+        for one in &export.known {
+            check(one)?;
+        }
+        let mut taken = Vec::new();
+        for Known { case, actions, .. } in export.known {
+            // It was faded when it was written; how old it is over there says nothing here.
+            let actions: BTreeMap<Action, Evidence> = actions
+                .into_iter()
+                .map(|(action, one)| (action, Evidence { last: now, surprise: 0.0, ..one }))
+                .collect();
+            self.foreign.insert(case.clone(), (export.from.clone(), actions.clone()));
+            taken.push(Known { case, from: Some(export.from.clone()), actions });
+        }
+        self.bound();
+        taken.retain(|one| self.foreign.contains_key(&one.case));
+        Ok(taken)
     }
 
-    fn ranked(&self, case: &Case, action: Action, now: Wall) -> Ranked {
+    /// What this host has learned itself, of one worker or all, as it counts now.
+    pub fn export(&self, worker: Option<&WorkerName>, now: Duration) -> Vec<Known> {
+        let wanted = |case: &Case| worker.is_none() || case.worker.as_ref() == worker;
+        let own = self.own.iter().filter(|(case, _)| wanted(case));
+        let faded = own.map(|(case, actions)| {
+            let mut actions = actions.clone();
+            actions.values_mut().for_each(|one| one.fade(now));
+            Known { case: case.clone(), from: None, actions }
+        });
+        faded.collect()
+    }
+
+    /// The evidence of the case itself: of its pattern where that is enough, else of all patterns.
+    fn evidence(&self, case: &Case, now: Duration) -> Option<&BTreeMap<Action, Evidence>> {
+        let enough = |actions: &&BTreeMap<Action, Evidence>| total(actions, now) >= TRIES_MIN;
+        self.own.get(case).filter(enough).or_else(|| self.own.get(&Case { pattern: None, ..case.clone() }))
+    }
+
+    fn foreign_evidence(&self, case: &Case, now: Duration) -> Option<&BTreeMap<Action, Evidence>> {
+        let of = |case: &Case| self.foreign.get(case).map(|(_, actions)| actions);
+        let enough = |actions: &&BTreeMap<Action, Evidence>| total(actions, now) >= TRIES_MIN;
+        of(case).filter(enough).or_else(|| of(&Case { pattern: None, ..case.clone() }))
+    }
+
+    /// Tries that are known of a case, as they count now, and those of this host in all.
+    fn weight(&self, case: &Case, now: Duration) -> (f64, u64) {
+        let sum = |actions: Option<&BTreeMap<Action, Evidence>>| actions.map_or(0.0, |actions| total(actions, now));
+        let own = self.evidence(case, now);
+        let tries = own.map_or(0, |actions| actions.values().map(|one| one.tries).sum());
+        (sum(own) + sum(self.foreign_evidence(case, now)), tries)
+    }
+
+    /// From the widest to the closest, each a prior for the next.
+    fn chance(&self, case: &Case, action: Action, now: Duration) -> Chance {
+        let broad = Case { pattern: None, ..case.clone() };
+        let shared = Case { worker: None, ..broad.clone() };
+        let mut chance = Chance::NONE;
+        for level in [Some(&shared), Some(&broad), case.pattern.map(|_| case)].into_iter().flatten() {
+            let foreign = self.foreign.get(level).and_then(|(_, actions)| actions.get(&action));
+            let own = self.own.get(level).and_then(|actions| actions.get(&action));
+            chance = chance.with(foreign, now).with(own, now);
+        }
+        chance
+    }
+
+    fn ranked(&self, case: &Case, action: Action, now: Duration) -> Ranked {
         let chance = self.chance(case, action, now);
         let (low, high) = chance.interval();
-        let evidence = self.known(case).and_then(|known| known.get(&action)).cloned().unwrap_or_default();
-        let shared = self.shared.get(&case.condition).and_then(|known| known.get(&action));
-        let took = evidence.took.or(shared.and_then(|one| one.took)).unwrap_or(TOOK.as_secs_f64());
-        let wasted = evidence.wasted.or(shared.and_then(|one| one.wasted)).unwrap_or(WASTED.as_secs_f64());
-        let cost = cost(action, chance.mean(), took, wasted);
+        let here = self.evidence(case, now);
+        let own = here.and_then(|known| known.get(&action));
+        let hearsay = here.is_some() && own.is_none();
+        let mean = if hearsay { chance.mean().min(UNTRIED) } else { chance.mean() };
+        let shared = self.own.get(&Case { worker: None, pattern: None, ..case.clone() });
+        let sources = [
+            own,
+            self.foreign_evidence(case, now).and_then(|known| known.get(&action)),
+            shared.and_then(|known| known.get(&action)),
+        ];
+        let first = |time: fn(&Evidence) -> Option<f64>| sources.iter().flatten().find_map(|one| time(one));
+        let took = first(|one| one.took).unwrap_or(TOOK.as_secs_f64());
+        let wasted = first(|one| one.wasted).unwrap_or(WASTED.as_secs_f64());
         Ranked {
             action,
-            chance: chance.mean(),
-            low,
+            chance: mean,
+            low: low.min(mean),
             high,
-            tries: evidence.tries,
-            successes: evidence.successes,
+            tries: own.map_or(0, |one| one.tries),
+            successes: own.map_or(0, |one| one.successes),
             took: Duration::from_secs_f64(took),
-            cost: Duration::from_secs_f64(cost),
+            cost: Duration::from_secs_f64(cost(action, mean, took, wasted)),
         }
     }
 
     /// The place of the action that would come first if it were as good as it may be, unless it is there already.
-    fn most_hopeful(&self, case: &Case, ranked: &[Ranked], now: Wall) -> Option<usize> {
+    fn most_hopeful(&self, case: &Case, ranked: &[Ranked], now: Duration) -> Option<usize> {
         let hoped = |one: &Ranked| {
             let chance = self.chance(case, one.action, now);
             let hope = (chance.mean() + HOPE * chance.deviation()).min(0.99);
@@ -215,13 +288,25 @@ impl Strategies {
         (best > 0).then_some(best)
     }
 
-    fn bound(&mut self) {
-        while self.cases.len() > CASES_MAX {
-            let last = |known: &BTreeMap<Action, Evidence>| known.values().map(|one| one.last).max();
-            let oldest = self.cases.iter().min_by_key(|(_, known)| last(known)).map(|(case, _)| case.clone());
-            oldest.and_then(|case| self.cases.remove(&case));
+    /// Returns the cases that had to go.
+    fn bound(&mut self) -> Vec<Case> {
+        let mut gone = Vec::new();
+        let last = |actions: &BTreeMap<Action, Evidence>| actions.values().map(|one| one.last).max();
+        while self.own.len() > CASES_MAX {
+            let oldest = self.own.iter().min_by_key(|(_, actions)| last(actions)).map(|(case, _)| case.clone());
+            gone.extend(oldest.inspect(|case| drop(self.own.remove(case))));
         }
+        while self.foreign.len() > CASES_MAX {
+            let oldest = self.foreign.iter().min_by_key(|(_, (from, _))| from.exported).map(|(case, _)| case.clone());
+            oldest.and_then(|case| self.foreign.remove(&case));
+        }
+        gone
     }
+}
+
+/// Tries of a case as they count now.
+fn total(actions: &BTreeMap<Action, Evidence>, now: Duration) -> f64 {
+    actions.values().map(|one| one.faded(now)).sum()
 }
 
 impl Evidence {
@@ -230,17 +315,16 @@ impl Evidence {
     }
 
     /// What is left of its weight by then.
-    fn faded(&self, now: Wall) -> f64 {
+    fn faded(&self, now: Duration) -> f64 {
         self.weight() * self.left(now)
     }
 
-    fn left(&self, now: Wall) -> f64 {
-        let age = now.0.saturating_sub(self.last.0).max(0) as f64 / 1e6;
-        // A clock that jumps ahead must not take everything away.
-        0.5_f64.powf(age / HALF_LIFE.as_secs_f64()).max(LEFT_MIN)
+    fn left(&self, now: Duration) -> f64 {
+        let age = now.saturating_sub(self.last);
+        0.5_f64.powf(age.as_secs_f64() / HALF_LIFE.as_secs_f64()).max(LEFT_MIN)
     }
 
-    fn fade(&mut self, now: Wall) {
+    fn fade(&mut self, now: Duration) {
         let left = self.left(now);
         (self.helped, self.failed) = (self.helped * left, self.failed * left);
     }
@@ -261,7 +345,7 @@ impl Evidence {
         self.surprise > CHANGED
     }
 
-    fn take(&mut self, helped: bool, took: Duration, at: Wall) {
+    fn take(&mut self, helped: bool, took: Duration, at: Duration) {
         self.fade(at);
         self.shrink_to_most();
         let mean = |old: Option<f64>| {
@@ -296,7 +380,7 @@ impl Chance {
     const NONE: Chance = Chance { helped: PRIOR / 2.0, failed: PRIOR / 2.0 };
 
     /// With closer evidence on top: what was believed before is worth [`PRIOR`] tries.
-    fn with(self, evidence: Option<Evidence>, now: Wall) -> Self {
+    fn with(self, evidence: Option<&Evidence>, now: Duration) -> Self {
         let Some(evidence) = evidence else { return self };
         let (before, left) = (self.mean(), evidence.left(now));
         Chance {
@@ -338,28 +422,60 @@ pub fn harm(action: Action) -> Duration {
     })
 }
 
-impl Ranked {
-    /// `helped 9 of 10 times, in 3.2 s`
-    fn words(&self) -> String {
-        match self.tries {
-            0 => "it was never tried here".into(),
-            1 => format!("helped {} of 1 time, in {}", self.successes, human(self.took)),
-            tries => format!("helped {} of {tries} times, in {}", self.successes, human(self.took)),
-        }
+/// `helped 9 of 10 times, in 3.2 s`
+pub fn words(one: &Ranked) -> String {
+    match (one.tries, one.successes) {
+        (0, _) => "never tried here".into(),
+        (1, 0) => "did not help the 1 time it was tried".into(),
+        (tries, 0) => format!("did not help in any of {tries} tries"),
+        (1, _) => format!("helped the 1 time it was tried, in {}", human(one.took)),
+        (tries, helped) => format!("helped {helped} of {tries} times, in {}", human(one.took)),
     }
 }
 
 /// Why the first is the first.
 fn reason(ranked: &[Ranked]) -> String {
-    let cost = |one: &Ranked| human(Duration::from_secs(one.cost.as_secs()));
+    let cost = |one: &Ranked| human(Duration::from_secs(one.cost.as_secs().max(1)));
     let (first, second) = (&ranked[0], &ranked[1]);
     format!(
-        "{} {}: {} for each recovery, against {} by {} ({})",
+        "{} {}: {} for each recovery, against {} by {}, which {}",
         first.action,
-        first.words(),
+        words(first),
         cost(first),
         cost(second),
         second.action,
-        second.words()
+        match second.tries {
+            0 => "was never tried here".into(),
+            _ => words(second),
+        }
     )
 }
+
+/// Knowledge that comes from a file is not believed to be what it should be.
+fn check(known: &Known) -> Result<(), String> {
+    let case = &known.case;
+    let name = || format!("{} of {}", case.condition, case.worker.as_ref().map_or("all workers", WorkerName::as_str));
+    if known.actions.len() > ACTIONS_MAX {
+        return Err(format!("{}: {} actions; at most {ACTIONS_MAX} are kept", name(), known.actions.len()));
+    }
+    for (action, one) in &known.actions {
+        let wrong = |what: &str| Err(format!("{}, {action}: {what}", name()));
+        let counts = [one.helped, one.failed];
+        if counts.iter().any(|count| !(0.0..=COUNT_MAX).contains(count)) {
+            return wrong("helped and failed must be counts");
+        }
+        if one.successes > one.tries || one.tries > u64::from(u32::MAX) {
+            return wrong("successes must not exceed tries, nor these 4 thousand millions");
+        }
+        if [one.took, one.wasted].iter().flatten().any(|time| !(0.0..=TIME_MAX.as_secs_f64()).contains(time)) {
+            return wrong("times must be from 0 to a year, in seconds");
+        }
+        if one.last > AGE_MAX || !(0.0..=1e6).contains(&one.surprise) {
+            return wrong("it is not from this world's time");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::condition::closed_set;
+use super::condition::{Condition, closed_set};
 use super::incident::{AttemptId, IncidentId};
 use super::name::UnitName;
+use super::strategy::Ranking;
 use super::unit::InvocationId;
 
 /// What can be done, in the order of harm, mildest first.
@@ -165,6 +166,22 @@ impl<'de> Deserialize<'de> for HookName {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Plan {
     pub steps: Vec<Step>,
+    /// What it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+    /// Made for a mere warning: mild actions come first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weak: bool,
+    /// How what was learned ranks its actions; absent where the order is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranking: Option<Ranking>,
+}
+
+impl Plan {
+    /// Its order was learned.
+    pub fn is_learned(&self) -> bool {
+        self.ranking.as_ref().is_some_and(|ranking| ranking.learned)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

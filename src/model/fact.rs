@@ -216,6 +216,11 @@ pub enum What {
     MarkedFalse {
         who: String,
     },
+    /// What is known of actions is another: `by` an operator, or by itself, from what happened.
+    StrategiesChanged {
+        by: Option<String>,
+        text: String,
+    },
     Paused {
         until: Option<super::time::Wall>,
         who: String,
@@ -295,6 +300,7 @@ impl What {
             What::Escalated { .. } => "escalated",
             What::IncidentClosed { .. } => "incident_closed",
             What::MarkedFalse { .. } => "marked_false",
+            What::StrategiesChanged { .. } => "strategies_changed",
             What::Paused { .. } => "paused",
             What::Resumed { .. } => "resumed",
             What::HoldChanged { .. } => "hold_changed",

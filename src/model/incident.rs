@@ -11,6 +11,7 @@ use super::action::{Action, Plan};
 use super::condition::{Condition, Evidence, Health, closed_set};
 use super::name::{UnitName, WorkerName};
 use super::pattern::IncidentPattern;
+use super::strategy::Similar;
 use super::time::{Mono, Now, Wall};
 
 /// Grows by one for each incident of this host; shown as `#42`.
@@ -135,6 +136,9 @@ pub struct Incident {
     /// What its log said before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pattern: Option<IncidentPattern>,
+    /// Past incidents that were most like it, at most three.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub similar: Vec<Similar>,
 }
 
 impl Incident {
@@ -168,6 +172,7 @@ impl Incident {
             idle_actions: Vec::new(),
             helped_by: None,
             pattern: None,
+            similar: Vec::new(),
         }
     }
 
@@ -216,6 +221,9 @@ pub const ATTEMPTS_KEPT: usize = 64;
 pub struct Attempt {
     pub number: u32,
     pub action: Action,
+    /// What it was tried for; `None`: an operator asked, or nothing was needed any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
     pub stage: Stage,
     /// When the intent was handed to the store.
     pub intended_at: Mono,
@@ -264,6 +272,7 @@ impl Attempt {
         Self {
             number,
             action,
+            condition: None,
             stage: Stage::Recording,
             intended_at: now.mono,
             intended_wall: now.wall,

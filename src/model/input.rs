@@ -9,6 +9,7 @@ use super::name::UnitName;
 use super::request::Request;
 use super::settings::Settings;
 use super::signal::{Beat, ErrorCounts, ExternalAlert, ProbeReading, QueueReading};
+use super::strategy::{Known, Past};
 use super::time::{Mono, Wall};
 use super::unit::{JobKind, JobResult, ManagerState, UnitChange};
 use super::usage::{HostUsage, Usage};
@@ -148,6 +149,8 @@ pub enum Command {
     Inquire { unit: UnitName },
     /// Write the incident to the store as it now stands.
     Save(Box<Incident>),
+    /// Write what is known of these cases to the store; without actions, it is forgotten.
+    Learned(Vec<Known>),
     /// Write the safety state to its file.
     Keep(Box<Safety>),
     /// The answer to [`Input::Request`] with this id.
@@ -177,6 +180,9 @@ pub struct Owned {
     /// Only for the time of a graceful restart of this unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub surge_for: Option<UnitName>,
+    /// The activation that we asked for has been seen; a further one is somebody else's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub started: bool,
 }
 
 /// A pause of a worker, or of everything.
@@ -230,6 +236,12 @@ pub struct Memory {
     /// Intents found in the runtime directory that the database does not have.
     pub orphans: Vec<Intent>,
     pub next_incident: u64,
+    /// What has been learned of actions.
+    #[serde(default)]
+    pub strategies: Vec<Known>,
+    /// Incidents that closed, to compare with; oldest first.
+    #[serde(default)]
+    pub past: Vec<Past>,
     /// We crashed again and again: watch, tell, do nothing.
     pub watch_only: Option<String>,
 }

@@ -6,6 +6,7 @@ use super::action::Action;
 use super::fact::Refusal;
 use super::incident::IncidentId;
 use super::name::{UnitName, WorkerName};
+use super::strategy::Export;
 use super::time::Wall;
 
 /// A worker or one of its units, as the operator wrote it.
@@ -17,7 +18,7 @@ pub enum Target {
 }
 
 /// A request that changes something, with who asked (from the socket's peer credentials).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Request {
     /// Number given by the caller; the answer bears it.
     pub id: u64,
@@ -25,7 +26,7 @@ pub struct Request {
     pub ask: Ask,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Ask {
     /// `worker` absent: all workers. `until` absent: until resumed.
@@ -45,6 +46,14 @@ pub enum Ask {
     },
     MarkFalse {
         incident: IncidentId,
+    },
+    /// Takes over what another host has learned.
+    ImportStrategies {
+        export: Export,
+    },
+    /// Forgets what was learned of a worker; `worker` absent: everything.
+    ForgetStrategies {
+        worker: Option<WorkerName>,
     },
 }
 

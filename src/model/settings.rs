@@ -181,6 +181,10 @@ pub struct WorkerSettings {
     pub on_stop: OnStop,
     /// A worker of one instance may be interrupted for a mere warning.
     pub allow_downtime: bool,
+    /// Plans that are not configured are ordered by what has helped before.
+    pub learn: bool,
+    /// Whether an action may come first only to learn more of it.
+    pub explore: Explore,
 
     /// Percent of the CPU that the instance may use.
     pub cpu_threshold: f64,
@@ -280,6 +284,16 @@ pub struct WorkerSettings {
 }
 
 closed_set!(
+    /// Which workers may have an action tried first only to learn more of it.
+    Explore {
+        Never = "never",
+        /// Those that are not `critical`.
+        NotCritical = "not_critical",
+        Always = "always",
+    }
+);
+
+closed_set!(
     /// What may scale a worker up.
     ScaleOn { Backlog = "backlog", Cpu = "cpu", Memory = "memory" }
 );
@@ -311,6 +325,15 @@ impl Default for HookSettings {
 }
 
 impl WorkerSettings {
+    /// An action may come first only to learn more of it.
+    pub fn explores(&self) -> bool {
+        match self.explore {
+            Explore::Never => false,
+            Explore::NotCritical => !self.critical,
+            Explore::Always => true,
+        }
+    }
+
     /// Serving instances that the worker needs to count as available.
     pub fn needed(&self) -> u32 {
         self.min_instances.unwrap_or(1)
@@ -503,6 +526,8 @@ impl WorkerSettings {
             max_instances: None,
             on_stop: OnStop::Respect,
             allow_downtime: false,
+            learn: true,
+            explore: Explore::NotCritical,
             cpu_threshold: 80.0,
             cpu_cores: 1.0,
             cpu_sustained: Duration::from_secs(120),

@@ -129,6 +129,7 @@ fn level_of(what: &What) -> Level {
         | What::AttemptEnded { .. }
         | What::IncidentClosed { .. }
         | What::MarkedFalse { .. }
+        | What::StrategiesChanged { .. }
         | What::Paused { .. }
         | What::Resumed { .. }
         | What::HoldChanged { .. }

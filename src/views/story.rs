@@ -115,6 +115,7 @@ pub fn tone(what: &What) -> Tone {
         What::AvailabilityChanged { .. } | What::Restarted { .. } | What::InstanceVanished => Tone::Plain,
         What::Started { .. } | What::Resynced { .. } | What::MarkedFalse { .. } | What::Resumed { .. } => Tone::Plain,
         What::HoldChanged { held: false } | What::SettingsChanged { .. } => Tone::Plain,
+        What::StrategiesChanged { .. } => Tone::Plain,
     }
 }
 

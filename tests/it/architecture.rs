@@ -9,7 +9,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 /// Who may name what of the crate. A row is for the module and all below it; an adapter is an area of its own.
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("model", &["model"]),
-    ("engine", &["model", "engine"]),
+    ("engine", &["model", "learn", "engine"]),
     ("config", &["model", "config"]),
     ("adapters::alertmanager", &["model", "adapters::secret", "adapters::tls", "adapters::alertmanager"]),
     ("adapters::cgroup", &["model", "adapters::cgroup"]),

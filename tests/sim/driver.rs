@@ -9,6 +9,7 @@ use unitmedic::model::action::{Answer, Intent, Order, Refused};
 use unitmedic::model::fact::{ResyncReason, What};
 use unitmedic::model::input::{Durability, Finding, Memory, Pause, Safety, Snapshot};
 use unitmedic::model::request::{Ask, Reply, Request};
+use unitmedic::model::strategy::{Case, Known as Learned, Past};
 use unitmedic::model::unit::ManagerState;
 use unitmedic::model::usage::Pressure;
 use unitmedic::model::{
@@ -82,6 +83,8 @@ pub struct Store {
     pub incidents: BTreeMap<IncidentId, Incident>,
     pub intents: Vec<Intent>,
     pub safety: Safety,
+    /// By case, and whether it was learned elsewhere.
+    strategies: BTreeMap<(Case, bool), Learned>,
     busy_until: u64,
     pub failing: bool,
     pub lost: bool,
@@ -271,6 +274,8 @@ impl Sim {
             incidents,
             orphans,
             next_incident: next.map_or(1, |id| id.0 + 1),
+            strategies: self.store.strategies.values().cloned().collect(),
+            past: self.store.incidents.values().filter_map(Past::of).collect(),
             watch_only: None,
         }
     }
@@ -405,6 +410,15 @@ impl Sim {
             Command::Inquire { unit } => {
                 let wait = self.rng.range(5 * MS, 60 * MS);
                 self.after(wait, Event::Inquire { life: self.life, unit });
+            }
+            Command::Learned(known) => {
+                for one in known {
+                    let key = (one.case.clone(), one.from.is_some());
+                    match one.actions.is_empty() {
+                        true => drop(self.store.strategies.remove(&key)),
+                        false => drop(self.store.strategies.insert(key, one)),
+                    }
+                }
             }
             Command::Reply { .. } | Command::Tell(_) => {}
         }

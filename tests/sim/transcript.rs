@@ -48,7 +48,7 @@ impl Transcript {
     pub fn command(&mut self, now: u64, command: &Command) {
         match command {
             Command::Tell(fact) => self.note(now, || format!("     {}", fact_text(fact))),
-            Command::Save(_) | Command::Keep(_) => {}
+            Command::Save(_) | Command::Keep(_) | Command::Learned(_) => {}
             Command::Record(intent) => {
                 self.note(now, || format!("-> record {} {} {}", intent.attempt, intent.unit, intent.action))
             }

@@ -84,6 +84,8 @@ impl Store {
             incidents: opening.past.incidents,
             orphans,
             next_incident,
+            strategies: opening.past.strategies,
+            past: opening.past.closed,
             watch_only: Starts::watch_only(crashes),
         };
         let store = start(shared, opening.connection, opening.refused, &mut problems);

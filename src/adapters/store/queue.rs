@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::db::write::Slice;
 use super::intent::Pending;
+use crate::model::strategy::{Case, Known};
 use crate::model::{Alert, Fact, Incident, IncidentId, Wall};
 
 /// Intents waiting for the database. More than can be under way at once many times over.
@@ -22,6 +23,9 @@ const SLICE_INCIDENTS: usize = 16;
 /// Alerts waiting for the database.
 const ALERTS_MAX: usize = 4096;
 const SLICE_ALERTS: usize = 32;
+/// Cases whose knowledge waits for the database: twice as many as are kept, for those of other hosts.
+const KNOWN_MAX: usize = 8192;
+const SLICE_KNOWN: usize = 32;
 
 /// Facts that never reached the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +71,8 @@ struct Inner {
     incidents: BTreeMap<u64, Box<Incident>>,
     facts: VecDeque<Fact>,
     alerts: VecDeque<Alert>,
+    /// By case, and whether it was learned elsewhere.
+    known: BTreeMap<(Case, bool), Known>,
     loss: Option<Loss>,
     lost: u64,
     /// A slice has been taken and is neither written nor put back.
@@ -137,6 +143,20 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Of several states of a case that wait, the newest is written.
+    pub fn push_known(&self, known: Vec<Known>) {
+        let mut inner = self.lock();
+        if inner.closing {
+            return;
+        }
+        inner.known.extend(known.into_iter().map(|one| ((one.case.clone(), one.from.is_some()), one)));
+        while inner.known.len() > KNOWN_MAX {
+            inner.known.pop_first();
+            inner.lost += 1;
+        }
+        self.wake.notify_one();
+    }
+
     /// Waits for work until `due`. No slice is given before `write_from`; while closing it is, once.
     pub fn next(&self, due: Instant, write_from: Instant) -> Turn {
         let mut inner = self.lock();
@@ -192,6 +212,9 @@ impl Queue {
             inner.alerts.pop_front();
             inner.lost += 1;
         }
+        for one in slice.known {
+            inner.known.entry((one.case.clone(), one.from.is_some())).or_insert(one);
+        }
         if let Some(loss) = slice.loss {
             inner.add_loss(loss);
         }
@@ -203,7 +226,7 @@ impl Queue {
     pub fn give_up(&self, slice: Slice, why: &str) {
         let mut inner = self.lock();
         inner.writing = false;
-        inner.lost += (slice.incidents.len() + slice.alerts.len()) as u64;
+        inner.lost += (slice.incidents.len() + slice.alerts.len() + slice.known.len()) as u64;
         for fact in slice.facts {
             inner.lose(&fact, why);
         }
@@ -220,7 +243,7 @@ impl Queue {
     pub fn forsake(&self, slice: Slice) {
         let mut inner = self.lock();
         inner.writing = false;
-        inner.lost += (slice.facts.len() + slice.incidents.len() + slice.alerts.len()) as u64;
+        inner.lost += (slice.facts.len() + slice.incidents.len() + slice.alerts.len() + slice.known.len()) as u64;
         self.drained.notify_all();
     }
 
@@ -249,7 +272,8 @@ impl Queue {
     /// Facts and incidents lost so far, and waiting now.
     pub fn lost_and_waiting(&self) -> (u64, u64) {
         let inner = self.lock();
-        (inner.lost, (inner.intents.len() + inner.incidents.len() + inner.facts.len() + inner.alerts.len()) as u64)
+        let history = inner.incidents.len() + inner.facts.len() + inner.alerts.len() + inner.known.len();
+        (inner.lost, (inner.intents.len() + history) as u64)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -260,7 +284,9 @@ impl Queue {
 
 impl Inner {
     fn has_slice(&self) -> bool {
-        !(self.incidents.is_empty() && self.facts.is_empty() && self.alerts.is_empty()) || self.loss.is_some()
+        let nothing =
+            self.incidents.is_empty() && self.facts.is_empty() && self.alerts.is_empty() && self.known.is_empty();
+        !nothing || self.loss.is_some()
     }
 
     fn slice(&mut self) -> Slice {
@@ -268,7 +294,8 @@ impl Inner {
         let count = self.facts.len().min(SLICE_FACTS);
         let alerts = self.alerts.len().min(SLICE_ALERTS);
         let (facts, alerts) = (self.facts.drain(..count).collect(), self.alerts.drain(..alerts).collect());
-        Slice { incidents, facts, alerts, loss: self.loss.take() }
+        let known = (0..SLICE_KNOWN).map_while(|_| self.known.pop_first()).map(|(_, known)| known).collect();
+        Slice { incidents, facts, alerts, known, loss: self.loss.take() }
     }
 
     fn trim(&mut self) {

@@ -261,7 +261,12 @@ mod tests {
                     Wanted::Stopped { why: "operator".into(), at: Wall(2), seen: Mono(2) },
                 ),
             ],
-            owned: vec![Owned { unit: UnitName::new("c@2.service").unwrap(), since: Wall(3), surge_for: None }],
+            owned: vec![Owned {
+                unit: UnitName::new("c@2.service").unwrap(),
+                since: Wall(3),
+                surge_for: None,
+                started: false,
+            }],
         }
     }
 

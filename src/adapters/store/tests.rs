@@ -60,6 +60,7 @@ pub(super) fn incident(id: u64, opened: u64) -> Incident {
         idle_actions: Vec::new(),
         helped_by: None,
         pattern: None,
+        similar: vec![],
     }
 }
 
@@ -74,6 +75,7 @@ pub(super) fn attempt(number: u32, at: u64, ended: Option<(u64, Outcome)>) -> At
     Attempt {
         number,
         action: Action::Restart,
+        condition: None,
         stage: if ended.is_some() { Stage::Ended } else { Stage::Acting },
         intended_at: now(at).mono,
         intended_wall: now(at).wall,

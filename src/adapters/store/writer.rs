@@ -105,13 +105,15 @@ impl Writer {
             slice.incidents.into_iter().map(|it| write::Slice { incidents: vec![it], ..Default::default() });
         let facts = slice.facts.into_iter().map(|it| write::Slice { facts: vec![it], ..Default::default() });
         let alerts = slice.alerts.into_iter().map(|it| write::Slice { alerts: vec![it], ..Default::default() });
+        let known = slice.known.into_iter().map(|it| write::Slice { known: vec![it], ..Default::default() });
         let loss = slice.loss.map(|it| write::Slice { loss: Some(it), ..Default::default() });
         let mut later: Option<(write::Slice, String)> = None;
-        for mut single in incidents.chain(facts).chain(alerts).chain(loss) {
+        for mut single in incidents.chain(facts).chain(alerts).chain(known).chain(loss) {
             if let Some((rest, _)) = &mut later {
                 rest.incidents.append(&mut single.incidents);
                 rest.facts.append(&mut single.facts);
                 rest.alerts.append(&mut single.alerts);
+                rest.known.append(&mut single.known);
                 rest.loss = rest.loss.take().or(single.loss);
                 continue;
             }

@@ -40,6 +40,7 @@ message_ids! {
     Escalated = "escalated", "05c9ac71d9ba8e4f6ebe6c581e6f91f3";
     IncidentClosed = "incident_closed", "400b3c029c4c75c01f9dff59c5c4c054";
     MarkedFalse = "marked_false", "9a9c74cdf50bd4a90d23d055bf8aabf0";
+    StrategiesChanged = "strategies_changed", "3f6d2ab1c0e94d7d8b52a7f1e6c98a40";
     Paused = "paused", "f235b5b46fb5020f98eafb46aed00839";
     Resumed = "resumed", "cfb2535e2814e2d4e941ccc12aa946f9";
     HoldChanged = "hold_changed", "6c7e173be8480bd8bada8406c8f53bde";

@@ -679,6 +679,7 @@ fn incidents_of_a_former_life_are_open() {
         idle_actions: Vec::new(),
         helped_by: None,
         pattern: None,
+        similar: vec![],
     };
     let closed = Incident { id: IncidentId(5), closed_at: Some(Mono(1)), ..incident.clone() };
     let mut board = board(&["mail"]);

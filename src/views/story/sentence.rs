@@ -67,6 +67,8 @@ fn daemon(what: &What) -> Option<String> {
         }
         What::WatchOnly { why } => format!("unitmedic only watches and does nothing: {why}"),
         What::JournalGap { why } => format!("entries of the journal were missed, errors may be uncounted: {why}"),
+        What::StrategiesChanged { by: Some(who), text } => format!("{text}; asked by {who}"),
+        What::StrategiesChanged { by: None, text } => format!("learned: {text}"),
         What::HoldChanged { held: true } => "the hold file is there: unitmedic does nothing until it is removed".into(),
         What::HoldChanged { held: false } => "the hold file is gone: unitmedic acts again".into(),
         What::StormOpened { sick, instances } => {

@@ -30,7 +30,7 @@ fn fact(unit: bool, worker: bool, what: What) -> Fact {
 
 fn plan() -> Plan {
     let step = |action| Step { action, reason: "because".into() };
-    Plan { steps: vec![step(Action::Restart), step(Action::Escalate)] }
+    Plan { steps: vec![step(Action::Restart), step(Action::Escalate)], ..Plan::default() }
 }
 
 fn raised(condition: Condition, text: &str) -> What {
@@ -61,6 +61,12 @@ fn of_host() -> Vec<What> {
         What::Resynced { reason: ResyncReason::Connected, units: 1 },
         What::SettingsChanged { workers: 3 },
         What::WatchOnly { why: "three crashes of ours in ten minutes".into() },
+        What::StrategiesChanged { by: Some("ada".into()), text: "what was known of mail is forgotten: 3 cases".into() },
+        What::StrategiesChanged {
+            by: None,
+            text: "for hung of mail restart comes first now, no longer connection_reset: restart helped 4 of 4 times"
+                .into(),
+        },
         What::HoldChanged { held: true },
         What::HoldChanged { held: false },
         What::StormOpened { sick: 400, instances: 700 },
@@ -181,7 +187,7 @@ fn every_fact() -> Vec<Fact> {
 }
 
 /// Kinds of facts that there are. A new one must get a sentence here.
-const KINDS: usize = 37;
+const KINDS: usize = 38;
 
 #[test]
 fn every_kind_of_fact_has_a_sentence() {
@@ -212,6 +218,8 @@ fn sentences() {
             looked at 1 unit anew, because unitmedic has connected to systemd
             new settings are in force: 3 workers
             unitmedic only watches and does nothing: three crashes of ours in ten minutes
+            what was known of mail is forgotten: 3 cases; asked by ada
+            learned: for hung of mail restart comes first now, no longer connection_reset: restart helped 4 of 4 times
             the hold file is there: unitmedic does nothing until it is removed
             the hold file is gone: unitmedic acts again
             storm breaker open: 400 of 700 instances are sick at once, which has a shared cause; running instances are left alone, dead ones are still started

@@ -11,6 +11,7 @@ use crate::model::action::Intent;
 use crate::model::history::{
     FILTER_LIMIT_DEFAULT, FILTER_LIMIT_MAX, Filter, Recovery, Story, Summary, Totals, WorkerRatios,
 };
+use crate::model::strategy::{self, Known, PAST_KEPT};
 use crate::model::{
     Action, Alert, Condition, Fact, Incident, IncidentId, Outcome, Resolution, UnitName, Wall, WorkerName,
 };
@@ -21,6 +22,8 @@ pub const STORY_FACTS_LAST: usize = 400;
 /// Incidents that are given back to the engine at a start: the open ones, and the latest closed one of each unit.
 const MEMORY_INCIDENTS_MAX: i64 = 10_000;
 const MEMORY_INTENTS_MAX: i64 = 10_000;
+/// Cases of what was learned, of this host and of others.
+const MEMORY_STRATEGIES_MAX: i64 = 8_192;
 
 /// What the engine needs of the past when it starts.
 #[derive(Debug, Default)]
@@ -28,6 +31,10 @@ pub(in crate::adapters::store) struct Past {
     pub incidents: Vec<Incident>,
     /// Intents in the database, newest first; whether an incident knows them is for the caller to find out.
     pub intents: Vec<Intent>,
+    /// What was learned of actions.
+    pub strategies: Vec<Known>,
+    /// The last incidents that closed, oldest first, to compare others with.
+    pub closed: Vec<strategy::Past>,
     /// Larger than every number that the database has seen.
     pub next_incident: u64,
     /// Rows that could not be read back.
@@ -58,7 +65,28 @@ pub(in crate::adapters::store) fn past(connection: &Connection, closed_since: Wa
             Err(error) => past.problems.push(format!("an intent cannot be read back: {error}")),
         }
     }
+    experience(connection, &mut past)?;
     Ok(past)
+}
+
+fn experience(connection: &Connection, past: &mut Past) -> rusqlite::Result<()> {
+    let mut select = connection.prepare("SELECT body FROM strategies LIMIT ?1")?;
+    for body in select.query_map([MEMORY_STRATEGIES_MAX], |row| row.get::<_, String>(0))? {
+        match serde_json::from_str(&body?) {
+            Ok(known) => past.strategies.push(known),
+            Err(error) => past.problems.push(format!("what was learned of a case cannot be read back: {error}")),
+        }
+    }
+    let mut select = connection.prepare(
+        "SELECT id, state, marked_false FROM incidents WHERE closed_wall IS NOT NULL ORDER BY id DESC LIMIT ?1",
+    )?;
+    let mut rows = select.query([PAST_KEPT as i64])?;
+    while let Some(row) = rows.next()? {
+        // One that cannot be read back has been told of where it matters.
+        past.closed.extend(incident(row).ok().and_then(|incident| strategy::Past::of(&incident)));
+    }
+    past.closed.reverse();
+    Ok(())
 }
 
 fn next_incident(connection: &Connection) -> rusqlite::Result<u64> {

@@ -105,14 +105,24 @@ CREATE INDEX alerts_since ON alerts (since);
 CREATE INDEX alerts_open  ON alerts (since) WHERE until IS NULL;
 ";
 
+/// What was learned of actions: for each case one row of this host, and one from another.
+const STRATEGIES: &str = "
+CREATE TABLE strategies (
+    case_key  TEXT NOT NULL,
+    elsewhere INTEGER NOT NULL,
+    body      TEXT NOT NULL,
+    PRIMARY KEY (case_key, elsewhere)
+) STRICT, WITHOUT ROWID;
+";
+
 /// `user_version` of a database that all of [`MIGRATIONS`] have passed over.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 
 pub(super) const TABLES: &[&str] =
-    &["meta", "incidents", "attempts", "intents", "facts", "availability", "gaps", "alerts"];
+    &["meta", "incidents", "attempts", "intents", "facts", "availability", "gaps", "alerts", "strategies"];
 
 pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(HISTORY), M::up(AVAILABILITY), M::up(ALERTS)]));
+    LazyLock::new(|| Migrations::new(vec![M::up(HISTORY), M::up(AVAILABILITY), M::up(ALERTS), M::up(STRATEGIES)]));
 
 #[cfg(test)]
 mod tests {

@@ -106,6 +106,7 @@ fn what_is_older_than_the_retention_goes_in_slices() {
         ],
         facts: (0..1000).map(|seq| fact(seq, seq % 2 * 3 * hour, None, What::InstanceVanished)).collect(),
         alerts: Vec::new(),
+        known: Vec::new(),
         loss: None,
     };
     write::slice(&mut connection, &slice).unwrap();

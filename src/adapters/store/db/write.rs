@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use crate::adapters::store::availability::Span;
 use crate::adapters::store::queue::Loss;
 use crate::model::action::Intent;
+use crate::model::strategy::Known;
 use crate::model::{Alert, Attempt, Fact, Incident, IncidentId, Outcome, Resolution, UnitName, Wall, What, WorkerName};
 
 pub(in crate::adapters::store) const HOUR_US: i64 = 3_600_000_000;
@@ -17,6 +18,8 @@ pub(in crate::adapters::store) struct Slice {
     pub incidents: Vec<Incident>,
     pub facts: Vec<Fact>,
     pub alerts: Vec<Alert>,
+    /// What is known of cases; without actions, it is forgotten.
+    pub known: Vec<Known>,
     pub loss: Option<Loss>,
 }
 
@@ -53,6 +56,9 @@ pub(in crate::adapters::store) fn slice(connection: &mut Connection, slice: &Sli
     }
     for alert in &slice.alerts {
         keep_alert(&transaction, alert)?;
+    }
+    for known in &slice.known {
+        keep_known(&transaction, known)?;
     }
     if let Some(loss) = &slice.loss {
         transaction
@@ -102,6 +108,22 @@ pub(in crate::adapters::store) fn mark_false(connection: &Connection, id: Incide
 pub(in crate::adapters::store) fn end_alerts(connection: &Connection, now: Wall) -> rusqlite::Result<()> {
     let end = "UPDATE alerts SET until = ?1, body = json_set(body, '$.until', ?1) WHERE until IS NULL";
     connection.execute(end, [now.0]).map(drop)
+}
+
+fn keep_known(transaction: &Transaction<'_>, known: &Known) -> rusqlite::Result<()> {
+    let case = json(&known.case)?;
+    let elsewhere = known.from.is_some();
+    if known.actions.is_empty() {
+        let mut delete = transaction.prepare_cached("DELETE FROM strategies WHERE case_key = ?1 AND elsewhere = ?2")?;
+        return delete.execute(params![case, elsewhere]).map(drop);
+    }
+    transaction
+        .prepare_cached(
+            "INSERT INTO strategies (case_key, elsewhere, body) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET body = excluded.body",
+        )?
+        .execute(params![case, elsewhere, json(known)?])
+        .map(drop)
 }
 
 fn keep_alert(transaction: &Transaction<'_>, alert: &Alert) -> rusqlite::Result<()> {
