@@ -25,6 +25,7 @@ use unitmedic::model::request::{Ask, Reply, Target};
 use unitmedic::model::settings::{Selector, Settings, WebhookSettings, WorkerSettings};
 use unitmedic::model::signal::ExternalAlert;
 use unitmedic::model::status::{Explanation, Status};
+use unitmedic::model::strategy::{Export, Strategy};
 use unitmedic::model::time::{Mono, Now, Wall};
 use unitmedic::model::unit::{ActiveState, LoadState};
 use unitmedic::model::usage::{Pressure, Usage};
@@ -233,6 +234,12 @@ impl Port for Scraped {
         Err(NOTHING)
     }
     async fn summary(&self, _: Option<Wall>, _: Option<WorkerName>) -> Result<Summary, PortError> {
+        Err(NOTHING)
+    }
+    async fn strategies(&self, _: Option<WorkerName>) -> Result<Vec<Strategy>, PortError> {
+        Err(NOTHING)
+    }
+    async fn export_strategies(&self, _: Option<WorkerName>) -> Result<Export, PortError> {
         Err(NOTHING)
     }
     async fn request(&self, _: String, _: Ask) -> Result<Reply, PortError> {

@@ -40,7 +40,8 @@ use crate::adapters::systemd::{BusAddress, BusStats, Families};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::signal::ExternalAlert;
 use crate::model::status::{Explanation, Status};
-use crate::model::{Alert, Fact, Settings};
+use crate::model::strategy::{Known, Strategy};
+use crate::model::{Alert, Fact, Settings, WorkerName};
 use crate::views::metrics::{Board, Own};
 
 pub use start::StartError;
@@ -107,6 +108,8 @@ pub(crate) enum Query {
     Status(oneshot::Sender<Status>),
     Explain(Target, oneshot::Sender<Vec<Explanation>>),
     Alerts(oneshot::Sender<Vec<Alert>>),
+    Strategies(Option<WorkerName>, oneshot::Sender<Vec<Strategy>>),
+    ExportStrategies(Option<WorkerName>, oneshot::Sender<Vec<Known>>),
     External(Vec<ExternalAlert>, oneshot::Sender<()>),
     Request { who: String, ask: Ask, reply: oneshot::Sender<Reply> },
     Reload(Box<Settings>, oneshot::Sender<()>),

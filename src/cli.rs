@@ -13,11 +13,13 @@ pub mod history;
 pub mod incidents;
 pub mod patterns;
 pub mod pause;
+mod reasons;
 pub mod recover;
 pub mod run;
 mod service;
 mod session;
 pub mod status;
+pub mod strategies;
 mod target;
 pub mod terminal;
 mod when;
@@ -104,6 +106,8 @@ enum Command {
     Alerts(Asking<alerts::AlertsArgs>),
     /// Why something was or was not recovered, and why it is restarted so often
     Explain(Asking<explain::ExplainArgs>),
+    /// What has been learned: which action helps for which failure, and why it is ranked so
+    Strategies(Asking<strategies::StrategiesArgs>),
     /// Restart a worker or a unit now, behind the same gates, and show whether it helped
     Recover(Asking<recover::RecoverArgs>),
     /// Leave a worker, or all, alone for a while
@@ -175,6 +179,7 @@ impl Cli {
             Command::History(asking) => asking.run(before, out, history::run),
             Command::Alerts(asking) => asking.run(before, out, alerts::run),
             Command::Explain(asking) => asking.run(before, out, explain::run),
+            Command::Strategies(asking) => asking.run(before, out, strategies::run),
             Command::Recover(asking) => asking.run(before, out, recover::run),
             Command::Pause(asking) => asking.run(before, out, pause::pause),
             Command::Resume(asking) => asking.run(before, out, pause::resume),

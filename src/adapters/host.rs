@@ -4,6 +4,11 @@ use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
 
 use crate::model::HostUsage;
 
+/// What the kernel calls this host.
+pub fn name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Reads `/proc/meminfo` and the load; the number of CPUs is counted once, as it all but never changes.
 #[derive(Debug)]
 pub struct Host {

@@ -22,6 +22,7 @@ use crate::model::request::{Ask, Reply, Target};
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
 use crate::model::status::{Explanation, Status};
+use crate::model::strategy::{Export, Strategy};
 use crate::model::time::Wall;
 
 mod bind;
@@ -56,6 +57,8 @@ pub const HEAD_BYTES_MAX: usize = 16 << 10;
 pub const HEADERS_MAX: usize = 64;
 /// Bytes of a request's body; the largest ask has a reason of a few sentences.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a request on the control socket: what another host has learned comes in one piece, a case in about 600 bytes.
+pub const ASK_BYTES_MAX: usize = 8 << 20;
 /// From the first byte awaited to the end of the head; also ends idle connections.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the end of the head to the answer. Not for the event stream.
@@ -88,6 +91,10 @@ pub trait Port: Send + Sync + 'static {
         since: Option<Wall>,
         worker: Option<WorkerName>,
     ) -> impl Future<Output = Result<Summary, PortError>> + Send;
+    /// What is known of actions, of one worker or all.
+    fn strategies(&self, worker: Option<WorkerName>) -> impl Future<Output = Result<Vec<Strategy>, PortError>> + Send;
+    /// What this host has learned itself, for another one.
+    fn export_strategies(&self, worker: Option<WorkerName>) -> impl Future<Output = Result<Export, PortError>> + Send;
     /// `who` is `alice (uid 1000, pid 4242)`, from the socket's credentials.
     fn request(&self, who: String, ask: Ask) -> impl Future<Output = Result<Reply, PortError>> + Send;
     /// Who may tell of alerts, as configured now.

@@ -144,6 +144,10 @@ impl EventLoop {
                 self.take(Input::External { alerts }, &mut BTreeSet::new());
                 let _ = reply.send(());
             }
+            Query::Strategies(worker, reply) => drop(reply.send(self.engine.strategies(worker.as_ref()))),
+            Query::ExportStrategies(worker, reply) => {
+                drop(reply.send(self.engine.export_strategies(worker.as_ref())));
+            }
             Query::Alerts(reply) => drop(reply.send(self.dispatch.alerts())),
             Query::Explain(target, reply) => drop(reply.send(self.engine.explain(&target, now))),
             Query::Request { who, ask, reply } => {

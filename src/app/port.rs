@@ -6,15 +6,16 @@ use std::sync::{Arc, PoisonError};
 use hyper::body::Bytes;
 use tokio::sync::broadcast;
 
-use crate::adapters::clock;
 use crate::adapters::http::{Endpoint, Port, PortError};
 use crate::adapters::store::StoreError;
+use crate::adapters::{clock, host};
 use crate::model::alert::Alerts;
 use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
 use crate::model::status::{Explanation, Status};
+use crate::model::strategy::{EXPORT_FORMAT, Export, Provenance, Strategy};
 use crate::model::{Fact, Incident, IncidentId, Wall, WorkerName};
 use crate::views::metrics::{Process, families};
 
@@ -103,6 +104,17 @@ impl Port for Shared {
 
     async fn summary(&self, since: Option<Wall>, worker: Option<WorkerName>) -> Result<Summary, PortError> {
         self.store.summary(since.unwrap_or(ALWAYS), worker).await.map_err(no_history)
+    }
+
+    async fn strategies(&self, worker: Option<WorkerName>) -> Result<Vec<Strategy>, PortError> {
+        self.ask(|reply| Query::Strategies(worker, reply)).await
+    }
+
+    async fn export_strategies(&self, worker: Option<WorkerName>) -> Result<Export, PortError> {
+        let known = self.ask(|reply| Query::ExportStrategies(worker, reply)).await?;
+        let from =
+            Provenance { host: host::name(), exported: clock::now().wall, version: env!("CARGO_PKG_VERSION").into() };
+        Ok(Export { format: EXPORT_FORMAT.into(), from, known })
     }
 
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::exit::{self, Usage};
 use super::pause::tell;
+use super::reasons;
 use super::session::{self, Session};
 use super::status::between;
 use super::target::parse_incident;
@@ -191,6 +192,7 @@ fn doing(incident: &Incident) -> Option<String> {
 pub fn story(time_line: &TimeLine, now: Now, look: &Look) -> Vec<String> {
     let incident = &time_line.incident;
     let mut lines = head(incident, now.wall, look);
+    lines.extend(why(incident, now, look));
     lines.push(String::new());
     lines.extend(facts(&time_line.facts, time_line.left_out, look));
     lines
@@ -230,6 +232,28 @@ fn head(incident: &Incident, now: Wall, look: &Look) -> Vec<String> {
     if let Some(flagged) = incident.attempts.iter().find(|attempt| attempt.flagged) {
         tell(format!("the intent of attempt {} was not stored in time", flagged.number));
     }
+    lines
+}
+
+/// The plan in its order, and what helped before.
+fn why(incident: &Incident, now: Now, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut section = |title: &str, texts: Vec<String>| {
+        if texts.is_empty() {
+            return;
+        }
+        lines.push(String::new());
+        lines.push(look.bold(title));
+        let width = look.width.map_or(usize::MAX, |width| width.saturating_sub(4).max(20));
+        for text in texts {
+            let wrapped = wrap(&clean(&text), width);
+            lines.extend(
+                wrapped.iter().enumerate().map(|(i, line)| format!("{}{line}", if i == 0 { "  " } else { "    " })),
+            );
+        }
+    };
+    section("Plan", reasons::plan(&incident.plan));
+    section("Like it before", incident.similar.iter().map(|one| reasons::similar(one, now, look)).collect());
     lines
 }
 

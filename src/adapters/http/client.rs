@@ -25,6 +25,7 @@ use crate::model::incident::{Incident, IncidentId};
 use crate::model::name::WorkerName;
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
+use crate::model::strategy::{Export, Strategy};
 use crate::model::time::Wall;
 
 /// Longer than the server's own limit, so that its word about what took so long arrives.
@@ -105,6 +106,16 @@ impl Client {
     pub async fn summary(&self, since: Option<Wall>, worker: Option<&WorkerName>) -> Result<Summary, ClientError> {
         let pairs = [("since", since.map(|at| at.0.to_string())), ("worker", worker.map(ToString::to_string))];
         self.get(&path_with_query("/api/v1/history/summary", &pairs)).await
+    }
+
+    /// What is known of actions.
+    pub async fn strategies(&self, worker: Option<&WorkerName>) -> Result<Vec<Strategy>, ClientError> {
+        self.get(&path_with_query("/api/v1/strategies", &[("worker", worker.map(ToString::to_string))])).await
+    }
+
+    /// What the daemon's host has learned itself, for another one.
+    pub async fn export_strategies(&self, worker: Option<&WorkerName>) -> Result<Export, ClientError> {
+        self.get(&path_with_query("/api/v1/strategies/export", &[("worker", worker.map(ToString::to_string))])).await
     }
 
     /// Asks for something that changes something; the daemon takes the name of the asker from the socket.

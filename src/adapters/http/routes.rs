@@ -19,7 +19,7 @@ use super::peer::Peer;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
 use super::web::Web;
-use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, events, gzip, openmetrics, webhook};
+use super::{ASK_BYTES_MAX, BODY_BYTES_MAX, Port, PortError, Shutdown, events, gzip, openmetrics, webhook};
 use crate::model::history::Filter;
 use crate::model::incident::IncidentId;
 use crate::model::name::{UnitName, WorkerName};
@@ -73,7 +73,9 @@ pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
         .route("/incidents/{id}", get(story::<P>))
         .route("/history", get(history::<P>))
         .route("/history/summary", get(summary::<P>))
-        .route("/requests", post(request::<P>))
+        .route("/strategies", get(strategies::<P>))
+        .route("/strategies/export", get(export_strategies::<P>))
+        .route("/requests", post(request::<P>).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)))
         .route(
             "/events",
             get(move |State(port): State<Arc<P>>| async move { events::respond(port.events(), shutdown) }),
@@ -226,6 +228,28 @@ async fn summary<P: Port>(
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
     Ok(answer(port.summary(query.since, query.worker).await))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StrategiesQuery {
+    worker: Option<WorkerName>,
+}
+
+async fn strategies<P: Port>(
+    State(port): State<Arc<P>>,
+    query: Result<Query<StrategiesQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    Ok(answer(port.strategies(query.worker).await))
+}
+
+async fn export_strategies<P: Port>(
+    State(port): State<Arc<P>>,
+    query: Result<Query<StrategiesQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    Ok(answer(port.export_strategies(query.worker).await))
 }
 
 /// A peer without credentials asks for nothing: only the control socket has them.

@@ -101,6 +101,12 @@ impl Port for App {
         let all = Totals { total: 4, ..Totals::default() };
         Ok(Summary { since: since.unwrap_or_default(), all, ..Summary::default() })
     }
+    async fn strategies(&self, _: Option<WorkerName>) -> Result<Vec<Strategy>, PortError> {
+        Ok(vec![])
+    }
+    async fn export_strategies(&self, _: Option<WorkerName>) -> Result<Export, PortError> {
+        Err(PortError::Busy)
+    }
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
         self.asked.lock().unwrap().push((who, ask));
         Ok(Reply::Done { text: "done".into() })
@@ -280,7 +286,7 @@ async fn errors_are_problems_with_what_to_do() {
         (client.get::<()>("/api/v1/incidents?worker=a%20b").await.unwrap_err(), 400, "worker name"),
         (client.get::<()>("/api/v1/incidents/x").await.unwrap_err(), 400, "x"),
         (client.post::<_, ()>("/api/v1/requests", &"nonsense").await.unwrap_err(), 422, "Ask"),
-        (client.post::<_, ()>("/api/v1/requests", &"x".repeat(BODY_BYTES_MAX)).await.unwrap_err(), 413, "limit"),
+        (client.post::<_, ()>("/api/v1/requests", &"x".repeat(ASK_BYTES_MAX)).await.unwrap_err(), 413, "limit"),
         (client.get::<()>("/api/v2/status").await.unwrap_err(), 404, "/api/v2/status"),
     ];
     for (error, code, text) in errors {

@@ -5,6 +5,7 @@ mod restarts;
 use std::collections::BTreeMap;
 
 use crate::cli::incidents::what;
+use crate::cli::reasons;
 use crate::cli::status::between;
 use crate::model::fact::Refusal;
 use crate::model::incident::{Attempt, Stage};
@@ -38,6 +39,7 @@ pub fn render(explanation: &Explanation, past: &[Incident], now: Now, look: &Loo
         (None, Some(incident)) => page.incident(incident, explanation),
         (None, None) => {}
     }
+    page.plan(explanation);
     page.gates(explanation);
     restarts::section(&mut page, explanation, past);
     page.settings(&explanation.settings);
@@ -136,6 +138,22 @@ impl Page<'_> {
             }
             page.plain(&format!("all of it: unitmedic incidents show {}", incident.id.0));
         });
+    }
+
+    /// What would be done and why in this order, and what helped before.
+    fn plan(&mut self, explanation: &Explanation) {
+        let Some(incident) = explanation.incident.as_ref().filter(|incident| incident.is_open()) else { return };
+        let steps = reasons::plan(&explanation.plan);
+        if !steps.is_empty() {
+            self.section("The plan, and why in this order", |page| steps.iter().for_each(|step| page.plain(step)));
+        }
+        if !incident.similar.is_empty() {
+            self.section("Like it before", |page| {
+                for similar in &incident.similar {
+                    page.plain(&reasons::similar(similar, page.now, page.look));
+                }
+            });
+        }
     }
 
     fn gates(&mut self, explanation: &Explanation) {

@@ -1,0 +1,40 @@
+//! Why a plan is in its order, and which past incidents were alike, as sentences.
+
+use crate::model::action::Plan;
+use crate::model::strategy::Similar;
+use crate::model::{Now, Resolution};
+use crate::views::look::Look;
+use crate::views::story::fine;
+
+/// One line for each step, and one for the order; nothing where there is no choice to explain.
+pub fn plan(plan: &Plan) -> Vec<String> {
+    let steps = plan.steps.iter().enumerate();
+    let mut lines: Vec<String> =
+        steps.map(|(place, step)| format!("{}. {}: {}", place + 1, step.action, step.reason)).collect();
+    match &plan.ranking {
+        Some(ranking) if ranking.learned => {
+            lines.push("The order was learned; `unitmedic strategies` shows from what.".into())
+        }
+        Some(ranking) if ranking.actions.len() > 1 => lines.push(format!("Order: {}.", ranking.why)),
+        _ => {}
+    }
+    lines
+}
+
+/// `#12 of mail@1.service, yesterday 18:10 (same unit, both hung): restart helped in 4.2 s, connection_reset had not`
+pub fn similar(similar: &Similar, now: Now, look: &Look) -> String {
+    let past = &similar.past;
+    let vain: Vec<&str> =
+        past.in_vain.iter().filter(|action| past.helped != Some(**action)).map(|action| action.as_str()).collect();
+    let time = past.time_to_recover.map(|span| format!(", well again after {}", fine(span))).unwrap_or_default();
+    let what = match (past.helped, past.resolution, vain.is_empty()) {
+        (Some(action), _, true) => format!("{action} helped{time}"),
+        (Some(action), _, false) => format!("{action} helped{time}; {} had not", vain.join(" and ")),
+        (None, Resolution::Systemd, _) => format!("systemd brought it back{time}"),
+        (None, Resolution::Operator, _) => "an operator took over".into(),
+        (None, Resolution::SelfCleared | Resolution::FalseAlarm, true) => "it went away by itself".into(),
+        (None, _, true) => format!("it ended as {}{time}", past.resolution),
+        (None, _, false) => format!("{} had not helped; it ended as {}{time}", vain.join(" and "), past.resolution),
+    };
+    format!("{} of {}, {} ({}): {what}", past.incident, past.unit, look.moment(past.at, now.wall), similar.why)
+}
