@@ -272,6 +272,9 @@ impl Engine {
         self.release_place();
         let incident = &self.incidents[&attempt.incident];
         let (worker, unit) = (incident.worker.clone(), incident.unit.clone());
+        if let Some(sum) = self.workers.get_mut(&worker) {
+            sum.queues.disturb(now);
+        }
         let dependents = self.instances.get(&unit).map(|i| i.view.dependents.clone()).unwrap_or_default();
         self.desk.touched.insert(attempt.incident);
         let what = What::AttemptActed { attempt, action, dependents, did };

@@ -220,8 +220,12 @@ impl Engine {
 
     /// A new invocation began: whose doing was it?
     fn new_activation(&mut self, unit: &UnitName, by_systemd: bool) {
+        let now = self.now();
         let instance = self.instances.get_mut(unit).expect("known");
         instance.begin_activation();
+        if let Some(worker) = self.workers.get_mut(&instance.worker) {
+            worker.queues.disturb(now);
+        }
         let had_run = instance.view.active_exit.is_some() || instance.view.inactive_enter.is_some();
         if by_systemd || self.claim_activation(unit) {
             return;

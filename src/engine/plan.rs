@@ -67,7 +67,7 @@ pub fn of(condition: Condition, weak: bool, choice: &Choice, ranking: Option<Ran
         }
         _ => choice.actions.iter().map(|action| step(*action, why(*action, condition))).collect(),
     };
-    Plan { steps, condition: Some(condition), weak, ranking }
+    Plan { steps, condition: Some(condition), configured: choice.configured, weak, ranking }
 }
 
 /// To tell an operator comes last, whatever was learned of the rest.
@@ -111,35 +111,58 @@ pub fn needs_attention(condition: Condition, held: &Held, settings: &WorkerSetti
 pub fn next_action(plan: &Plan, used: u32, idle: &[Action], tried: &[Attempt]) -> Option<Action> {
     let useful = |action: &Action| *action != Action::Escalate && !idle.contains(action);
     let mut acts = plan.steps.iter().map(|step| step.action).filter(useful);
-    if plan.is_learned() {
-        // The order may be another one than when the first was tried. When all are used up, the strongest is repeated.
-        let untried = |action: &Action| !tried.iter().any(|one| one.action == *action && one.acted_at.is_some());
-        return acts.clone().find(untried).or_else(|| acts.max());
+    if plan.configured {
+        let last = plan.steps.iter().rev().map(|step| step.action).find(useful);
+        return acts.nth(used as usize).or(last);
     }
-    let last = plan.steps.iter().rev().map(|step| step.action).find(useful);
-    acts.nth(used as usize).or(last)
+    // The plan may be another one than when the first was tried. When all are used up, the strongest is repeated.
+    let untried = |action: &Action| !tried.iter().any(|one| one.action == *action && one.acted_at.is_some());
+    acts.clone().find(untried).or_else(|| acts.max())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_last_action_is_repeated_before_escalation() {
-        let plan = Plan {
-            steps: vec![
-                step(Action::GracefulRestart, String::new()),
-                step(Action::Restart, String::new()),
-                step(Action::Escalate, String::new()),
-            ],
+    fn plan_of(actions: &[Action], configured: bool) -> Plan {
+        Plan {
+            steps: actions.iter().map(|action| step(*action, String::new())).collect(),
+            configured,
             ..Plan::default()
-        };
-        let actions: Vec<_> = (0..4).map(|used| next_action(&plan, used, &[], &[])).collect();
+        }
+    }
+
+    fn tried(actions: &[Action]) -> Vec<Attempt> {
+        let now = crate::model::Now::default();
+        let one =
+            |action: &Action| Attempt { acted_at: Some(now.mono), ..Attempt::intended(1, *action, String::new(), now) };
+        actions.iter().map(one).collect()
+    }
+
+    #[test]
+    fn what_was_not_tried_comes_next_and_then_the_strongest_again() {
         use Action::*;
-        assert_eq!(actions, [Some(GracefulRestart), Some(Restart), Some(Restart), Some(Restart)]);
-        let tell = Plan { steps: vec![step(Escalate, String::new())], ..Plan::default() };
-        assert_eq!(next_action(&tell, 0, &[], &[]), None);
+        let plan = plan_of(&[GracefulRestart, Restart, Escalate], false);
+        assert_eq!(next_action(&plan, 0, &[], &[]), Some(GracefulRestart));
+        assert_eq!(next_action(&plan, 1, &[], &tried(&[GracefulRestart])), Some(Restart));
+        assert_eq!(next_action(&plan, 2, &[], &tried(&[GracefulRestart, Restart])), Some(Restart));
+        assert_eq!(
+            next_action(&plan, 1, &[], &tried(&[ConnectionReset])),
+            Some(GracefulRestart),
+            "another plan before"
+        );
         assert_eq!(next_action(&plan, 0, &[GracefulRestart], &[]), Some(Restart));
+        let learned = plan_of(&[Restart, ConnectionReset, Escalate], false);
+        assert_eq!(next_action(&learned, 2, &[], &tried(&[Restart, ConnectionReset])), Some(Restart));
+        assert_eq!(next_action(&plan_of(&[Escalate], false), 0, &[], &[]), None);
+    }
+
+    #[test]
+    fn a_configured_order_is_followed_to_the_letter() {
+        use Action::*;
+        let plan = plan_of(&[Restart, Restart, ConnectionReset], true);
+        let actions: Vec<_> = (0..4).map(|used| next_action(&plan, used, &[], &tried(&[Restart]))).collect();
+        assert_eq!(actions, [Some(Restart), Some(Restart), Some(ConnectionReset), Some(ConnectionReset)]);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Queue {
     longest_silence: Duration,
     /// So many of these times have been seen.
     silences: u32,
+    /// When a consumer of ours last began anew, or lost its connections to us.
+    disturbed: Option<Mono>,
 }
 
 impl Queue {
@@ -50,7 +52,9 @@ impl Queue {
                 _ => false,
             };
             let idle = depth.ready == 0 && depth.unacknowledged.unwrap_or(0) == 0;
-            if acknowledged && let Some(before) = self.progress {
+            // Silence that was ended, or begun, by a restart or a reset is not the pace of the worker.
+            let undisturbed = |before: Mono| self.disturbed.is_none_or(|at| at <= before);
+            if acknowledged && let Some(before) = self.progress.filter(|before| undisturbed(*before)) {
                 self.longest_silence = self.longest_silence.max(at.since(before));
                 self.silences = self.silences.saturating_add(1);
             }
@@ -166,6 +170,11 @@ impl Queues {
             (_, Some(depth)) => depth.ready > 0 && queue.progress.is_some_and(|at| at <= since),
         };
         !self.by_name.values().any(bad)
+    }
+
+    /// An instance of the worker began anew, or its connections were reset.
+    pub fn disturb(&mut self, now: Mono) {
+        self.by_name.values_mut().for_each(|queue| queue.disturbed = Some(now));
     }
 
     pub fn known(&self) -> bool {
@@ -315,6 +324,30 @@ mod tests {
         let twice = [(0, 50, 1, Some(1)), (10, 50, 1, Some(2)), (20, 50, 1, Some(3))];
         let silent: Vec<_> = (3..20).map(|n| (n * 10, 50, 1, Some(3))).collect();
         assert!(queue(&[&twice[..], &silent].concat()).stalled(3).is_none(), "one pause is no pace");
+    }
+
+    #[test]
+    fn a_stall_that_a_restart_ended_is_not_taken_for_the_pace() {
+        let stalled_again = |restarted: Option<u64>| {
+            let mut queue = queue(&(0..5).map(|n| (n * 10, 50, 1, Some(n))).collect::<Vec<_>>());
+            let take = |queue: &mut Queue, at: u64, ready, acknowledged| {
+                let depth = QueueDepth {
+                    ready,
+                    consumers: 1,
+                    acknowledged_total: Some(acknowledged),
+                    unacknowledged: None,
+                    publish_rate: None,
+                };
+                queue.take(Mono(at * 1_000_000), depth);
+            };
+            (5..30).for_each(|n| take(&mut queue, n * 10, 50 + n, 4));
+            queue.disturbed = restarted.map(|at| Mono(at * 1_000_000));
+            (30..34).for_each(|n| take(&mut queue, n * 10, 50, n));
+            (34..40).for_each(|n| take(&mut queue, n * 10, 90 + n, 33));
+            queue.stalled(3).is_some()
+        };
+        assert!(stalled_again(Some(295)));
+        assert!(!stalled_again(None), "it had only worked on one message for long");
     }
 
     #[test]

@@ -169,6 +169,9 @@ pub struct Plan {
     /// What it answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<Condition>,
+    /// An operator configured the order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub configured: bool,
     /// Made for a mere warning: mild actions come first.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub weak: bool,

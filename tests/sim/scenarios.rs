@@ -802,3 +802,67 @@ fn one_that_connects_is_not_blamed_when_another_is_restarted() {
     stage.pass(300.0);
     stage.told(expect![[""]]);
 }
+
+#[test]
+fn what_has_not_helped_three_times_no_longer_comes_first() {
+    let mut stage = tasks(|task| task.max_instances = Some(1), 1);
+    for _ in 0..3 {
+        stage.sim.host.unit(&unit("task@1.service")).trouble.stalled = true;
+        stage.pass(1000.0);
+    }
+    stage.told(expect![[r#"
+        +325.0  #1 task@1.service incident_opened: 60 messages are ready in jobs, 1 consumers are there, and nothing was acknowledged for 30 s (longest so far 10 s)
+        +325.0  #1 task@1.service attempt_intended #1.1 connection_reset
+        +325.0  -> act #1.1 task@1.service ResetConnections { invocation: 00000000000000010000000000000007 }
+        +455.0  [Proceed] #1 task@1.service attempt_ended #1.1 failed : not well within 2 min 10 s: 320 messages are ready in jobs, 1 consumers are there, and nothing was acknowledged for 2 min 40 s (longest so far 10 s)
+        +455.0  [Proceed] #1 task@1.service action_suppressed graceful_restart: cooldown: pause between attempts
+        +456.9  [Proceed] #1 task@1.service attempt_intended #1.2 graceful_restart
+        +456.9  -> act #1.2 task@1.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +456.9  #1 task@1.service attempt_draining
+        +457.1  -> act #1.2 task@1.service Start { reset_failed: false }
+        +525.0  [Proceed] #1 task@1.service attempt_ended #1.2 succeeded 2 min 20 s: healthy for 1 min
+        +525.0  [Proceed] #1 task@1.service incident_closed recovered after 2 attempts
+        +1325.0 #2 task@1.service incident_opened: 60 messages are ready in jobs, 1 consumers are there, and nothing was acknowledged for 30 s (longest so far 10 s)
+        +1325.0 #2 task@1.service attempt_intended #2.1 connection_reset
+        +1325.0 -> act #2.1 task@1.service ResetConnections { invocation: 00000000000000020000000000000007 }
+        +1455.0 [Proceed] #2 task@1.service attempt_ended #2.1 failed : not well within 2 min 10 s: 320 messages are ready in jobs, 1 consumers are there, and nothing was acknowledged for 2 min 40 s (longest so far 10 s)
+        +1455.0 [Proceed] #2 task@1.service action_suppressed graceful_restart: cooldown: pause between attempts
+        +1456.9 [Proceed] #2 task@1.service attempt_intended #2.2 graceful_restart
+        +1456.9 -> act #2.2 task@1.service Drain { signal: 15, invocation: 00000000000000020000000000000007 }
+        +1456.9 #2 task@1.service attempt_draining
+        +1457.1 -> act #2.2 task@1.service Start { reset_failed: false }
+        +1525.0 [Proceed] #2 task@1.service attempt_ended #2.2 succeeded 2 min 20 s: healthy for 1 min
+        +1525.0 [Proceed] #2 task@1.service strategies_changed
+        +1525.0 [Proceed] #2 task@1.service incident_closed recovered after 2 attempts
+        +2325.0 #3 task@1.service incident_opened: 60 messages are ready in jobs, 1 consumers are there, and nothing was acknowledged for 30 s (longest so far 10 s)
+        +2325.0 #3 task@1.service attempt_intended #3.1 graceful_restart
+        +2325.0 -> act #3.1 task@1.service Drain { signal: 15, invocation: 00000000000000030000000000000007 }
+        +2325.0 #3 task@1.service attempt_draining
+        +2325.2 -> act #3.1 task@1.service Start { reset_failed: false }
+        +2395.0 [Proceed] #3 task@1.service attempt_ended #3.1 succeeded 10 s: healthy for 1 min
+        +2395.0 [Proceed] #3 task@1.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+#[test]
+fn one_that_stands_in_stays_when_an_operator_restarts_it() {
+    let mut stage = tasks(|task| task.surge = true, 1);
+    let target = Target::Unit(unit("task@1.service"));
+    stage.sim.ask(Ask::Recover { target, action: Action::GracefulRestart, force: false });
+    stage.pass(20.0);
+    stage.sim.host.restart(&unit("task@2.service"));
+    stage.pass(400.0);
+    assert!(stage.sim.host.unit(&unit("task@2.service")).serves(), "who restarts it wants it to stay");
+    stage.told(expect![[r#"
+        +300.0  task@1.service requested graceful_restart force=false
+        +300.0  #1 task@1.service incident_opened: anna asked for graceful_restart
+        +300.0  #1 task@1.service attempt_intended #1.1 graceful_restart
+        +300.0  -> reply accepted [#1], waiting []
+        +300.0  -> act #1.1 task@2.service Start { reset_failed: false }
+        +310.0  -> act #1.1 task@1.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +310.0  #1 task@1.service attempt_draining
+        +310.2  -> act #1.1 task@1.service Start { reset_failed: false }
+        +370.2  [Proceed] #1 task@1.service attempt_ended #1.1 succeeded 10 s: healthy for 1 min
+        +370.2  [Proceed] #1 task@1.service incident_closed recovered after 1 attempts
+    "#]]);
+}
