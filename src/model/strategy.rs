@@ -165,6 +165,7 @@ impl Past {
                 .map(|attempt| attempt.action)
         };
         let mut in_vain: Vec<Action> = tried(Outcome::Failed).collect();
+        in_vain.sort();
         in_vain.dedup();
         Some(Past {
             incident: incident.id,
@@ -174,7 +175,7 @@ impl Past {
             conditions: incident.conditions.keys().copied().collect(),
             pattern: incident.pattern.as_ref().map(|pattern| pattern.id),
             in_vain,
-            helped: tried(Outcome::Succeeded).last(),
+            helped: tried(Outcome::Succeeded).next_back(),
             resolution: incident.resolution?,
             time_to_recover: incident.time_to_recover,
         })
