@@ -6,9 +6,14 @@
 
 use std::time::Duration;
 
+use unitmedic::learn::similar::similar;
 use unitmedic::learn::strategies::{Explore, Strategies};
-use unitmedic::model::strategy::Case;
-use unitmedic::model::{Action, Condition, WorkerName};
+use unitmedic::model::incident::Origin;
+use unitmedic::model::pattern::PatternId;
+use unitmedic::model::strategy::{Case, Known, PAST_KEPT, Past};
+use unitmedic::model::{
+    Action, Condition, Evidence, Incident, IncidentId, Now, Resolution, UnitName, Wall, WorkerName,
+};
 
 use crate::report::{Row, median};
 
@@ -209,5 +214,65 @@ fn rows(figures: &Figures) -> Vec<Row> {
         row("strategies: to the oracle's, all changed, 60 of each class", &figures.changed_each, "<= 1.15", 1.15),
         Row::new("strategies: seeds in which the best action was not tried again", figures.lost.to_string())
             .asked("0", figures.lost == 0),
+        cost(),
     ]
+}
+
+/// What an incident costs the event loop when all tables are full: two attempts that teach, the order before and after each, and
+/// the comparison with those of the past.
+fn cost() -> Row {
+    const INCIDENTS: u32 = 2_000;
+    let mut learned = Strategies::default();
+    let mut now = Duration::ZERO;
+    let of = |pattern: u64| Case { pattern: Some(PatternId(pattern)), ..case(0) };
+    for pattern in 0..5_000 {
+        now += PAUSE;
+        learned.learn(&of(pattern), Action::Restart, true, PAUSE, now);
+    }
+    let mut incident = incident();
+    let past: Vec<Past> = (0..PAST_KEPT as u64).map(|number| past(&incident, number)).collect();
+    let mut spent = Vec::new();
+    for number in 0..u64::from(INCIDENTS) {
+        now += PAUSE;
+        // One in four is of a pattern that was never seen, for which another has to go.
+        let case = if number % 4 == 0 { of(10_000 + number) } else { of(4_900 + number % 90) };
+        let began = std::time::Instant::now();
+        incident.similar = similar(&incident, past.iter());
+        for (action, helped) in [(Action::ConnectionReset, false), (Action::Restart, true)] {
+            let before = learned.rank(&case, &ACTIONS, Explore::Sometimes, now);
+            let changed = learned.learn(&case, action, helped, PAUSE, now);
+            let known: Vec<Known> = changed.iter().map(|case| learned.known_of(case)).collect();
+            let after = learned.rank(&case, &ACTIONS, Explore::Never, now);
+            std::hint::black_box((before, known, after));
+        }
+        spent.push(began.elapsed().as_secs_f64() * 1e6);
+    }
+    let typical = median(&spent);
+    spent.sort_by(f64::total_cmp);
+    let worst = spent[spent.len() * 99 / 100];
+    let text = format!("{typical:.0} us (99 % under {worst:.0} us)");
+    Row::new("learning: of an incident, tables full", text).asked("< 100 us", typical < 100.0)
+}
+
+fn incident() -> Incident {
+    let (worker, unit) = (WorkerName::new("worker-0").expect("a name"), UnitName::new("w@1.service").expect("a name"));
+    let origin = Origin::Condition { condition: Condition::Hung };
+    let conditions = [(Condition::Hung, Evidence::text("silent")), (Condition::ProbeFailed, Evidence::text("refused"))];
+    let new = Incident::new(IncidentId(1_000_000), worker, unit, origin, "boot", Now::default());
+    Incident { conditions: conditions.into(), ..new }
+}
+
+fn past(like: &Incident, number: u64) -> Past {
+    Past {
+        incident: IncidentId(number),
+        worker: like.worker.clone(),
+        unit: UnitName::new(&format!("w@{number}.service")).expect("a name"),
+        at: Wall(number as i64),
+        conditions: vec![Condition::Hung, Condition::ErrorRateHigh],
+        pattern: Some(PatternId(number)),
+        in_vain: vec![Action::ConnectionReset],
+        helped: Some(Action::Restart),
+        resolution: Resolution::Recovered,
+        time_to_recover: Some(PAUSE),
+    }
 }

@@ -133,13 +133,10 @@ impl Engine {
             false => self.plan_for(&incident.unit, leading, pattern),
         };
         let incident = self.incidents.get_mut(&id).expect("open");
-        let acts = plan.steps.iter().any(|step| step.action != Action::Escalate);
-        if incident.given_up
-            && acts
-            && incident.plan.condition != Some(leading)
-            && incident.attempts_made().next().is_none()
-        {
-            // What was told to an operator was another thing, for which there was nothing to try.
+        let acts = |plan: &Plan| plan.steps.iter().any(|step| step.action != Action::Escalate);
+        if incident.given_up && acts(&plan) && !acts(&incident.plan) && incident.attempts_made().next().is_none() {
+            // What an operator was told of was another thing, for which there was nothing to try.
+            (incident.escalations, incident.given_up) = (0, false);
             (incident.attempts_used, incident.not_before) = (0, None);
         }
         incident.worst = incident.worst.max(worst.unwrap_or(incident.worst));

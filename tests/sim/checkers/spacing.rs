@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use unitmedic::model::fact::What;
-use unitmedic::model::{Attempt, Command, Fact, Incident, IncidentId, Outcome};
+use unitmedic::model::{Action, Attempt, Command, Fact, Incident, IncidentId, Outcome};
 
 use super::{Checker, Seen, World, require};
 use crate::driver::micros;
@@ -16,6 +16,8 @@ pub struct Spacing {
 #[derive(Default, Clone)]
 struct Count {
     requested: bool,
+    /// There has been something to try.
+    acts: bool,
     /// Attempts that count since it opened, or since the last escalation.
     used: u32,
     escalations: u32,
@@ -35,6 +37,7 @@ impl Checker for Spacing {
             Seen::Life(memory) => {
                 let of = |incident: &Incident| Count {
                     requested: incident.conditions.is_empty(),
+                    acts: incident.plan.steps.iter().any(|step| step.action != Action::Escalate),
                     used: if incident.escalations > 0 { 0 } else { incident.attempts_used },
                     escalations: incident.escalations,
                     intended_at: carried_out(incident),
@@ -55,12 +58,21 @@ impl Spacing {
         let (Some(id), Some(unit)) = (fact.incident, &fact.unit) else { return Ok(()) };
         let Some(settings) = world.settings.worker_of(unit.as_str()) else { return Ok(()) };
         let now = fact.at.mono.0;
-        if let What::IncidentOpened { condition, .. } = &fact.what {
-            self.incidents.insert(id, Count { requested: condition.is_none(), ..Count::default() });
+        if let What::IncidentOpened { condition, plan, .. } = &fact.what {
+            let acts = plan.steps.iter().any(|step| step.action != Action::Escalate);
+            self.incidents.insert(id, Count { requested: condition.is_none(), acts, ..Count::default() });
         }
         let count = self.incidents.entry(id).or_default();
         match &fact.what {
-            What::ConditionJoined { .. } | What::IncidentReopened { .. } => count.requested = false,
+            What::ConditionJoined { plan, .. } => {
+                count.requested = false;
+                let acts = plan.steps.iter().any(|step| step.action != Action::Escalate);
+                if acts && !std::mem::replace(&mut count.acts, true) && count.intended_at == 0 {
+                    // What an operator was told of had nothing to try; for this there is something.
+                    count.escalations = 0;
+                }
+            }
+            What::IncidentReopened { .. } => count.requested = false,
             What::AttemptIntended { attempt, .. } => {
                 if count.requested {
                     return Ok(());
