@@ -72,6 +72,7 @@ impl Engine {
             failed_at,
             failed_wall: now.wall_of(failed_at),
             plan: plan.clone(),
+            pattern: condition.and_then(|_| instance.said.before(failed_at, now.mono)),
             ..Incident::new(id, instance.worker.clone(), unit.clone(), origin, &self.boot, now)
         };
         let worker = incident.worker.clone();
@@ -94,6 +95,7 @@ impl Engine {
         instance.incident = Some(id);
         incident.failed_at = instance.failed_at.unwrap_or(now.mono).min(now.mono);
         incident.failed_wall = now.wall_of(incident.failed_at);
+        incident.pattern = incident.pattern.take().or_else(|| instance.said.before(incident.failed_at, now.mono));
         incident.opened_at = now.mono;
         incident.opened_wall = now.wall;
         incident.closed_at = None;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{exit, session};
+use crate::cli::session;
 use crate::learn::patterns::{Line, Miner};
 use crate::learn::trace::{Belongs, Traces};
 use crate::model::PatternId;
@@ -20,20 +20,6 @@ const LINE_MAX: u64 = 1 << 20;
 /// Lines that are kept before they are told: so much is seen of what comes after a line. Fewer than the miner
 /// remembers, so that it has not forgotten the first when the last comes.
 const AHEAD: usize = 10_000;
-/// Patterns that the table shows.
-const SHOWN: usize = 40;
-
-#[derive(Debug, clap::Args)]
-pub struct PatternsArgs {
-    /// The log; - reads standard input
-    file: PathBuf,
-    /// Show at most this many patterns, the most frequent first
-    #[arg(long, value_name = "N", default_value_t = SHOWN, conflicts_with = "json")]
-    limit: usize,
-    /// Each line's number, pattern and template, one JSON object per line
-    #[arg(long)]
-    json: bool,
-}
 
 /// What is said of a line.
 #[derive(Serialize)]
@@ -44,11 +30,12 @@ struct Told<'t> {
     template: &'t str,
 }
 
-pub fn run(args: &PatternsArgs, look: &Look, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let name = args.file.display();
-    let input: Box<dyn Read> = match args.file.as_os_str() == "-" {
+/// `-` is standard input. Without `json` a table of at most `limit` patterns.
+pub fn group(file: &Path, limit: usize, json: bool, look: &Look, out: &mut dyn Write) -> anyhow::Result<()> {
+    let name = file.display();
+    let input: Box<dyn Read> = match file.as_os_str() == "-" {
         true => Box::new(std::io::stdin()),
-        false => Box::new(File::open(&args.file).with_context(|| format!("{name} cannot be opened"))?),
+        false => Box::new(File::open(file).with_context(|| format!("{name} cannot be opened"))?),
     };
     let mut reading = Reading::default();
     let mut lines = BufReader::with_capacity(1 << 16, input);
@@ -56,15 +43,14 @@ pub fn run(args: &PatternsArgs, look: &Look, out: &mut dyn Write) -> anyhow::Res
     while next_line(&mut lines, &mut bytes).with_context(|| format!("{name} cannot be read"))? {
         reading.take(&String::from_utf8_lossy(&bytes));
         if reading.waiting.len() >= AHEAD {
-            reading.tell(args.json.then_some(&mut *out))?;
+            reading.tell(json.then_some(&mut *out))?;
         }
     }
-    reading.tell(args.json.then_some(&mut *out))?;
-    if !args.json {
-        session::lines(&reading.table(args.limit, look), out)?;
+    reading.tell(json.then_some(&mut *out))?;
+    if !json {
+        session::lines(&reading.table(limit, look), out)?;
     }
-    out.flush()?;
-    Ok(exit::OK)
+    Ok(out.flush()?)
 }
 
 #[derive(Default)]
@@ -155,7 +141,7 @@ mod tests {
         let file = directory.path().join("log");
         std::fs::write(&file, content).unwrap();
         let mut out = Vec::new();
-        run(&PatternsArgs { file, limit: 2, json }, &crate::cli::fixtures::plain(), &mut out).unwrap();
+        group(&file, 2, json, &crate::cli::fixtures::plain(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
