@@ -81,7 +81,10 @@ impl Engine {
             let best = instance.said.before(incident.failed_at, incident.opened_at);
             if best.is_some() && best != incident.pattern {
                 incident.pattern = best;
-                self.desk.touched.insert(incident.id);
+                let id = incident.id;
+                self.desk.touched.insert(id);
+                // Others with the same pattern are more like it.
+                self.compare(id);
             }
         }
     }
