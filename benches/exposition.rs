@@ -21,6 +21,7 @@ use unitmedic::model::fact::{Cause, Fact, ResyncReason, What};
 use unitmedic::model::history::{Filter, Recovery, Story, Summary};
 use unitmedic::model::incident::{Incident, IncidentId};
 use unitmedic::model::name::{UnitName, WorkerName};
+use unitmedic::model::pattern::{PatternFilter, PatternsView};
 use unitmedic::model::request::{Ask, Reply, Target};
 use unitmedic::model::settings::{Selector, Settings, WebhookSettings, WorkerSettings};
 use unitmedic::model::signal::ExternalAlert;
@@ -225,6 +226,9 @@ impl Port for Scraped {
         Err(NOTHING)
     }
     async fn alerts(&self, _: Filter) -> Result<Alerts, PortError> {
+        Err(NOTHING)
+    }
+    async fn patterns(&self, _: PatternFilter) -> Result<PatternsView, PortError> {
         Err(NOTHING)
     }
     async fn story(&self, _: IncidentId) -> Result<Story, PortError> {

@@ -20,6 +20,7 @@ mod authority;
 mod dispatch;
 mod event_loop;
 mod log_desk;
+mod pattern_desk;
 mod port;
 mod roster;
 mod start;
@@ -32,6 +33,7 @@ use tokio::task::JoinHandle;
 use crate::adapters::alertmanager::Alertmanagers;
 use crate::adapters::heartbeat::HeartbeatStats;
 use crate::adapters::http::PortError;
+use crate::adapters::journal::LineStats;
 use crate::adapters::notify::Notifier;
 use crate::adapters::passed::Passed;
 use crate::adapters::rabbitmq::BrokerStats;
@@ -47,6 +49,7 @@ use crate::views::metrics::{Board, Own};
 pub use start::StartError;
 
 use authority::Authority;
+use pattern_desk::PatternDesk;
 
 /// Facts that a slow subscriber may lag behind before it misses some.
 pub const FACTS_BEHIND: usize = 4096;
@@ -93,6 +96,7 @@ pub(crate) struct Shared {
     counted: Counted,
     authority: Arc<Authority>,
     alertmanagers: Alertmanagers,
+    patterns: PatternDesk,
     in_force: watch::Receiver<Arc<Settings>>,
 }
 
@@ -101,6 +105,7 @@ pub(crate) struct Shared {
 pub(crate) struct Counted {
     beats: Arc<HeartbeatStats>,
     brokers: Arc<BrokerStats>,
+    lines: Arc<LineStats>,
 }
 
 /// A question to the event loop, which alone knows the engine.
@@ -166,6 +171,7 @@ impl Daemon {
             let _ = task.await;
         }
         self.shared.alertmanagers.close().await;
+        self.shared.patterns.close().await;
         self.remains.wind_up(self.shared.store.clone()).await;
     }
 }

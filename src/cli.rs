@@ -118,8 +118,8 @@ enum Command {
     CheckConfig(check_config::Args),
     /// Propose a configuration for services that run here
     Discover(discover::Args),
-    /// Group the lines of a log by the messages that they are
-    Patterns(patterns::PatternsArgs),
+    /// Which errors the workers write, and what they precede; or group the lines of a log
+    Patterns(Asking<patterns::PatternsArgs>),
     /// The root side of the daemon; systemd alone starts it
     #[command(hide = true)]
     Helper,
@@ -191,7 +191,7 @@ impl Cli {
                 args.user |= before.user;
                 discover::run(&args, out)
             }
-            Command::Patterns(args) => patterns::run(&args, &terminal::stdout_look(before.no_color), out),
+            Command::Patterns(asking) => asking.run(before, out, patterns::run),
             Command::Helper => helper::run(),
             Command::Generate(args) => match before.given() {
                 Some(option) => Err(Usage(format!("{option} has no meaning for generate")).into()),

@@ -14,6 +14,7 @@ mod gate;
 mod incident;
 mod instance;
 mod observe;
+mod pattern;
 mod plan;
 mod policy;
 mod queues;
@@ -101,6 +102,7 @@ impl Engine {
             Input::Beats { beats } => self.beats(beats),
             Input::Queues { readings } => self.queues(readings),
             Input::Errors(counts) => self.errors(counts),
+            Input::Patterns { seen } => self.patterns(seen),
             Input::External { alerts } => self.external(alerts),
             Input::Probes { readings } => self.probes(readings),
             Input::Inquired { unit, finding } => self.inquired(&unit, finding),

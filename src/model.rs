@@ -29,7 +29,7 @@ pub use fact::{Cause, Fact, What};
 pub use incident::{Attempt, AttemptId, Incident, IncidentId, Outcome, Resolution};
 pub use input::{Command, Input};
 pub use name::{AlertmanagerName, UnitName, WorkerName};
-pub use pattern::{IncidentPattern, PatternId};
+pub use pattern::{IncidentPattern, JournalLine, PatternId, PatternSeen};
 pub use settings::{Selector, Settings, WorkerSettings};
 pub use time::{Mono, Now, Wall};
 pub use unit::{ActiveState, LoadState, UnitChange, UnitView};

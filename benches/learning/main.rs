@@ -5,6 +5,7 @@
 #[path = "../report/report.rs"]
 mod report;
 
+mod desk;
 mod patterns;
 mod strategies;
 
@@ -14,6 +15,9 @@ fn main() {
     let mut rows = Vec::new();
     if wanted("patterns") {
         rows.extend(patterns::measure());
+    }
+    if wanted("patterns") || wanted("desk") {
+        rows.extend(desk::measure());
     }
     if wanted("strategies") {
         rows.extend(strategies::measure());

@@ -146,12 +146,20 @@ fn orders(sets: &[Labelled]) -> Option<Row> {
     )
 }
 
+/// Lines as they are in logs: the labelled ones, or, without them, one.
+pub fn some_lines() -> Vec<String> {
+    lines_of(&sets())
+}
+
+fn lines_of(sets: &[Labelled]) -> Vec<String> {
+    match sets.is_empty() {
+        true => vec!["worker 17 took 12 ms for job 8f14e45f from 10.0.0.1".to_owned()],
+        false => sets.iter().flat_map(|set| set.lines.iter().cloned()).collect(),
+    }
+}
+
 fn speed(sets: &[Labelled]) -> Row {
-    let own = ["worker 17 took 12 ms for job 8f14e45f from 10.0.0.1".to_owned()];
-    let some: Vec<&String> = match sets.is_empty() {
-        true => own.iter().collect(),
-        false => sets.iter().flat_map(|set| &set.lines).collect(),
-    };
+    let some = lines_of(sets);
     let rates: Vec<f64> = (0..ROUNDS)
         .map(|_| {
             let mut miner = Miner::default();
@@ -197,7 +205,7 @@ fn distinct(number: u64) -> String {
 }
 
 /// Of this thread: what others do on the machine meanwhile does not count.
-fn processor_time() -> Duration {
+pub fn processor_time() -> Duration {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(spent.tv_sec as u64, spent.tv_nsec as u32)
 }

@@ -18,6 +18,7 @@ use crate::model::fact::Fact;
 use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::incident::{Incident, IncidentId};
 use crate::model::name::WorkerName;
+use crate::model::pattern::{PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
@@ -95,6 +96,8 @@ pub trait Port: Send + Sync + 'static {
     fn strategies(&self, worker: Option<WorkerName>) -> impl Future<Output = Result<Vec<Strategy>, PortError>> + Send;
     /// What this host has learned itself, for another one.
     fn export_strategies(&self, worker: Option<WorkerName>) -> impl Future<Output = Result<Export, PortError>> + Send;
+    /// Patterns of errors, by the filter.
+    fn patterns(&self, filter: PatternFilter) -> impl Future<Output = Result<PatternsView, PortError>> + Send;
     /// `who` is `alice (uid 1000, pid 4242)`, from the socket's credentials.
     fn request(&self, who: String, ask: Ask) -> impl Future<Output = Result<Reply, PortError>> + Send;
     /// Who may tell of alerts, as configured now.

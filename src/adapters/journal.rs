@@ -3,11 +3,12 @@
 //! Counted are entries of the instance's own processes (`_SYSTEMD_UNIT=`, journald's word) of priority err and worse, or
 //! whose message matches the worker's `error_match`. What systemd writes about a unit (`UNIT=`, from PID 1) is not
 //! counted: "Failed with result" tells of a crash, and other conditions see that. Nothing here judges. What could not be
-//! read is told as a gap: errors that are unknown are not zero.
+//! read is told as a gap: errors that are unknown are not zero. The text of errors is handed to a listener ([`lines`]).
 
 mod child;
 mod cursor;
 mod export;
+mod lines;
 mod tally;
 
 #[cfg(test)]
@@ -28,7 +29,10 @@ use crate::model::{Input, Mono, Now, Settings};
 use child::{Follower, From, Wanted};
 use cursor::{Keeper, time_of};
 use export::Parser;
+use lines::Lines;
 use tally::Tally;
+
+pub use lines::{LineStats, Listener};
 
 /// Between two inputs.
 const ROUND: Duration = Duration::from_secs(10);
@@ -77,15 +81,17 @@ impl Default for Pace {
     }
 }
 
-/// Counts until `inputs` is closed. Dropping the future ends the child.
+/// Counts until `inputs` is closed, and lets `listener` hear the text of each error. Dropping the future ends the child.
 pub async fn watch(
     scope: Scope,
     state_dir: PathBuf,
     clock: Clock,
     settings: watch::Receiver<Arc<Settings>>,
     inputs: mpsc::Sender<Input>,
+    (listener, stats): (Listener, Arc<LineStats>),
 ) {
-    Watcher::new(scope, Keeper::new(&state_dir), clock, settings, inputs, Pace::default()).run().await;
+    let keeper = Keeper::new(&state_dir);
+    Watcher::new(scope, keeper, clock, settings, inputs, Pace::default(), Lines::new(listener, stats)).run().await;
 }
 
 enum Reading {
@@ -110,6 +116,7 @@ struct Watcher {
     inputs: mpsc::Sender<Input>,
     keeper: Keeper,
     tally: Tally,
+    lines: Lines,
     parser: Parser,
     reading: Reading,
     pause: Duration,
@@ -136,9 +143,10 @@ impl Watcher {
         settings: watch::Receiver<Arc<Settings>>,
         inputs: mpsc::Sender<Input>,
         pace: Pace,
+        lines: Lines,
     ) -> Self {
         let tally = Tally::new(scope, settings.borrow().clone());
-        let wanted = Wanted { program: pace.program.clone(), scope, messages: tally.needs_messages() };
+        let wanted = Wanted { program: pace.program.clone(), scope, all: tally.needs_all() };
         let now = clock();
         Self {
             wanted,
@@ -147,6 +155,7 @@ impl Watcher {
             inputs,
             keeper,
             tally,
+            lines,
             parser: Parser::default(),
             reading: Reading::Rests,
             pause: pace.pause_first,
@@ -248,11 +257,14 @@ impl Watcher {
     fn take(&mut self, length: usize) {
         let Reading::Follows { follower, .. } = &self.reading else { return };
         let (damaged, before) = (self.parser.damaged(), self.entries);
-        let (tally, entries, cursor) = (&mut self.tally, &mut self.entries, &mut self.cursor);
+        let (tally, lines, entries, cursor) = (&mut self.tally, &mut self.lines, &mut self.entries, &mut self.cursor);
+        let now = (self.clock)().mono;
         self.parser.feed(follower.bytes(length), |entry| {
             *entries += 1;
             entry.cursor.clone_into(cursor.get_or_insert_default());
-            tally.note(entry);
+            if let Some(unit) = tally.note(entry) {
+                lines.hand_over(unit, entry, now);
+            }
         });
         if let Some(cursor) = cursor.as_ref().filter(|_| self.entries > before) {
             self.from = From::Cursor(cursor.clone());
@@ -359,6 +371,7 @@ impl Watcher {
 
     fn close_span(&mut self, now: Mono) {
         self.tally.clear();
+        self.lines.clear();
         self.gaps.clear();
         (self.entries, self.bytes) = (0, 0);
         self.since = now;
@@ -367,9 +380,9 @@ impl Watcher {
     async fn take_settings(&mut self) {
         let settings = self.settings.borrow_and_update().clone();
         self.tally.set(settings);
-        let messages = self.tally.needs_messages();
-        let changed = self.wanted.messages != messages;
-        self.wanted.messages = messages;
+        let all = self.tally.needs_all();
+        let changed = self.wanted.all != all;
+        self.wanted.all = all;
         match (&self.reading, self.tally.has_workers()) {
             (Reading::Follows { .. }, true) if changed => self.begin().await,
             (Reading::Rests, true) => {

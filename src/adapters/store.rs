@@ -8,6 +8,7 @@ mod availability;
 mod db;
 mod files;
 mod intent;
+mod knowledge;
 pub mod lock;
 mod open;
 mod queue;
@@ -31,6 +32,7 @@ use tracing::warn;
 pub use db::OpenError;
 pub use db::read::{Gap, STORY_FACTS_FIRST, STORY_FACTS_LAST};
 pub use intent::RECORD_LIMIT;
+pub use knowledge::Knowledge;
 pub use open::Opened;
 
 use crate::model::action::Intent;
@@ -167,15 +169,9 @@ impl Store {
 
     /// Marks the incident as a false alarm for good. `false`: there is no such incident.
     pub async fn mark_false(&self, id: IncidentId) -> Result<bool, StoreError> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
         // The incident itself may still wait to be written.
         self.ask(|_| Ok(())).await?;
-        self.shared.queue.push_ask(Ask::MarkFalse(id, reply)).map_err(|_| StoreError::Busy)?;
-        let failed = |why: String| StoreError::Failed { why };
-        match tokio::time::timeout(ANSWER_LIMIT, answer).await {
-            Ok(Ok(answer)) => answer.map_err(failed),
-            _ => Err(failed("no answer".into())),
-        }
+        self.ask_writer(|reply| Ask::MarkFalse(id, reply)).await
     }
 
     pub fn stats(&self) -> StoreStats {
@@ -214,6 +210,19 @@ impl Store {
         });
         if joiner.is_err() || tokio::time::timeout(CLOSE_LIMIT, ended).await.is_err() {
             warn!(backlog = self.stats().backlog, "the store did not finish in {CLOSE_LIMIT:?}; what waits is lost");
+        }
+    }
+
+    async fn ask_writer<T>(
+        &self,
+        ask: impl FnOnce(tokio::sync::oneshot::Sender<Result<T, String>>) -> Ask,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.shared.queue.push_ask(ask(reply)).map_err(|_| StoreError::Busy)?;
+        let failed = |why: String| StoreError::Failed { why };
+        match tokio::time::timeout(ANSWER_LIMIT, answer).await {
+            Ok(Ok(answer)) => answer.map_err(failed),
+            _ => Err(failed("no answer".into())),
         }
     }
 

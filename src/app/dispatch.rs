@@ -134,6 +134,7 @@ impl Dispatch {
         self.log.write(&fact);
         self.board().apply(&fact);
         self.alerts.apply(&fact);
+        self.shared.patterns.fact(&fact);
         self.ratios_moved |= matches!(fact.what, What::AttemptEnded { .. } | What::IncidentClosed { .. });
         self.whole_truth_due |= matches!(fact.what, What::Resynced { .. } | What::SettingsChanged { .. });
         if let Some(unit) = &fact.unit {
@@ -257,6 +258,7 @@ impl Dispatch {
         own.dropped_total(Queue::Signals, self.shared.bus.dropped());
         own.dropped_total(Queue::Record, recorder.stats().dropped);
         own.dropped_total(Queue::Queues, self.shared.counted.brokers.dropped.load(Relaxed));
+        own.dropped_total(Queue::Patterns, self.shared.patterns.counted().inputs_dropped());
         own.dropped_total(Queue::Facts, self.store.stats().lost);
         if let Some(sampler) = &self.sampler {
             own.dropped_total(Queue::Usage, sampler.stats().dropped_rounds);

@@ -11,6 +11,7 @@ use crate::adapters::store::StoreError;
 use crate::adapters::{clock, host};
 use crate::model::alert::Alerts;
 use crate::model::history::{Filter, Recovery, Story, Summary};
+use crate::model::pattern::{PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
@@ -48,7 +49,8 @@ impl Port for Shared {
         self.own.store_totals(store.errors, store.last_write_wall);
         let (calls, signals) = (self.families.calls(), self.families.signals());
         self.own.dbus_totals(self.bus.calls() + self.authority.calls() + calls, self.bus.signals() + signals);
-        let Counted { beats, brokers } = &self.counted;
+        let Counted { beats, brokers, lines } = &self.counted;
+        self.own.pattern_totals(&self.patterns.counted().totals(lines.left_out()));
         self.own.broker_totals(brokers.connects.load(Relaxed), brokers.connect_failures.load(Relaxed));
         self.own.heartbeats_total("counted", beats.beats());
         self.own.heartbeats_total("other", beats.other());
@@ -115,6 +117,17 @@ impl Port for Shared {
         let from =
             Provenance { host: host::name(), exported: clock::now().wall, version: env!("CARGO_PKG_VERSION").into() };
         Ok(Export { format: EXPORT_FORMAT.into(), from, known })
+    }
+
+    async fn patterns(&self, filter: PatternFilter) -> Result<PatternsView, PortError> {
+        let id = filter.id;
+        let mut view = self.patterns.view(filter).await?;
+        if let (Some(id), true) = (id, view.patterns.is_empty()) {
+            let text = format!("no pattern {id} is known; `unitmedic patterns` lists those that are");
+            return Err(PortError::NotFound(text));
+        }
+        view.lines_left_out += self.counted.lines.left_out();
+        Ok(view)
     }
 
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {

@@ -32,6 +32,7 @@ use crate::views::metrics::{Board, Build, Own};
 use super::authority::Authority;
 use super::dispatch::Dispatch;
 use super::event_loop::{EventLoop, selectors};
+use super::pattern_desk::{PatternDesk, Sources as Learning};
 use super::roster::Roster;
 use super::{Counted, Daemon, FACTS_BEHIND, Options, QUERIES, Shared};
 
@@ -100,6 +101,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let own = Own::new();
     let mut board = Board::new(build(), own.clone(), &settings);
     board.restore(&memory.incidents);
+    let (roster, patterns) = learning(&in_force, &inputs_in, &store);
     let shared = Arc::new(Shared {
         queries: queries_in,
         facts: broadcast::channel(FACTS_BEHIND).0,
@@ -108,11 +110,12 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         board: Mutex::new(board),
         own,
         bus: bus.clone(),
-        roster: Roster::default(),
+        roster,
         families: Arc::new(Families::new(tasks_of_cgroups())),
         counted: Counted::default(),
         authority: authority.clone(),
         alertmanagers: Alertmanagers::new(Arc::new(clock::now), &settings),
+        patterns,
         in_force: in_force.clone(),
     });
 
@@ -144,6 +147,18 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
 }
 
+/// What learns from the workers' errors, and who it sees up.
+fn learning(
+    in_force: &watch::Receiver<Arc<Settings>>,
+    inputs: &mpsc::Sender<Input>,
+    store: &Store,
+) -> (Roster, PatternDesk) {
+    let roster = Roster::default();
+    let (settings, inputs, store) = (in_force.clone(), inputs.clone(), store.clone());
+    let patterns = PatternDesk::start(Learning { settings, roster: roster.clone(), inputs, store });
+    (roster, patterns)
+}
+
 fn recorder(boot: &str, now: Now, settings: &Settings, memory: &Memory) -> Recorder {
     let header = Header::new(boot, now, settings.clone(), serde_json::to_value(memory).unwrap_or_default());
     Recorder::open(&settings.daemon, header)
@@ -167,7 +182,9 @@ fn signals(
         BusAddress::User => journal::Scope::User,
     };
     let state_dir = settings.daemon.state_dir.clone();
-    let errors = journal::watch(scope, state_dir, Arc::new(clock::now), in_force.clone(), inputs.clone());
+    let heard = (shared.patterns.listener(), shared.counted.lines.clone());
+    let errors = journal::watch(scope, state_dir, Arc::new(clock::now), in_force.clone(), inputs.clone(), heard);
+    let recalled = shared.patterns.clone().recall(shared.store.clone());
     let outlet = Outlet::new(inputs.clone(), Arc::new(clock::now), shared.counted.brokers.clone());
     let queues = rabbitmq::watch(in_force.clone(), outlet);
     let members = members_of(&shared.roster);
@@ -177,6 +194,7 @@ fn signals(
     let families = systemd::watch_families(bus, in_force.clone(), shared.families.clone());
     vec![
         tokio::spawn(errors),
+        tokio::spawn(recalled),
         tokio::spawn(queues),
         tokio::spawn(probes),
         tokio::spawn(watchdogs),

@@ -17,7 +17,7 @@ use crate::model::history::{FILTER_LIMIT_MAX, Filter, Story as TimeLine};
 use crate::model::incident::{Incident, Origin};
 use crate::model::request::Ask;
 use crate::model::time::human;
-use crate::model::{IncidentId, Now, Resolution, UnitName, Wall, WorkerName};
+use crate::model::{IncidentId, IncidentPattern, Now, Resolution, UnitName, Wall, WorkerName};
 use crate::views::look::{Look, Tone, clean, wrap};
 use crate::views::story::{Story, count, fine};
 use crate::views::table::{Cell, Table};
@@ -163,6 +163,11 @@ pub fn what(incident: &Incident) -> String {
     }
 }
 
+/// `its log before: no route to <*> (pattern 00000000000012ab)`
+pub fn log_said(pattern: &IncidentPattern) -> String {
+    format!("its log before: {} (pattern {})", pattern.template, pattern.id)
+}
+
 fn lasted(incident: &Incident, now: Wall) -> String {
     match (incident.time_to_recover, incident.closed_wall) {
         (Some(span), _) => fine(span),
@@ -212,6 +217,9 @@ fn head(incident: &Incident, now: Wall, look: &Look) -> Vec<String> {
     }
     for (condition, evidence) in &incident.conditions {
         tell(format!("{condition}: {}", evidence.text));
+    }
+    if let Some(pattern) = &incident.pattern {
+        tell(log_said(pattern));
     }
     let seen = incident.opened_at.since(incident.failed_at);
     tell(format!("failed {}, seen {} later", look.moment(incident.failed_wall, now), fine(seen)));

@@ -1,193 +1,84 @@
-//! `unitmedic patterns FILE`: groups the lines of any log, without a daemon.
+//! `unitmedic patterns`: what the daemon has learned of the errors of the workers; or groups the lines of any log.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+mod file;
+mod known;
+#[cfg(test)]
+mod tests;
 
-use anyhow::Context;
-use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
-use super::{exit, session};
-use crate::learn::patterns::{Line, Miner};
-use crate::learn::trace::{Belongs, Traces};
-use crate::model::PatternId;
-use crate::views::look::{Look, clean};
-use crate::views::table::{Cell, Table};
+use super::exit::Usage;
+use super::session::{self, Session};
+use super::{exit, incidents};
+use crate::model::pattern::PatternFilter;
+use crate::model::{PatternId, WorkerName};
 
-/// Bytes of a line that are read; the rest of it is passed over.
-const LINE_MAX: u64 = 1 << 20;
-/// Lines that are kept before they are told: so much is seen of what comes after a line. Fewer than the miner
-/// remembers, so that it has not forgotten the first when the last comes.
-const AHEAD: usize = 10_000;
 /// Patterns that the table shows.
 const SHOWN: usize = 40;
 
 #[derive(Debug, clap::Args)]
 pub struct PatternsArgs {
-    /// The log; - reads standard input
-    file: PathBuf,
-    /// Show at most this many patterns, the most frequent first
-    #[arg(long, value_name = "N", default_value_t = SHOWN, conflicts_with = "json")]
-    limit: usize,
-    /// Each line's number, pattern and template, one JSON object per line
+    /// The id of a pattern, to see all that is known of it; or a log, whose lines are grouped without a daemon (- reads
+    /// standard input)
+    #[arg(value_name = "ID|FILE")]
+    subject: Option<String>,
+    /// Only what this worker wrote
+    #[arg(long, value_name = "WORKER")]
+    worker: Option<WorkerName>,
+    /// Show at most this many patterns [default: 40]
+    #[arg(long, value_name = "N", value_parser = incidents::parse_limit)]
+    limit: Option<usize>,
+    /// The answer as JSON; of a log each line's number, pattern and template, one object per line
     #[arg(long)]
     json: bool,
 }
 
-/// What is said of a line.
-#[derive(Serialize)]
-struct Told<'t> {
-    /// From 1.
-    line: u64,
-    pattern: PatternId,
-    template: &'t str,
+/// What was asked for.
+#[derive(Debug, PartialEq)]
+enum Subject {
+    All,
+    One(PatternId),
+    Log(PathBuf),
 }
 
-pub fn run(args: &PatternsArgs, look: &Look, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let name = args.file.display();
-    let input: Box<dyn Read> = match args.file.as_os_str() == "-" {
-        true => Box::new(std::io::stdin()),
-        false => Box::new(File::open(&args.file).with_context(|| format!("{name} cannot be opened"))?),
+impl PatternsArgs {
+    /// A file with such a name is read, whatever it looks like.
+    fn subject(&self) -> Subject {
+        let Some(text) = &self.subject else { return Subject::All };
+        match PatternId::try_from(text.clone()) {
+            Ok(id) if !Path::new(text).exists() => Subject::One(id),
+            _ => Subject::Log(text.into()),
+        }
+    }
+}
+
+pub fn run(args: &PatternsArgs, session: &Session, out: &mut dyn Write) -> anyhow::Result<u8> {
+    let id = match args.subject() {
+        Subject::Log(_) if args.worker.is_some() => {
+            return Err(Usage("--worker asks the daemon, and has no meaning for a log".into()).into());
+        }
+        Subject::Log(_) if args.json && args.limit.is_some() => {
+            return Err(Usage("--limit has no meaning for a log with --json: each line is told".into()).into());
+        }
+        Subject::Log(path) => {
+            file::group(&path, args.limit.unwrap_or(SHOWN), args.json, &session.look, out)?;
+            return Ok(exit::OK);
+        }
+        Subject::One(id) => Some(id),
+        Subject::All => None,
     };
-    let mut reading = Reading::default();
-    let mut lines = BufReader::with_capacity(1 << 16, input);
-    let mut bytes = Vec::new();
-    while next_line(&mut lines, &mut bytes).with_context(|| format!("{name} cannot be read"))? {
-        reading.take(&String::from_utf8_lossy(&bytes));
-        if reading.waiting.len() >= AHEAD {
-            reading.tell(args.json.then_some(&mut *out))?;
+    let limit = args.limit.unwrap_or(SHOWN);
+    let filter = PatternFilter { id, worker: args.worker.clone(), limit: Some(limit) };
+    let view = session.wait(session.client.patterns(&filter))?;
+    match (args.json, id) {
+        (true, _) => session::json(&view, out)?,
+        (false, None) => session::lines(&known::table(&view, session.wall(), &session.look), out)?,
+        (false, Some(_)) => {
+            for pattern in &view.patterns {
+                session::lines(&known::page(pattern, session.wall(), &session.look), out)?;
+            }
         }
     }
-    reading.tell(args.json.then_some(&mut *out))?;
-    if !args.json {
-        session::lines(&reading.table(args.limit, look), out)?;
-    }
-    out.flush()?;
     Ok(exit::OK)
-}
-
-#[derive(Default)]
-struct Reading {
-    miner: Miner,
-    traces: Traces,
-    /// Lines of which nothing was told yet, by their message.
-    waiting: Vec<Option<Line>>,
-    last: Option<Line>,
-    told: u64,
-}
-
-impl Reading {
-    fn take(&mut self, line: &str) {
-        let message = match self.traces.take(line) {
-            Belongs::Before => self.last,
-            Belongs::After => None,
-            Belongs::ToItself => {
-                self.last = Some(self.miner.learn(line));
-                // What led to it was waiting for it.
-                let leading = self.waiting.iter_mut().rev().take_while(|message| message.is_none());
-                leading.for_each(|message| *message = self.last);
-                self.last
-            }
-        };
-        self.waiting.push(message);
-    }
-
-    fn tell(&mut self, out: Option<&mut (dyn Write + '_)>) -> anyhow::Result<()> {
-        self.miner.settle();
-        let waiting = std::mem::take(&mut self.waiting);
-        if let Some(out) = out {
-            let templates: BTreeMap<PatternId, String> =
-                self.miner.patterns().into_iter().map(|pattern| (pattern.id, pattern.template)).collect();
-            for (number, message) in (self.told + 1..).zip(&waiting) {
-                let pattern = message.or(self.last).and_then(|line| self.miner.pattern_of(line));
-                let Some((pattern, template)) = pattern.and_then(|id| Some((id, templates.get(&id)?))) else {
-                    continue;
-                };
-                serde_json::to_writer(&mut *out, &Told { line: number, pattern, template })?;
-                writeln!(out)?;
-            }
-        }
-        self.told += waiting.len() as u64;
-        Ok(())
-    }
-
-    fn table(&self, limit: usize, look: &Look) -> Vec<String> {
-        let mut patterns = self.miner.patterns();
-        patterns.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.template.cmp(&b.template)));
-        let mut table = Table::new(&["PATTERN", "LINES", "TEMPLATE"], 2);
-        for pattern in patterns.iter().take(limit) {
-            table.row(vec![
-                Cell::new(pattern.id.to_string()),
-                Cell::right(pattern.count.to_string()),
-                Cell::new(clean(&pattern.template)),
-            ]);
-        }
-        let mut lines = table.lines(look);
-        let hidden = patterns.len().saturating_sub(limit);
-        let more = if hidden > 0 { format!("; {hidden} more patterns: --limit") } else { String::new() };
-        lines.push(format!("{} lines, {} patterns{more}", self.told, patterns.len()));
-        lines
-    }
-}
-
-/// The next line without its end, cut at [`LINE_MAX`]; `false` at the end of the file.
-fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
-    line.clear();
-    let taken = from.by_ref().take(LINE_MAX).read_until(b'\n', line)?;
-    if taken as u64 == LINE_MAX && line.last() != Some(&b'\n') {
-        from.skip_until(b'\n')?;
-    }
-    while line.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
-        line.pop();
-    }
-    Ok(taken > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-
-    fn read(content: &[u8], json: bool) -> String {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("log");
-        std::fs::write(&file, content).unwrap();
-        let mut out = Vec::new();
-        run(&PatternsArgs { file, limit: 2, json }, &crate::cli::fixtures::plain(), &mut out).unwrap();
-        String::from_utf8(out).unwrap()
-    }
-
-    #[test]
-    fn every_line_has_its_number_pattern_and_template() {
-        let text = read(b"took 3 ms\nno route\n\tat a frame\ntook 4 ms\r\n\xff\xfe\nTraceback (most recent call last):\n  f\nValueError: x", true);
-        let told: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        let numbers: Vec<u64> = told.iter().filter_map(|line| line["line"].as_u64()).collect();
-        assert_eq!(numbers, (1..=8).collect::<Vec<u64>>());
-        let templates: Vec<&str> = told.iter().filter_map(|line| line["template"].as_str()).collect();
-        let python = "ValueError: x";
-        assert_eq!(
-            templates,
-            ["took <*>", "no route", "no route", "took <*>", "\u{fffd}\u{fffd}", python, python, python]
-        );
-        assert_eq!(told[0]["pattern"], told[3]["pattern"]);
-    }
-
-    #[test]
-    fn the_table_has_the_most_frequent_first_and_says_what_it_hides() {
-        let text = read("one 1\none 2\ntwo\ntwo\nthree\none 3\n".as_bytes(), false);
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[1].ends_with("one <*>") && lines[2].ends_with("two"), "{text}");
-        assert_eq!(lines[3], "6 lines, 3 patterns; 1 more patterns: --limit");
-    }
-
-    #[test]
-    fn a_long_line_is_cut_and_the_next_one_is_whole() {
-        let mut content = vec![b'x'; 3 << 20];
-        content.extend(b"\nnext\n");
-        let text = read(&content, true);
-        assert_eq!(text.lines().count(), 2);
-        assert!(text.ends_with("\"template\":\"next\"}\n"), "{}", &text[text.len() - 100..]);
-    }
 }

@@ -64,14 +64,17 @@ impl Engine {
             Origin::Condition { condition } => Some(*condition),
             Origin::Operator { .. } | Origin::Surplus => None,
         };
-        let plan = condition.map(|condition| self.plan_for(unit, condition, None)).unwrap_or_default();
         let failed_at = instance.failed_at.filter(|_| condition.is_some()).unwrap_or(now.mono).min(now.mono);
+        let pattern = condition.and_then(|_| instance.said.before(failed_at, now.mono));
+        let named = pattern.as_ref().map(|pattern| pattern.id);
+        let plan = condition.map(|condition| self.plan_for(unit, condition, named)).unwrap_or_default();
         let incident = Incident {
             conditions: condition.map(|condition| (condition, evidence.clone())).into_iter().collect(),
             worst: condition.map_or(instance.health, Condition::health),
             failed_at,
             failed_wall: now.wall_of(failed_at),
             plan: plan.clone(),
+            pattern,
             ..Incident::new(id, instance.worker.clone(), unit.clone(), origin, &self.boot, now)
         };
         let worker = incident.worker.clone();
@@ -94,6 +97,7 @@ impl Engine {
         instance.incident = Some(id);
         incident.failed_at = instance.failed_at.unwrap_or(now.mono).min(now.mono);
         incident.failed_wall = now.wall_of(incident.failed_at);
+        incident.pattern = incident.pattern.take().or_else(|| instance.said.before(incident.failed_at, now.mono));
         incident.opened_at = now.mono;
         incident.opened_wall = now.wall;
         incident.closed_at = None;

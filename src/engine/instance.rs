@@ -8,6 +8,7 @@ use crate::model::{
     ActiveState, Condition, Evidence, Health, IncidentId, LoadState, Mono, UnitName, UnitView, WorkerName,
 };
 
+use super::pattern::Log;
 use super::readings::Readings;
 use super::work::Work;
 
@@ -95,6 +96,8 @@ pub struct Instance {
     pub failed_at: Option<Mono>,
     pub readings: Readings,
     pub work: Work,
+    /// What its log showed lately.
+    pub said: Log,
     /// Why scaling wants this spare to run.
     pub wanted: Option<Evidence>,
     pub incident: Option<IncidentId>,
@@ -135,6 +138,7 @@ impl Instance {
             failed_at: None,
             readings: Readings::default(),
             work: Work::default(),
+            said: Log::default(),
             wanted: None,
             incident: None,
             taken_down: false,

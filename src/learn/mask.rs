@@ -3,7 +3,7 @@
 //! One pass over the bytes, the same for all programs. What is masked is gone: no later part sees it.
 
 /// Bytes of a line that are looked at. What is longer is hardly told apart by its end.
-const LINE_MAX: usize = 4096;
+pub const LINE_MAX: usize = 4096;
 /// Tokens of a line that are looked at.
 pub const TOKENS_MAX: usize = 128;
 /// How a masked value is shown.
@@ -241,6 +241,15 @@ impl Masked {
 
 /// Stands between the tokens of a pattern's text; control characters never come from a line.
 pub const GLUE: char = '\x1f';
+
+/// The tokens of a pattern's text, as [`Masked::text`] wrote it.
+pub fn tokens(text: &str) -> Vec<Token> {
+    let part = |part: &str| match part.strip_prefix(' ').unwrap_or(part) {
+        VALUE => Token::VALUE,
+        word => Token::of(word),
+    };
+    if text.is_empty() { Vec::new() } else { text.split(GLUE).map(part).collect() }
+}
 
 /// The text of a pattern as it is shown.
 pub fn shown(text: &str) -> String {

@@ -7,10 +7,14 @@
 //! Among shapes with the same text a place with more than [`CHOICES`] different words is a variable, and one with fewer
 //! tells statements apart. The division depends on which shapes there are, not on the order in which they came.
 
-use std::collections::BTreeMap;
+mod kept;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::mask::{self, Masked, Token};
 use crate::model::PatternId;
+
+pub use kept::Kept;
 
 /// Different words at one place that can still be different statements; more are values.
 const CHOICES: usize = 4;
@@ -19,10 +23,13 @@ const MERGE_AT: usize = 24;
 /// A bucket is divided anew when one in so many of its shapes is new.
 const STALE_SHARE: usize = 8;
 
+/// Seen so often, a shape makes room only when there is none that was hardly seen: a flood of new lines takes nothing away.
+const ESTABLISHED: u64 = 3;
+
 /// What may be kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Shapes of lines; those not seen for longest go first.
+    /// Shapes of lines; those hardly seen, and then those not seen for longest, go first.
     pub shapes: usize,
     /// Lines that are remembered beyond, so that equal ones are found fast.
     pub lines: usize,
@@ -35,7 +42,7 @@ impl Default for Limits {
 }
 
 /// A line that was learned, to ask for its pattern later: what it belongs to shows when more have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Line(u64);
 
 /// What is counted for the metrics.
@@ -153,8 +160,17 @@ impl Miner {
 
     /// All patterns, by their ids. Settle first.
     pub fn patterns(&self) -> Vec<Pattern> {
+        self.patterns_that(|_| true)
+    }
+
+    /// Those of these ids that are known.
+    pub fn described(&self, ids: &BTreeSet<PatternId>) -> Vec<Pattern> {
+        self.patterns_that(|id| ids.contains(&id))
+    }
+
+    fn patterns_that(&self, wanted: impl Fn(PatternId) -> bool) -> Vec<Pattern> {
         let mut members: BTreeMap<PatternId, Vec<&Shape>> = BTreeMap::new();
-        for shape in self.shapes.iter().flatten() {
+        for shape in self.shapes.iter().flatten().filter(|shape| wanted(shape.pattern)) {
             members.entry(shape.pattern).or_default().push(shape);
         }
         let pattern = |(id, mut shapes): (PatternId, Vec<&Shape>)| {
@@ -168,6 +184,13 @@ impl Miner {
     /// Divides what has come since the last time, so that every line has the pattern that all of them say.
     pub fn settle(&mut self) {
         let lengths: Vec<usize> = self.buckets.keys().copied().collect();
+        lengths.into_iter().for_each(|length| self.divide(length));
+    }
+
+    /// As [`Miner::settle`], but only where there is something new.
+    pub fn settle_new(&mut self) {
+        let lengths = self.buckets.iter().filter(|(_, bucket)| bucket.new > 0).map(|(length, _)| *length);
+        let lengths: Vec<usize> = lengths.collect();
         lengths.into_iter().for_each(|length| self.divide(length));
     }
 
@@ -254,14 +277,14 @@ impl Miner {
         }
     }
 
-    /// A tenth goes, those that were not seen for longest.
+    /// A tenth goes: those that were hardly seen before others, and of these those not seen for longest.
     fn make_room(&mut self) {
-        let mut seen: Vec<u64> = self.shapes.iter().flatten().map(|shape| shape.seen).collect();
-        let tenth = seen.len() / 10;
-        let (_, last_to_go, _) = seen.select_nth_unstable(tenth);
+        let mut worth: Vec<(bool, u64)> = self.shapes.iter().flatten().map(Shape::worth).collect();
+        let tenth = worth.len() / 10;
+        let (_, last_to_go, _) = worth.select_nth_unstable(tenth);
         let last_to_go = *last_to_go;
         for slot in 0..self.shapes.len() {
-            if self.shapes[slot].as_ref().is_some_and(|shape| shape.seen <= last_to_go) {
+            if self.shapes[slot].as_ref().is_some_and(|shape| shape.worth() <= last_to_go) {
                 self.shapes[slot] = None;
                 self.free.push(slot as u32);
                 self.counts.evicted += 1;
@@ -352,6 +375,10 @@ impl Miner {
 }
 
 impl Shape {
+    fn worth(&self) -> (bool, u64) {
+        (self.count >= ESTABLISHED, self.seen)
+    }
+
     fn covers(&self, tokens: &[Token]) -> bool {
         self.tokens.iter().zip(tokens).all(|(own, given)| own.is_value() || own == given)
     }
@@ -584,5 +611,17 @@ mod tests {
         }
         assert!(miner.counts().evicted > 1_000 && miner.counts().lines == 20_000, "{:?}", miner.counts());
         assert!(miner.take_merged().len() <= 100 && miner.shapes.len() <= 101);
+    }
+
+    #[test]
+    fn a_flood_of_new_lines_takes_nothing_away_that_is_established() {
+        let mut miner = Miner::new(Limits { shapes: 100, lines: 50 });
+        let known: Vec<Line> = (0..4).map(|_| miner.learn("no route to host")).collect();
+        let word = |n: u32| -> String { (0..7).map(|bit| char::from(b'a' + (n >> (2 * bit) & 15) as u8)).collect() };
+        for n in 0..5_000_u32 {
+            let words: Vec<String> = (0..3 + n % 5).map(|place| word(n.wrapping_mul(977 + place))).collect();
+            miner.learn(&words.join(" "));
+        }
+        assert!(miner.counts().evicted > 1_000 && miner.pattern_of(known[0]).is_some());
     }
 }

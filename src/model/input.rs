@@ -6,6 +6,7 @@ use super::action::{Answer, Intent, Order};
 use super::fact::Fact;
 use super::incident::{AttemptId, Incident};
 use super::name::UnitName;
+use super::pattern::PatternSeen;
 use super::request::Request;
 use super::settings::Settings;
 use super::signal::{Beat, ErrorCounts, ExternalAlert, ProbeReading, QueueReading};
@@ -67,6 +68,10 @@ pub enum Input {
     },
     /// Errors in the journal over the last span.
     Errors(ErrorCounts),
+    /// Patterns of errors that instances have written since the last time.
+    Patterns {
+        seen: Vec<PatternSeen>,
+    },
     /// Alerts of others that name workers or units, as their Alertmanager told them.
     External {
         alerts: Vec<ExternalAlert>,

@@ -1,8 +1,16 @@
 //! Patterns of log lines, as incidents and those who ask know them. How they are found is in `learn`.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use super::incident::IncidentId;
+use super::name::{UnitName, WorkerName};
+use super::time::{Mono, Wall};
+
+/// Characters of a template that go into the engine, an incident and what is recorded.
+pub const TEMPLATE_SHOWN: usize = 200;
 
 /// Names a pattern for as long as it is known, also when it becomes more general; shown as 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,8 +46,128 @@ impl fmt::Debug for PatternId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentPattern {
     pub id: PatternId,
-    /// Masked: no value and no secret is in it.
+    /// Masked: no value and no secret is in it. At most [`TEMPLATE_SHOWN`] characters.
     pub template: String,
+}
+
+/// A line that an instance wrote to the journal as an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalLine {
+    pub unit: UnitName,
+    /// When the journal got it.
+    pub at: Mono,
+    /// As it was written, made text and cut: it may have secrets and line breaks.
+    pub text: String,
+    /// Lines that it stands for: of a flood a few are handed over.
+    pub weight: u32,
+}
+
+/// A pattern that an instance's log has shown lately.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PatternSeen {
+    pub unit: UnitName,
+    pub pattern: PatternId,
+    pub template: String,
+    /// The last line of it.
+    pub at: Mono,
+    pub count: u64,
+    /// Share of the time in which the worker writes it without trouble: 0 never, 1 always.
+    pub usual: f64,
+}
+
+/// Which patterns to return. Everything absent: all, up to the limit.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PatternFilter {
+    pub id: Option<PatternId>,
+    pub worker: Option<WorkerName>,
+    /// At most this many; capped at [`PATTERNS_MAX`].
+    pub limit: Option<usize>,
+}
+
+/// Patterns that are returned at once.
+pub const PATTERNS_MAX: usize = 1000;
+
+/// What is known of the patterns that were asked for: those that precede incidents first, then those seen last.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PatternsView {
+    pub patterns: Vec<PatternView>,
+    /// Patterns that match and are beyond the limit.
+    pub left_out: usize,
+    /// Lines that were learned since the daemon started, and those that were not: of a flood, or because we were behind.
+    pub lines: u64,
+    pub lines_left_out: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PatternView {
+    pub id: PatternId,
+    pub template: String,
+    /// Lines that had it.
+    pub total: u64,
+    /// Of the last day or so; what is older counts less.
+    pub per_hour: f64,
+    pub first: Wall,
+    pub last: Wall,
+    pub workers: Vec<PatternWorker>,
+    /// What was unusual when it came.
+    pub unusual: Vec<PatternResource>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PatternWorker {
+    pub worker: WorkerName,
+    pub total: u64,
+    /// Those that wrote it last.
+    pub units: Vec<UnitName>,
+    pub precedes: Precedes,
+    pub hours: Option<Cluster>,
+    pub days: Option<Cluster>,
+}
+
+/// Whether incidents follow a pattern more often than chance would have it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Precedes {
+    /// Spans of half an hour that began with it. Old ones count less.
+    pub spans: f64,
+    /// Those in which the same unit had an incident.
+    pub followed: f64,
+    /// As many would be followed if incidents came whenever they like.
+    pub expected: f64,
+    /// How likely chance alone does as much, corrected for the number of patterns that were tested.
+    pub chance: f64,
+    /// `chance` is so small that it is told.
+    pub beyond_chance: bool,
+    /// From the first line of the span to the incident.
+    pub median_lead: Option<Duration>,
+    /// The last ones.
+    pub incidents: Vec<IncidentId>,
+}
+
+/// Hours of day, or days of week, in which a pattern breaks out beyond chance. Local time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Hour 0 to 23, or day 0 (Monday) to 6.
+    pub from: u8,
+    /// How many of them; past midnight, or past Sunday, it goes on at 0.
+    pub length: u8,
+    /// Outbreaks in these, of so many.
+    pub within: u32,
+    pub of: u32,
+    /// See [`Precedes::chance`].
+    pub chance: f64,
+    /// The other patterns of the worker do so, too: its work may be at that time.
+    pub like_others: bool,
+}
+
+/// A reading that was unusual when a pattern came.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PatternResource {
+    pub name: String,
+    /// Share of the spans in which it was.
+    pub share: f64,
+    /// How strongly, in the mean, in the unit of who judges that.
+    pub strength: f64,
 }
 
 #[cfg(test)]

@@ -24,6 +24,6 @@ mod tests;
 
 pub use board::{Board, Build};
 pub use catalog::{ALL, Kind, Metric};
-pub use own::{Own, Queue};
+pub use own::{Own, PatternTotals, Queue};
 pub use process::Process;
 pub use units::{INSTANCES_MAX, Instance};

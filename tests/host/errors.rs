@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use unitmedic::model::pattern::PatternsView;
+
 use crate::fixture::{DAEMON, Host, Setup, ensure, until};
 use crate::testhost::{Failure, Place};
 
@@ -127,5 +129,72 @@ fn a_flood_of_errors_is_bounded() -> Result<(), Failure> {
         let lines = host.sh("grep -h '\"input\":\"errors\"' /var/lib/unitmedic/inputs/*.jsonl | tail -n 1")?;
         if lines.contains("flooded") { Err(Failure::new(lines)) } else { Ok(()) }
     })?;
+    host.done()
+}
+
+/// A word that must not get out of the journal.
+const SECRET: &str = "swordfish";
+
+/// The pattern of which this is a part of the template.
+fn pattern(host: &Host, words: &str) -> Result<String, Failure> {
+    let view: PatternsView = host.json(&["patterns", "--json"])?;
+    let found = view.patterns.iter().find(|pattern| pattern.template.contains(words));
+    found.map(|pattern| pattern.id.to_string()).ok_or_else(|| Failure::new(format!("{view:?}")))
+}
+
+#[test]
+fn what_a_worker_says_before_it_dies_is_named() -> Result<(), Failure> {
+    let unit = "talk@1.service";
+    let mortal = TALKER.replace("Restart=always", "Restart=no");
+    let host = Setup::new("patterns").worker_with("talk", "talk@.service", &mortal, "").starting(unit).start()?;
+    for number in 1..=3 {
+        let last = format!("login of job {number} refused: password={SECRET} at amqp://me:{SECRET}@10.0.0.{number}/");
+        say(&host, 1, &format!("echo '<3>{last}'; exit 3"))?;
+        host.wait_recovered(unit, number)?;
+        let incident = until("the pattern is known", ROUNDS, || match host.incidents(unit)?.remove(0) {
+            incident if incident.pattern.is_some() => Ok(incident),
+            incident => Err(Failure::new(format!("{incident:#?}"))),
+        })?;
+        let said = incident.pattern.map(|pattern| pattern.template).unwrap_or_default();
+        ensure(said.starts_with("login of job <*> refused: password=<*>"), || said)?;
+        // Beyond restart_cooldown another failure is another incident.
+        std::thread::sleep(Duration::from_secs(3));
+    }
+    let id = pattern(&host, "login of job <*> refused")?;
+    let named = format!("its log before: login of job <*> refused: password=<*> at <*> (pattern {id})");
+    let id = id.as_str();
+    for (command, words) in [
+        (&["explain", unit][..], named.as_str()),
+        (&["incidents", "show", "1"], &named),
+        (&["patterns"], id),
+        (&["patterns", id], "3 lines"),
+        (&["patterns", "--worker", "talk"], id),
+    ] {
+        let text = host.unitmedic(command)?.success()?;
+        ensure(text.contains(words), || format!("{command:?}: {text}"))?;
+    }
+    let (_, metrics) = host.http("/metrics")?;
+    ensure(metrics.contains("unitmedic_pattern_lines_total{result=\"learned\"} 3\n"), || metrics.clone())?;
+    ensure(metrics.contains("unitmedic_patterns 1\n"), || metrics.clone())?;
+
+    // It is known over a restart, and has its name.
+    host.ctl(&["stop", DAEMON])?;
+    host.start_daemon()?;
+    ensure(pattern(&host, "login of job <*> refused")? == id, || "it has another id".into())?;
+
+    let answers = ["patterns", "explain", "incidents"].map(|command| match command {
+        "explain" => vec!["explain", "--json", unit],
+        command => vec![command, "--json"],
+    });
+    for answer in answers {
+        let text = host.unitmedic(&answer)?.success()?;
+        ensure(!text.contains(SECRET), || text.clone())?;
+    }
+    ensure(!metrics.contains(SECRET), || metrics.clone())?;
+    host.ctl(&["stop", DAEMON])?;
+    let found = host.sh(&format!("grep -rl {SECRET} /var/lib/unitmedic /run/unitmedic || true"))?;
+    ensure(found.trim().is_empty(), || found.clone())?;
+    let own = host.journal(&["_SYSTEMD_UNIT=unitmedic.service"])?;
+    ensure(!own.contains(SECRET), || own.clone())?;
     host.done()
 }

@@ -34,7 +34,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("learn", &["model", "learn"]),
     ("views", &["model", "views"]),
     // The composition root knows all but the files of the configuration and the command line.
-    ("app", &["model", "engine", "adapters", "helper", "views", "app"]),
+    ("app", &["model", "engine", "learn", "adapters", "helper", "views", "app"]),
     // Of the adapters: the client of the control socket, the clock for ages, and what `run` hands to the daemon.
     (
         "cli",

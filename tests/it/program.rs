@@ -64,7 +64,7 @@ fn help() {
               resume        End a pause
               check-config  Check the configuration without starting anything
               discover      Propose a configuration for services that run here
-              patterns      Group the lines of a log by the messages that they are
+              patterns      Which errors the workers write, and what they precede; or group the lines of a log
               generate      Write files that go with a worker, such as its unit
               help          Print this message or the help of the given subcommand(s)
 

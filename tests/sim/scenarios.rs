@@ -5,7 +5,9 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::request::{Ask, Target};
-use unitmedic::model::{Action, Condition, Selector, Settings, UnitName, WorkerSettings};
+use unitmedic::model::{
+    Action, Condition, IncidentId, Input, Mono, PatternId, PatternSeen, Selector, Settings, UnitName, WorkerSettings,
+};
 
 use crate::driver::{Event, Sim};
 use crate::faults::Swarm;
@@ -865,4 +867,35 @@ fn one_that_stands_in_stays_when_an_operator_restarts_it() {
         +370.2  [Proceed] #1 task@1.service attempt_ended #1.1 succeeded 10 s: healthy for 1 min
         +370.2  [Proceed] #1 task@1.service incident_closed recovered after 1 attempts
     "#]]);
+}
+
+#[test]
+fn an_incident_names_what_its_log_said_before_it() {
+    let mut stage = Stage::one(|_| {}, plain());
+    let said = |stage: &mut Stage, pattern: u64, at: u64, usual: f64| {
+        let template = format!("pattern {pattern}");
+        let (unit, pattern, at) = (unit("api.service"), PatternId(pattern), Mono(at));
+        stage.sim.deliver(Input::Patterns { seen: vec![PatternSeen { unit, pattern, template, at, count: 1, usual }] });
+    };
+    let named = |stage: &Stage, id: u64| {
+        let pattern = stage.sim.store.incidents[&IncidentId(id)].pattern.clone();
+        pattern.map(|pattern| (pattern.id.0, pattern.template))
+    };
+    // Noise, and what is rare.
+    let now = stage.sim.now;
+    said(&mut stage, 1, now, 0.9);
+    said(&mut stage, 2, now, 0.0);
+    stage.pass(5.0).kill("api.service").pass(30.0);
+    assert_eq!(named(&stage, 1), Some((2, "pattern 2".into())));
+    // Its last words come after the word of its end; what the next process says is not of the failure.
+    stage.pass(1_000.0).kill("api.service");
+    let killed = stage.sim.now;
+    stage.pass(0.5);
+    assert_eq!(named(&stage, 2), None);
+    said(&mut stage, 3, killed + 400 * MS, 0.0);
+    assert_eq!(named(&stage, 2), None, "of the next process");
+    said(&mut stage, 4, killed - MS, 0.0);
+    stage.pass(30.0);
+    assert_eq!(named(&stage, 2), Some((4, "pattern 4".into())));
+    assert!(stage.sim.failure.is_none());
 }

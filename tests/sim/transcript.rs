@@ -88,6 +88,7 @@ pub fn input_text(input: &Input) -> String {
         Input::Beats { beats } => format!("beats of {}", beats.len()),
         Input::Queues { readings } => format!("queues {readings:?}"),
         Input::Errors(counts) => format!("errors {:?}", counts.counts),
+        Input::Patterns { seen } => format!("patterns {:?}", seen.iter().map(|one| &one.template).collect::<Vec<_>>()),
         Input::External { alerts } => format!("alerts of others {alerts:?}"),
         Input::Probes { readings } => format!("probes {readings:?}"),
         Input::Inquired { unit, finding } => format!("{unit} inquired: stop job {:?}", finding.stop_job),

@@ -23,6 +23,7 @@ use crate::model::fact::Fact;
 use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::incident::{Incident, IncidentId};
 use crate::model::name::WorkerName;
+use crate::model::pattern::{PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
 use crate::model::strategy::{Export, Strategy};
@@ -92,6 +93,16 @@ impl Client {
     /// What holds, where it was sent, and what was told before, by the filter.
     pub async fn alerts(&self, filter: &Filter) -> Result<Alerts, ClientError> {
         self.get(&path_with_query("/api/v1/alerts", &filter_pairs(filter))).await
+    }
+
+    /// Patterns of errors, those that precede incidents first.
+    pub async fn patterns(&self, filter: &PatternFilter) -> Result<PatternsView, ClientError> {
+        let pairs = [
+            ("id", filter.id.map(|id| id.to_string())),
+            ("worker", filter.worker.as_ref().map(ToString::to_string)),
+            ("limit", filter.limit.map(|limit| limit.to_string())),
+        ];
+        self.get(&path_with_query("/api/v1/patterns", &pairs)).await
     }
 
     pub async fn story(&self, id: IncidentId) -> Result<Story, ClientError> {

@@ -23,6 +23,7 @@ use super::{ASK_BYTES_MAX, BODY_BYTES_MAX, Port, PortError, Shutdown, events, gz
 use crate::model::history::Filter;
 use crate::model::incident::IncidentId;
 use crate::model::name::{UnitName, WorkerName};
+use crate::model::pattern::PatternFilter;
 use crate::model::request::{Ask, Target};
 use crate::model::time::Wall;
 
@@ -73,6 +74,7 @@ pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
         .route("/incidents/{id}", get(story::<P>))
         .route("/history", get(history::<P>))
         .route("/history/summary", get(summary::<P>))
+        .route("/patterns", get(patterns::<P>))
         .route("/strategies", get(strategies::<P>))
         .route("/strategies/export", get(export_strategies::<P>))
         .route("/requests", post(request::<P>).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)))
@@ -202,6 +204,13 @@ async fn alerts<P: Port>(
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Response, Problem> {
     Ok(answer(port.alerts(filter?.0).await))
+}
+
+async fn patterns<P: Port>(
+    State(port): State<Arc<P>>,
+    filter: Result<Query<PatternFilter>, QueryRejection>,
+) -> Result<Response, Problem> {
+    Ok(answer(port.patterns(filter?.0).await))
 }
 
 async fn story<P: Port>(State(port): State<Arc<P>>, id: Result<Path<u64>, PathRejection>) -> Result<Response, Problem> {

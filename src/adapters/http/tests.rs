@@ -16,6 +16,7 @@ use crate::model::alert::Alerts;
 use crate::model::fact::{Cause, What};
 use crate::model::history::Totals;
 use crate::model::name::UnitName;
+use crate::model::pattern::PatternId;
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
 use crate::model::time::Now;
@@ -86,6 +87,12 @@ impl Port for App {
     async fn alerts(&self, filter: Filter) -> Result<Alerts, PortError> {
         self.filters.lock().unwrap().push(filter);
         Ok(Alerts { firing: vec![], alertmanagers: vec![], history: vec![] })
+    }
+    async fn patterns(&self, filter: PatternFilter) -> Result<PatternsView, PortError> {
+        match filter.id {
+            Some(id) => Err(PortError::NotFound(format!("no pattern {id}"))),
+            None => Ok(PatternsView { left_out: filter.limit.unwrap_or(0), ..PatternsView::default() }),
+        }
     }
     async fn story(&self, id: IncidentId) -> Result<Story, PortError> {
         match id.0 {
@@ -270,6 +277,12 @@ async fn the_client_gets_what_the_app_says() {
     assert_eq!(client.incidents(&filter).await.unwrap(), vec![]);
     assert_eq!(client.incidents(&Filter::default()).await.unwrap(), vec![]);
     assert_eq!(*served.app.filters.lock().unwrap(), [filter, Filter::default()]);
+    let worker = Some(WorkerName::new("mail").unwrap());
+    let filter = PatternFilter { id: None, worker, limit: Some(5) };
+    assert_eq!(client.patterns(&filter).await.unwrap().left_out, 5, "it arrives as it was sent");
+    let one = PatternFilter { id: Some(PatternId(0x12ab)), ..PatternFilter::default() };
+    let error = client.patterns(&one).await.unwrap_err();
+    assert!(matches!(error, ClientError::Problem { status: 404, .. }), "{error:?}");
 }
 
 #[tokio::test]

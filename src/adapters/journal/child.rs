@@ -33,8 +33,8 @@ pub enum From {
 pub struct Wanted {
     pub program: String,
     pub scope: Scope,
-    /// All entries with their messages; else those of priority err and worse, without.
-    pub messages: bool,
+    /// All entries; else those of priority err and worse.
+    pub all: bool,
 }
 
 impl Wanted {
@@ -53,10 +53,10 @@ impl Wanted {
             Scope::System => "_SYSTEMD_UNIT,UNIT",
             Scope::User => "_SYSTEMD_USER_UNIT,USER_UNIT",
         };
-        match self.messages {
-            true => command.arg(format!("--output-fields=PRIORITY,{units},_PID,MESSAGE")),
-            false => command.args(["--priority=err".into(), format!("--output-fields=PRIORITY,{units},_PID")]),
-        };
+        command.arg(format!("--output-fields=PRIORITY,{units},_PID,MESSAGE"));
+        if !self.all {
+            command.arg("--priority=err");
+        }
     }
 
     /// Follows the journal from there on.

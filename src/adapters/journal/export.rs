@@ -2,9 +2,9 @@
 //!
 //! A field is `NAME=value` and a line break, or, for bytes, `NAME`, a line break, the length as 64 bits little-endian,
 //! the bytes and a line break. An empty line ends an entry. Fields that nobody asked for, and those that are too long,
-//! are passed over without being kept. After bytes that are no such thing, reading goes on at the next entry.
+//! are passed over without being kept; of a message that is too long the beginning is kept. After bytes that are no such thing, reading goes on at the next entry.
 
-/// Longest field that is kept: a message beyond it is a dump, not a message.
+/// Longest field that is kept, and what is kept of a message: beyond it is a dump.
 pub const VALUE_MAX: usize = 64 << 10;
 /// Longest name: journald takes 64 characters.
 const NAME_MAX: usize = 64;
@@ -208,11 +208,12 @@ impl Parser {
 
     fn keep(&mut self, field: Option<Field>, bytes: &[u8]) -> Option<Field> {
         let field = field?;
-        if self.value.len() + bytes.len() > VALUE_MAX {
+        let room = VALUE_MAX - self.value.len();
+        if bytes.len() > room && field != Field::Message {
             self.value.clear();
             return None;
         }
-        self.value.extend_from_slice(bytes);
+        self.value.extend_from_slice(&bytes[..bytes.len().min(room)]);
         Some(field)
     }
 
@@ -232,13 +233,13 @@ impl Parser {
                 entry.priority = entry.priority.into_iter().chain(priority).min();
             }
             // Given several times, they are looked at as lines of one message, as far as there is room.
-            Field::Message if entry.message.len() + self.value.len() < VALUE_MAX => {
-                if !entry.message.is_empty() {
+            Field::Message => {
+                if !entry.message.is_empty() && entry.message.len() < VALUE_MAX {
                     entry.message.push(b'\n');
                 }
-                entry.message.extend_from_slice(&self.value);
+                let room = VALUE_MAX - entry.message.len();
+                entry.message.extend_from_slice(&self.value[..self.value.len().min(room)]);
             }
-            Field::Message => {}
         }
         self.value.clear();
     }

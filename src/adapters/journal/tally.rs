@@ -51,15 +51,16 @@ impl Tally {
         !self.settings.workers.is_empty()
     }
 
-    /// Messages are looked at, whatever their priority.
-    pub fn needs_messages(&self) -> bool {
+    /// Entries are looked at, whatever their priority.
+    pub fn needs_all(&self) -> bool {
         !self.patterns.is_empty()
     }
 
-    pub fn note(&mut self, entry: &Entry) {
+    /// Counts the entry, if it is an error of an instance; of which.
+    pub fn note(&mut self, entry: &Entry) -> Option<&UnitName> {
         // What we say of an instance is no error of an instance, even where we run as a part of one.
         if entry.pid == Some(self.own_pid) {
-            return;
+            return None;
         }
         let unit = match self.scope {
             Scope::System => &entry.unit,
@@ -68,19 +69,21 @@ impl Tally {
         // Nor is what systemd says of it, as PID 1 or, where its program cannot be executed, in its place: a crash is seen
         // elsewhere.
         if entry.about == *unit {
-            return;
+            return None;
         }
         let bad = entry.priority.is_some_and(|priority| priority <= ERR);
         if unit.is_empty() || (!bad && self.patterns.is_empty()) {
-            return;
+            return None;
         }
-        let Some(watched) = lookup(&mut self.units, &self.settings, &self.patterns, unit) else { return };
-        if bad || watched.pattern.as_ref().is_some_and(|pattern| pattern.is_match(&entry.message)) {
-            match self.counts.get_mut(&watched.unit) {
-                Some(count) => *count += 1,
-                None => drop(self.counts.insert(watched.unit.clone(), 1)),
-            }
+        let watched = lookup(&mut self.units, &self.settings, &self.patterns, unit)?;
+        if !bad && !watched.pattern.as_ref().is_some_and(|pattern| pattern.is_match(&entry.message)) {
+            return None;
         }
+        match self.counts.get_mut(&watched.unit) {
+            Some(count) => *count += 1,
+            None => drop(self.counts.insert(watched.unit.clone(), 1)),
+        }
+        Some(&watched.unit)
     }
 
     /// What was counted, by name; it stays until [`Tally::clear`].

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::export::{Entry, VALUE_MAX};
 use super::*;
-use crate::model::{Selector, UnitName, WorkerName, WorkerSettings};
+use crate::model::{JournalLine, Selector, UnitName, WorkerName, WorkerSettings};
 
 /// A generator that always starts alike.
 struct Chance(u64);
@@ -68,7 +68,12 @@ fn an_entry(chance: &mut Chance, nth: usize) -> (Entry, Vec<u8>) {
                 entry.message = (0..=chance.below(200)).map(|_| chance.below(256) as u8).collect();
                 stream.extend(bytes("MESSAGE", &entry.message));
             }
-            _ => stream.extend(bytes("MESSAGE", &vec![0; VALUE_MAX + 1 + chance.below(100_000)])),
+            // The rest of what is too long is passed over.
+            7 if entry.message.is_empty() => {
+                entry.message = vec![7; VALUE_MAX];
+                stream.extend(bytes("MESSAGE", &vec![7; VALUE_MAX + 1 + chance.below(100_000)]));
+            }
+            _ => stream.extend(bytes("_SYSTEMD_UNIT", &vec![0; VALUE_MAX + 1 + chance.below(100_000)])),
         }
     }
     stream.push(b'\n');
@@ -166,7 +171,7 @@ fn whose_error_it_is() {
     assert_eq!(tally.counts(), [], "nobody's any more");
 
     let mut tally = Tally::new(Scope::User, settings(None));
-    assert!(!tally.needs_messages());
+    assert!(!tally.needs_all());
     tally.note(&entry("mail@1.service", Some(3), "of the system"));
     tally.note(&Entry { user_unit: "mail@1.service".into(), ..entry("user@1000.service", Some(3), "") });
     assert_eq!(tally.counts(), [(UnitName::new("mail@1.service").unwrap(), 1)]);
@@ -177,6 +182,7 @@ struct Rig {
     dir: tempfile::TempDir,
     inputs: mpsc::Receiver<Input>,
     settings: watch::Sender<Arc<Settings>>,
+    heard: Arc<std::sync::Mutex<Vec<JournalLine>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -217,8 +223,11 @@ impl Rig {
         let (settings, in_force) = watch::channel(settings);
         let (sender, inputs) = mpsc::channel(64);
         let clock: Clock = Arc::new(|| crate::model::Now { mono: mono(), wall: crate::model::Wall(WALL) });
-        let watcher = Watcher::new(Scope::System, Keeper::new(dir.path()), clock, in_force, sender, pace);
-        Self { dir, inputs, settings, task: tokio::spawn(watcher.run()) }
+        let heard = Arc::<std::sync::Mutex<Vec<JournalLine>>>::default();
+        let into = heard.clone();
+        let lines = Lines::new(Arc::new(move |line| into.lock().unwrap().push(line)), Arc::default());
+        let watcher = Watcher::new(Scope::System, Keeper::new(dir.path()), clock, in_force, sender, pace, lines);
+        Self { dir, inputs, settings, heard, task: tokio::spawn(watcher.run()) }
     }
 
     async fn round(&mut self) -> ErrorCounts {
@@ -298,22 +307,19 @@ async fn errors_are_counted_and_the_cursor_is_kept() {
     rig.eventually(|| (read_lines(&kept) == ["s=1;i=3"]).then_some(())).await;
     let call = rig.call(0).await;
     assert!(call.contains("--priority=err") && call.contains("--after-cursor=s=1;i=0"), "{call}");
-    assert!(!call.contains("MESSAGE"), "{call}");
+    assert!(call.contains(",MESSAGE"), "{call}");
 }
 
 #[tokio::test]
-async fn messages_are_asked_for_when_a_worker_matches_them() {
-    let script = format!("case \"$*\" in *MESSAGE*) i=9; {ERROR};; *) i=1; {ERROR};; esac; exec sleep 60");
+async fn all_entries_are_asked_for_when_a_worker_matches_them() {
+    let script = format!("case \"$*\" in *--priority*) i=1; {ERROR};; *) i=9; {ERROR};; esac; exec sleep 60");
     let mut rig = Rig::start(&script, None);
     rig.until("an error", |counts| !counts.counts.is_empty()).await;
     rig.settings.send_replace(settings(Some("panic")));
     let counts = rig.until("the other one", |counts| !counts.counts.is_empty()).await;
     assert_eq!(counts.gap, None, "a change of settings loses nothing");
     let call = rig.calls().pop().unwrap();
-    assert!(
-        call.contains("MESSAGE") && call.contains("--after-cursor=s=1;i=1") && !call.contains("--priority"),
-        "{call}"
-    );
+    assert!(call.contains("--after-cursor=s=1;i=1") && !call.contains("--priority"), "{call}");
     rig.settings.send_replace(Arc::new(Settings::empty()));
     let end = tokio::time::timeout(Duration::from_millis(600), rig.until("an input", |_| false)).await;
     assert!(end.is_err(), "without workers nothing is told");
@@ -418,7 +424,8 @@ async fn a_round_that_finds_no_room_goes_on_into_the_next() {
     let in_force = rig.settings.subscribe();
     let pace = Pace { program: rig.dir.path().join("journalctl").display().to_string(), ..Pace::default() };
     let clock: Clock = Arc::new(|| crate::model::Now { mono: mono(), wall: crate::model::Wall(WALL) });
-    let mut watcher = Watcher::new(Scope::System, Keeper::new(rig.dir.path()), clock, in_force, sender, pace);
+    let (keeper, lines) = (Keeper::new(rig.dir.path()), Lines::new(Arc::new(drop), Arc::default()));
+    let mut watcher = Watcher::new(Scope::System, keeper, clock, in_force, sender, pace, lines);
     watcher.tally.note(&entry("mail@1.service", Some(3), ""));
     assert!(watcher.hand_over().await);
     watcher.tally.note(&entry("mail@1.service", Some(3), ""));
@@ -436,4 +443,22 @@ async fn a_round_that_finds_no_room_goes_on_into_the_next() {
     drop(inputs);
     assert!(!watcher.hand_over().await, "nobody listens");
     rig.round().await;
+}
+
+#[tokio::test]
+async fn the_text_of_errors_is_heard_and_no_other() {
+    let said = r"printf '__CURSOR=s=1;i=1\nPRIORITY=%s\n_SYSTEMD_UNIT=%s\n_PID=%s\nMESSAGE=%s\n\n'";
+    let own = std::process::id();
+    let script = format!(
+        "{said} 3 mail@1.service 7 broken; {said} 4 mail@1.service 7 warning; {said} 3 other.service 7 'of others';
+        {said} 3 mail@1.service {own} ours; {said} 2 batch-x.service 7 worse; exec sleep 60"
+    );
+    let rig = Rig::start(&script, None);
+    let heard = || {
+        let lines = rig.heard.lock().unwrap();
+        let lines: Vec<String> = lines.iter().map(|line| format!("{} {}", line.unit, line.text)).collect();
+        (lines.len() >= 2).then_some(lines)
+    };
+    assert_eq!(rig.eventually(heard).await, ["mail@1.service broken", "batch-x.service worse"]);
+    assert!(rig.call(0).await.contains(",MESSAGE"));
 }

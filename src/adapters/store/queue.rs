@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::db::write::Slice;
 use super::intent::Pending;
+use super::knowledge::Knowledge;
 use crate::model::strategy::{Case, Known};
 use crate::model::{Alert, Fact, Incident, IncidentId, Wall};
 
@@ -39,6 +40,8 @@ pub(super) struct Loss {
 /// A question that writes, with its answer inside.
 pub(super) enum Ask {
     MarkFalse(IncidentId, tokio::sync::oneshot::Sender<Result<bool, String>>),
+    /// What is under this name is not to be written over; answered with its new name.
+    SetAside(&'static str, tokio::sync::oneshot::Sender<Result<Option<String>, String>>),
     /// Somebody else found the database damaged, in the given generation of the file.
     Damaged {
         generation: u64,
@@ -73,6 +76,8 @@ struct Inner {
     alerts: VecDeque<Alert>,
     /// By case, and whether it was learned elsewhere.
     known: BTreeMap<(Case, bool), Known>,
+    /// The newest of each name; the names are few and our own.
+    knowledge: BTreeMap<&'static str, Knowledge>,
     loss: Option<Loss>,
     lost: u64,
     /// A slice has been taken and is neither written nor put back.
@@ -157,6 +162,16 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Of what waits under one name the newest is written.
+    pub fn push_knowledge(&self, knowledge: Knowledge) {
+        let mut inner = self.lock();
+        if inner.closing {
+            return;
+        }
+        inner.knowledge.insert(knowledge.name, knowledge);
+        self.wake.notify_one();
+    }
+
     /// Waits for work until `due`. No slice is given before `write_from`; while closing it is, once.
     pub fn next(&self, due: Instant, write_from: Instant) -> Turn {
         let mut inner = self.lock();
@@ -214,6 +229,9 @@ impl Queue {
         }
         for one in slice.known {
             inner.known.entry((one.case.clone(), one.from.is_some())).or_insert(one);
+        }
+        for knowledge in slice.knowledge {
+            inner.knowledge.entry(knowledge.name).or_insert(knowledge);
         }
         if let Some(loss) = slice.loss {
             inner.add_loss(loss);
@@ -286,7 +304,7 @@ impl Inner {
     fn has_slice(&self) -> bool {
         let nothing =
             self.incidents.is_empty() && self.facts.is_empty() && self.alerts.is_empty() && self.known.is_empty();
-        !nothing || self.loss.is_some()
+        !(nothing && self.knowledge.is_empty()) || self.loss.is_some()
     }
 
     fn slice(&mut self) -> Slice {
@@ -295,7 +313,8 @@ impl Inner {
         let alerts = self.alerts.len().min(SLICE_ALERTS);
         let (facts, alerts) = (self.facts.drain(..count).collect(), self.alerts.drain(..alerts).collect());
         let known = (0..SLICE_KNOWN).map_while(|_| self.known.pop_first()).map(|(_, known)| known).collect();
-        Slice { incidents, facts, alerts, known, loss: self.loss.take() }
+        let knowledge = std::mem::take(&mut self.knowledge).into_values().collect();
+        Slice { incidents, facts, alerts, known, knowledge, loss: self.loss.take() }
     }
 
     fn trim(&mut self) {

@@ -598,3 +598,36 @@ async fn nothing_is_written_outside_the_two_directories() {
     names.sort();
     assert_eq!(names, ["run", "state"]);
 }
+
+fn knowledge(body: &str) -> Knowledge {
+    Knowledge { name: "patterns", at: now(0).wall, format: 1, body: body.into() }
+}
+
+#[tokio::test]
+async fn knowledge_is_kept_over_a_restart_and_what_is_set_aside_is_never_lost() {
+    let place = Place::new();
+    let store = place.open().store;
+    assert_eq!(store.knowledge("patterns").await.unwrap(), None);
+    assert_eq!(store.set_knowledge_aside("patterns").await.unwrap(), None);
+    for body in ["old", "new"] {
+        assert!(store.keep_knowledge(knowledge(body)));
+    }
+    assert!(!store.keep_knowledge(knowledge(&"x".repeat(17 << 20))), "too long");
+    store.close().await;
+    let store = place.open().store;
+    assert_eq!(store.knowledge("patterns").await.unwrap(), Some((1, "new".into())));
+    let aside = store.set_knowledge_aside("patterns").await.unwrap().expect("there was one");
+    assert!(aside.starts_with("patterns.refused."), "{aside}");
+    assert_eq!(store.knowledge("patterns").await.unwrap(), None);
+    store.keep_knowledge(knowledge("anew"));
+    store.close().await;
+    let connection = Connection::open(place.settings.state_dir.join("unitmedic.db")).unwrap();
+    let bodies: Vec<String> = connection
+        .prepare("SELECT body FROM knowledge ORDER BY body")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(bodies, ["anew", "new"]);
+}

@@ -106,14 +106,17 @@ impl Writer {
         let facts = slice.facts.into_iter().map(|it| write::Slice { facts: vec![it], ..Default::default() });
         let alerts = slice.alerts.into_iter().map(|it| write::Slice { alerts: vec![it], ..Default::default() });
         let known = slice.known.into_iter().map(|it| write::Slice { known: vec![it], ..Default::default() });
+        let knowledge =
+            slice.knowledge.into_iter().map(|it| write::Slice { knowledge: vec![it], ..Default::default() });
         let loss = slice.loss.map(|it| write::Slice { loss: Some(it), ..Default::default() });
         let mut later: Option<(write::Slice, String)> = None;
-        for mut single in incidents.chain(facts).chain(alerts).chain(known).chain(loss) {
+        for mut single in incidents.chain(facts).chain(alerts).chain(known).chain(knowledge).chain(loss) {
             if let Some((rest, _)) = &mut later {
                 rest.incidents.append(&mut single.incidents);
                 rest.facts.append(&mut single.facts);
                 rest.alerts.append(&mut single.alerts);
                 rest.known.append(&mut single.known);
+                rest.knowledge.append(&mut single.knowledge);
                 rest.loss = rest.loss.take().or(single.loss);
                 continue;
             }
@@ -137,6 +140,11 @@ impl Writer {
             Ask::MarkFalse(id, reply) => {
                 let answer = self.attempt(|connection| write::mark_false(connection, id));
                 // The asker may have gone away meanwhile.
+                let _ = reply.send(answer.map_err(|(Trouble::Later(why) | Trouble::Never(why))| why));
+            }
+            Ask::SetAside(name, reply) => {
+                let now = (self.shared.clock)().wall;
+                let answer = self.attempt(|connection| write::set_knowledge_aside(connection, name, now));
                 let _ = reply.send(answer.map_err(|(Trouble::Later(why) | Trouble::Never(why))| why));
             }
             Ask::Damaged { generation, why } => {

@@ -201,3 +201,14 @@ fn lines_fit_the_terminal() {
         assert!(prose.clone().all(|line| columns(line) <= width), "{width}:\n{}", text(&lines));
     }
 }
+
+#[test]
+fn what_its_log_said_before_it_is_told() {
+    use crate::model::{IncidentPattern, PatternId};
+    let pattern = IncidentPattern { id: PatternId(0x1a2b), template: "no route to <*>".into() };
+    let incident = crate::model::Incident { pattern: Some(pattern), ..open_incident() };
+    let said = "its log before: no route to <*> (pattern 0000000000001a2b)";
+    let explanation = Explanation { incident: Some(incident), ..explanation() };
+    let text = text(&render(&explanation, &[], NOW, &plain()));
+    assert!(text.contains(said), "{text}");
+}

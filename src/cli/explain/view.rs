@@ -4,7 +4,7 @@ mod restarts;
 
 use std::collections::BTreeMap;
 
-use crate::cli::incidents::what;
+use crate::cli::incidents::{log_said, what};
 use crate::cli::reasons;
 use crate::cli::status::between;
 use crate::model::fact::Refusal;
@@ -119,6 +119,9 @@ impl Page<'_> {
             );
             for (condition, evidence) in incident.conditions.iter().filter(|_| incident.closed_at.is_some()) {
                 page.plain(&format!("{condition}: {}", evidence.text));
+            }
+            if let Some(pattern) = &incident.pattern {
+                page.plain(&log_said(pattern));
             }
             for attempt in &incident.attempts {
                 let (tone, text) = attempt_text(incident, attempt);

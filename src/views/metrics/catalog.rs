@@ -183,6 +183,12 @@ catalog! {
         "Writes to the history that failed; protection goes on, the history has a hole.";
     STORE_LAST_WRITE = Gauge "unitmedic_store_last_write_timestamp_seconds" "timestamp" []
         "When the history was last written, in seconds since 1970-01-01 UTC.";
+    PATTERN_LINES = Counter "unitmedic_pattern_lines_total" "count" ["result"]
+        "Lines of errors that patterns are learned from: learned, left_out (of a flood, of which a sample is learned), or dropped because learning was behind.";
+    PATTERNS = Gauge "unitmedic_patterns" "count" []
+        "Patterns of errors that are known.";
+    KNOWLEDGE_REFUSED = Counter "unitmedic_knowledge_refused_total" "count" []
+        "Times that what was learned could not be read and was set aside; the log says why.";
     HTTP_REQUESTS = Counter "unitmedic_http_requests_total" "count" ["endpoint", "code"]
         "HTTP requests answered, on TCP and on the control socket.";
 

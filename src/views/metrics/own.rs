@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 use super::catalog::{self as c, Metric};
@@ -38,6 +38,8 @@ closed_set!(
         Facts = "facts",
         /// Readings of queues of a broker, before the engine.
         Queues = "queues",
+        /// Patterns of errors, before the engine.
+        Patterns = "patterns",
     }
 );
 
@@ -56,7 +58,24 @@ pub struct Own {
     broker_failures: IntCounter,
     store_errors: IntCounter,
     http_requests: IntCounterVec,
+    pattern_lines: IntCounterVec,
+    patterns: IntGauge,
+    knowledge_refused: IntCounter,
     times: Arc<Times>,
+}
+
+/// What is counted of the learning of patterns, since the start of the daemon.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct PatternTotals {
+    pub learned: u64,
+    /// Lines of a flood, of which others were learned.
+    pub left_out: u64,
+    /// Lines for which there was no room.
+    pub dropped: u64,
+    /// Patterns that are known now.
+    pub patterns: u64,
+    /// Knowledge that could not be read.
+    pub refused: u64,
 }
 
 /// Microseconds since 1970-01-01 UTC, or [`NEVER`].
@@ -82,12 +101,16 @@ impl Own {
             broker_failures: counter(&registry, &c::BROKER_FAILURES),
             store_errors: counter(&registry, &c::STORE_ERRORS),
             http_requests: counters(&registry, &c::HTTP_REQUESTS),
+            pattern_lines: counters(&registry, &c::PATTERN_LINES),
+            patterns: gauge(&registry, &c::PATTERNS),
+            knowledge_refused: counter(&registry, &c::KNOWLEDGE_REFUSED),
             times: Arc::new(Times { resync: AtomicI64::new(NEVER), store_write: AtomicI64::new(NEVER) }),
             registry,
         };
         ResyncReason::ALL.iter().for_each(|reason| drop(own.resyncs.with_label_values(&[reason.as_str()])));
         Queue::ALL.iter().for_each(|queue| drop(own.inputs_dropped.with_label_values(&[queue.as_str()])));
         TIMED.iter().for_each(|condition| drop(own.detection_delay.with_label_values(&[condition.as_str()])));
+        own.pattern_totals(&PatternTotals::default());
         drop(own.heartbeats.with_label_values(&["counted"]));
         drop(own.http_requests.with_label_values(&["metrics", "200"]));
         own
@@ -118,6 +141,13 @@ impl Own {
     pub fn broker_totals(&self, connects: u64, failures: u64) {
         raise(&self.broker_connects, connects);
         raise(&self.broker_failures, failures);
+    }
+
+    pub fn pattern_totals(&self, totals: &PatternTotals) {
+        let results = [("learned", totals.learned), ("left_out", totals.left_out), ("dropped", totals.dropped)];
+        results.iter().for_each(|(result, lines)| raise(&self.pattern_lines.with_label_values(&[*result]), *lines));
+        self.patterns.set(i64::try_from(totals.patterns).unwrap_or(i64::MAX));
+        raise(&self.knowledge_refused, totals.refused);
     }
 
     /// Totals since the start of the daemon, as the store counts them.
@@ -185,6 +215,12 @@ fn counter(registry: &Registry, metric: &Metric) -> IntCounter {
     let counter = IntCounter::new(metric.name, metric.help).expect(VALID);
     registry.register(Box::new(counter.clone())).expect(VALID);
     counter
+}
+
+fn gauge(registry: &Registry, metric: &Metric) -> IntGauge {
+    let gauge = IntGauge::new(metric.name, metric.help).expect(VALID);
+    registry.register(Box::new(gauge.clone())).expect(VALID);
+    gauge
 }
 
 fn counters(registry: &Registry, metric: &Metric) -> IntCounterVec {

@@ -7,6 +7,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::write::HOUR_US;
+use crate::adapters::store::knowledge::BODY_MAX;
 use crate::model::action::Intent;
 use crate::model::history::{
     FILTER_LIMIT_DEFAULT, FILTER_LIMIT_MAX, Filter, Recovery, Story, Summary, Totals, WorkerRatios,
@@ -307,6 +308,19 @@ pub struct Gap {
     /// Facts that were lost.
     pub facts: u64,
     pub why: String,
+}
+
+/// `None`: nothing was learned. A body that is no text of bounded length is the empty text, which nobody can read.
+pub(in crate::adapters::store) fn knowledge(
+    connection: &Connection,
+    name: &str,
+) -> rusqlite::Result<Option<(u32, String)>> {
+    let sql = "SELECT format, CASE WHEN length(body) <= ?2 THEN body ELSE '' END FROM knowledge WHERE name = ?1";
+    let row = |row: &Row<'_>| {
+        let body = row.get_ref(1)?.as_bytes().map(<[u8]>::to_vec).unwrap_or_default();
+        Ok((row.get(0)?, String::from_utf8(body).unwrap_or_default()))
+    };
+    connection.prepare_cached(sql)?.query_row(params![name, BODY_MAX as i64], row).optional()
 }
 
 /// Newest first, at most [`FILTER_LIMIT_MAX`].

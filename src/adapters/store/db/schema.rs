@@ -115,14 +115,25 @@ CREATE TABLE strategies (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What was learned, each in a text of its own format. What could not be read stays under another name.
+const KNOWLEDGE: &str = "
+CREATE TABLE knowledge (
+    name    TEXT PRIMARY KEY,
+    at_wall INTEGER NOT NULL,
+    format  INTEGER NOT NULL,
+    body    TEXT NOT NULL
+) STRICT;
+";
+
 /// `user_version` of a database that all of [`MIGRATIONS`] have passed over.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 
 pub(super) const TABLES: &[&str] =
-    &["meta", "incidents", "attempts", "intents", "facts", "availability", "gaps", "alerts", "strategies"];
+    &["meta", "incidents", "attempts", "intents", "facts", "availability", "gaps", "alerts", "strategies", "knowledge"];
 
-pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(HISTORY), M::up(AVAILABILITY), M::up(ALERTS), M::up(STRATEGIES)]));
+pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
+    Migrations::new(vec![M::up(HISTORY), M::up(AVAILABILITY), M::up(ALERTS), M::up(STRATEGIES), M::up(KNOWLEDGE)])
+});
 
 #[cfg(test)]
 mod tests {

@@ -108,6 +108,7 @@ fn what_is_older_than_the_retention_goes_in_slices() {
         alerts: Vec::new(),
         known: Vec::new(),
         loss: None,
+        ..Slice::default()
     };
     write::slice(&mut connection, &slice).unwrap();
     let slices = sweep(&connection, Wall(now(0).wall.0 + 2 * HOUR), u64::MAX);

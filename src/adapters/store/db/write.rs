@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use crate::adapters::store::availability::Span;
+use crate::adapters::store::knowledge::Knowledge;
 use crate::adapters::store::queue::Loss;
 use crate::model::action::Intent;
 use crate::model::strategy::Known;
@@ -20,6 +21,7 @@ pub(in crate::adapters::store) struct Slice {
     pub alerts: Vec<Alert>,
     /// What is known of cases; without actions, it is forgotten.
     pub known: Vec<Known>,
+    pub knowledge: Vec<Knowledge>,
     pub loss: Option<Loss>,
 }
 
@@ -59,6 +61,9 @@ pub(in crate::adapters::store) fn slice(connection: &mut Connection, slice: &Sli
     }
     for known in &slice.known {
         keep_known(&transaction, known)?;
+    }
+    for knowledge in &slice.knowledge {
+        keep_knowledge(&transaction, knowledge)?;
     }
     if let Some(loss) = &slice.loss {
         transaction
@@ -142,6 +147,27 @@ fn keep_alert(transaction: &Transaction<'_>, alert: &Alert) -> rusqlite::Result<
             json(alert)?
         ])
         .map(drop)
+}
+
+fn keep_knowledge(transaction: &Transaction<'_>, knowledge: &Knowledge) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO knowledge (name, at_wall, format, body) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET at_wall = excluded.at_wall, format = excluded.format, body = excluded.body",
+        )?
+        .execute(params![knowledge.name, knowledge.at.0, knowledge.format, knowledge.body])
+        .map(drop)
+}
+
+/// Gives it another name, so that nothing is written over it. Which; `None`: there is none.
+pub(in crate::adapters::store) fn set_knowledge_aside(
+    connection: &Connection,
+    name: &str,
+    now: Wall,
+) -> rusqlite::Result<Option<String>> {
+    let other = format!("{name}.refused.{}", now.0);
+    let changed = connection.execute("UPDATE knowledge SET name = ?2 WHERE name = ?1", [name, &other])?;
+    Ok((changed > 0).then_some(other))
 }
 
 /// Intents of an earlier boot have no outcome that could still be observed: they end in doubt.
