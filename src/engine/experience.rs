@@ -81,6 +81,21 @@ impl Engine {
         same_basis && is_ranked == (settings.learn && !choice.configured) && choice.is_of(plan)
     }
 
+    /// Its log has said something: what helped against that comes first, unless something has been tried already.
+    pub(super) fn plan_anew(&mut self, id: IncidentId) {
+        let Some(incident) = self.incidents.get(&id).filter(|incident| incident.attempts.is_empty()) else { return };
+        let pattern = incident.pattern.as_ref().map(|pattern| pattern.id);
+        let Some(condition) = incident.plan.condition else { return };
+        if !self.instances.contains_key(&incident.unit) {
+            return;
+        }
+        let plan = self.plan_for(&incident.unit, condition, pattern);
+        if let Some(incident) = self.incidents.get_mut(&id).filter(|incident| incident.plan != plan) {
+            incident.plan = plan;
+            self.desk.touched.insert(id);
+        }
+    }
+
     /// A mere warning earns a strong action only after the mild ones, however well it helps.
     fn ranking(
         &self,

@@ -83,8 +83,9 @@ impl Engine {
                 incident.pattern = best;
                 let id = incident.id;
                 self.desk.touched.insert(id);
-                // Others with the same pattern are more like it.
+                // Others with the same pattern are more like it, and what helped them may be another action.
                 self.compare(id);
+                self.plan_anew(id);
             }
         }
     }
