@@ -21,6 +21,7 @@ mod dispatch;
 mod event_loop;
 mod log_desk;
 mod port;
+pub mod replay;
 mod roster;
 mod start;
 

@@ -1,0 +1,49 @@
+//! Recorded runs of the simulator, replayed: the same settings decide the same, and others differ as they must.
+
+use std::path::Path;
+
+use unitmedic::adapters::store::recorder::{Header, Recorder, inputs_dir};
+use unitmedic::app::replay::{Options, ReplayReport, replay};
+use unitmedic::model::Settings;
+use unitmedic::model::settings::DaemonSettings;
+
+use crate::driver::{BOOT, Sim};
+
+/// Runs that are recorded and replayed in a plain test run.
+const SEEDS: u64 = 40;
+
+/// A ring that is large enough for a whole run.
+pub fn recorder(state_dir: &Path, sim: &Sim) -> Recorder {
+    let daemon = DaemonSettings { state_dir: state_dir.into(), record_bytes: 1 << 30, ..DaemonSettings::default() };
+    // The first life begins with a header of its own, which takes the place of this one.
+    Recorder::open(&daemon, Header::new(BOOT, sim.clock(), sim.settings.clone(), serde_json::Value::Null))
+}
+
+fn again(state_dir: &Path, settings: &Settings) -> ReplayReport {
+    replay(&inputs_dir(state_dir), settings, &Options::default(), &mut |_| {}).expect("a recording")
+}
+
+#[test]
+fn the_same_settings_decide_the_same() {
+    let (mut same, mut orders) = (0, 0);
+    let from = crate::number("SIM_FROM").unwrap_or(1);
+    for seed in from..from + crate::number("SIM_SEEDS").unwrap_or(SEEDS) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let begun = crate::scene_of(seed);
+        let sim = crate::run_recorded(seed, 1, Some(dir.path()));
+        assert_eq!(sim.recorder.as_ref().map(|recorder| recorder.stats().dropped), Some(0));
+        let report = again(dir.path(), &begun);
+        assert!(report.is_reproduced(), "seed {seed}: {:#?}", report.deviations);
+        assert_eq!(report.deviations.orders, sim.orders, "seed {seed}: every order of the run is given again");
+        orders += report.deviations.orders;
+        // A run that began as a dry one ends as a real one, and some change their settings midway.
+        if report.recording.reloads == 0 && !begun.daemon.dry_run {
+            same += 1;
+            assert_eq!(report.differences_in_all, 0, "seed {seed}: {:#?}", report.differences);
+            assert_eq!((report.candidate.supposed, report.withheld), (0, 0), "seed {seed}");
+            assert_eq!(report.baseline, report.candidate, "seed {seed}");
+        }
+    }
+    println!("{orders} orders, {same} runs with the same settings all along");
+    assert!(orders > 500 && same > 50, "{orders} orders, {same} runs");
+}
