@@ -20,10 +20,9 @@ mod world;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::adapters::store::recorder::ReadError;
 use crate::model::{Settings, Wall, WorkerName};
 
-pub use crate::adapters::store::recorder::inputs_dir;
+pub use crate::adapters::store::recorder::{ReadError, inputs_dir};
 pub use report::{Difference, ReplayReport, Sums};
 
 /// The same act of both counts as the same decision when they are no further apart.
