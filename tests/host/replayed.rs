@@ -8,20 +8,23 @@ use crate::testhost::{Failure, Place};
 
 #[test]
 fn a_replay_tells_the_story_of_the_history() -> Result<(), Failure> {
-    let host =
-        Setup::new("replayed").worker("mail", "mail.service", SLEEPER).worker("db", "db.service", SLEEPER).start()?;
-    for n in 1..=2 {
-        host.kill("mail.service")?;
-        host.wait_recovered("mail.service", n)?;
+    let mut setup = Setup::new("replayed");
+    for name in ["mail", "db", "web", "job"] {
+        setup = setup.worker(name, &format!("{name}.service"), SLEEPER);
+    }
+    let host = setup.start()?;
+    for unit in ["mail.service", "db.service"] {
+        host.kill(unit)?;
+        host.wait_recovered(unit, 1)?;
     }
     // Another life of the daemon, and one that ends in the middle of a line, perhaps.
     host.ctl(&["restart", DAEMON])?;
-    host.kill("db.service")?;
-    host.wait_recovered("db.service", 1)?;
+    host.kill("web.service")?;
+    host.wait_recovered("web.service", 1)?;
     host.ctl(&["kill", "--signal=KILL", DAEMON])?;
     until("it is back", LIMIT, || host.status())?;
-    host.kill("mail.service")?;
-    host.wait_recovered("mail.service", 3)?;
+    host.kill("job.service")?;
+    host.wait_recovered("job.service", 1)?;
 
     let summary: Summary = host.json(&["history", "--summary", "--json"])?;
     // What has been decided last may not be on the disk yet.

@@ -136,6 +136,8 @@ pub struct Sim {
     pub orders: u64,
     /// Incidents that were opened.
     pub incidents: u64,
+    /// Instances that an operator forced something upon.
+    pub forced: u64,
     /// Takes down the run as the daemon does, for a replay.
     pub recorder: Option<Recorder>,
     checkers: Vec<Box<dyn Checker>>,
@@ -166,6 +168,7 @@ impl Sim {
             broker: Broker::default(),
             orders: 0,
             incidents: 0,
+            forced: 0,
             recorder: None,
             checkers: all_checkers(),
             queue: BTreeMap::new(),
@@ -670,6 +673,9 @@ impl Sim {
 
     pub fn ask(&mut self, ask: Ask) {
         self.requests += 1;
+        if matches!(ask, Ask::Recover { force: true, .. }) {
+            self.forced += self.host.units.len() as u64;
+        }
         let request = Request { id: self.requests, who: "anna".into(), ask };
         self.deliver(Input::Request(request));
     }

@@ -144,11 +144,11 @@ fn rests_on(report: &ReplayReport, look: &Look) -> Vec<String> {
     if supposed == 0 && report.withheld == 0 && report.apart_at_the_end == 0 {
         return vec![sign(Tone::Good, "All of it is recorded; nothing had to be supposed", look)];
     }
-    let mut text = format!(
-        "{supposed} of {} {} supposed, not recorded",
-        count(actions as usize, "action"),
-        if supposed == 1 { "is" } else { "are" }
-    );
+    let mut text = match supposed {
+        0 => "no action is supposed".to_string(),
+        1 => format!("1 of {} is supposed, not recorded", count(actions as usize, "action")),
+        _ => format!("{supposed} of {actions} actions are supposed, not recorded"),
+    };
     if report.withheld > 0 {
         let orders = count(report.withheld as usize, "recorded order");
         text.push_str(&format!("; {orders} would not have been given, and what followed is left out"));
