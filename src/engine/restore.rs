@@ -189,12 +189,15 @@ impl Engine {
             startup_finished: self.startup_finished.unwrap_or_default(),
             units: seen.map(|instance| (instance.unit.clone(), instance.view.as_change())).collect(),
         });
+        let (strategies, past) = self.experience.kept();
         let memory = Memory {
             boot: self.boot.clone(),
             safety: self.safety(),
             incidents: self.incidents.values().chain(self.closed.values()).cloned().collect(),
             orphans: Vec::new(),
             next_incident: self.next_incident,
+            strategies,
+            past,
             watch_only: self.watch_only.clone(),
         };
         Checkpoint { memory, seed: self.dice.state(), snapshot, held: self.held }

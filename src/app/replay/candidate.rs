@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::adapters::store::recorder::Header;
 use crate::model::input::{Memory, Safety};
 use crate::model::request::{Ask as Wish, Request};
+use crate::model::strategy::{Case, Known};
 use crate::model::{AttemptId, Command, Fact, Incident, IncidentId, Input, Mono, Now, Settings, UnitName, Verb, What};
 
 use super::Options;
@@ -51,6 +52,8 @@ struct Run<'s> {
     same: bool,
     incidents: BTreeMap<IncidentId, Incident>,
     safety: Option<Safety>,
+    /// What it has learned, by case, and whether that was elsewhere.
+    known: BTreeMap<(Case, bool), Known>,
     latest: BTreeMap<UnitName, IncidentId>,
 }
 
@@ -82,6 +85,7 @@ pub fn run(
         same: true,
         incidents: BTreeMap::new(),
         safety: None,
+        known: BTreeMap::new(),
         latest: BTreeMap::new(),
     };
     while let Some(step) = tape.next() {
@@ -126,6 +130,9 @@ impl Run<'_> {
             (Some(safety), false) => self.memory(header, safety.clone()),
             _ => memory_of(header),
         };
+        if self.known.is_empty() {
+            self.learn(&memory.strategies);
+        }
         self.player.begin(header, self.settings.clone(), memory, seed_of(header));
         for input in catch_up_of(header) {
             self.translated(header.at, input);
@@ -137,7 +144,11 @@ impl Run<'_> {
         let next = self.incidents.keys().next_back().map_or(1, |id| id.0 + 1);
         let watch_only = memory_of(header).watch_only;
         let incidents = self.incidents.values().cloned().collect();
-        Memory { boot: header.boot.clone(), safety, incidents, next_incident: next, watch_only, ..memory_of(header) }
+        let strategies = self.known.values().cloned().collect();
+        let boot = header.boot.clone();
+        // With what past incidents are compared changes no decision: those that were recorded will do.
+        let past = memory_of(header).past;
+        Memory { boot, safety, incidents, orphans: Vec::new(), next_incident: next, strategies, past, watch_only }
     }
 
     /// Time goes on to `now`: what is supposed to happen, and timers, each at its moment.
@@ -202,6 +213,7 @@ impl Run<'_> {
                 Command::Tell(fact) => self.tell(fact),
                 Command::Save(incident) => self.save(incident),
                 Command::Keep(safety) => self.safety = Some((**safety).clone()),
+                Command::Learned(known) => self.learn(known),
                 _ => {}
             }
             if let Some((kind, unit, attempt, verb)) = Ask::of(&command) {
@@ -223,6 +235,16 @@ impl Run<'_> {
                 _ => fact.unit.as_ref().is_some_and(|unit| self.world.is_apart(unit)),
             };
             self.found.decisions.note(self.boot, fact, supposed);
+        }
+    }
+
+    fn learn(&mut self, known: &[Known]) {
+        for one in known {
+            let key = (one.case.clone(), one.from.is_some());
+            match one.actions.is_empty() {
+                true => drop(self.known.remove(&key)),
+                false => drop(self.known.insert(key, one.clone())),
+            }
         }
     }
 

@@ -69,7 +69,9 @@ impl Ask {
             }
             Command::Look { unit } => Some((Kind::Look, unit.clone(), None, None)),
             Command::Inquire { unit } => Some((Kind::Inquire, unit.clone(), None, None)),
-            Command::Save(_) | Command::Keep(_) | Command::Reply { .. } | Command::Tell(_) => None,
+            Command::Save(_) | Command::Keep(_) | Command::Learned(_) | Command::Reply { .. } | Command::Tell(_) => {
+                None
+            }
         }
     }
 

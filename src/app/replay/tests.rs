@@ -170,7 +170,7 @@ impl Taping {
                     self.tell(Input::Inquired { unit, finding });
                 }
                 Command::Tell(fact) => self.said.push(fact.what),
-                Command::Save(_) | Command::Keep(_) | Command::Reply { .. } => {}
+                Command::Save(_) | Command::Keep(_) | Command::Learned(_) | Command::Reply { .. } => {}
             }
         }
     }
