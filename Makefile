@@ -35,7 +35,7 @@ demo: setup ## Watch workers fail and heal on a throwaway host (STAY=1 keeps the
 bench: ## Run the benchmarks, side by side with the peers (as root: it boots a host)
 	@rm -f target/bench-rows
 	UNITMEDIC_BENCH_ROWS=$(CURDIR)/target/bench-rows cargo bench --locked \
-		--bench engine --bench exposition --bench store --bench host
+		--bench engine --bench exposition --bench store --bench replay --bench host
 	@cargo bench --quiet --locked --bench host -- table target/bench-rows
 
 bench-learning: ## Measure what is learned: patterns on labelled logs (LOGHUB=DIR), actions in simulation

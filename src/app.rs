@@ -22,6 +22,7 @@ mod event_loop;
 mod log_desk;
 mod pattern_desk;
 mod port;
+pub mod replay;
 mod roster;
 mod start;
 

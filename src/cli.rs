@@ -15,6 +15,7 @@ pub mod patterns;
 pub mod pause;
 mod reasons;
 pub mod recover;
+pub mod replay;
 pub mod run;
 mod service;
 mod session;
@@ -120,6 +121,8 @@ enum Command {
     Discover(discover::Args),
     /// Which errors the workers write, and what they precede; or group the lines of a log
     Patterns(Asking<patterns::PatternsArgs>),
+    /// What would another configuration have done with what was recorded?
+    Replay(replay::ReplayArgs),
     /// The root side of the daemon; systemd alone starts it
     #[command(hide = true)]
     Helper,
@@ -192,6 +195,10 @@ impl Cli {
                 discover::run(&args, out)
             }
             Command::Patterns(asking) => asking.run(before, out, patterns::run),
+            Command::Replay(mut args) => {
+                args.user |= before.user;
+                replay::run(&args, &terminal::stdout_look(before.no_color), out)
+            }
             Command::Helper => helper::run(),
             Command::Generate(args) => match before.given() {
                 Some(option) => Err(Usage(format!("{option} has no meaning for generate")).into()),

@@ -88,14 +88,17 @@ impl Dispatch {
     }
 
     /// Does all that the engine wants done now. Never waits.
-    pub fn drain(&mut self, engine: &mut Engine) {
+    pub fn drain(&mut self, engine: &mut Engine, recorder: &Recorder) {
         while let Some(command) = engine.poll_command() {
             match command {
                 Command::Record(intent) => {
                     let (answers, attempt) = (self.answers.clone(), intent.attempt);
                     self.store.record(intent, move |how| drop(answers.send(Input::Recorded { attempt, how })));
                 }
-                Command::Act(order) => self.act(order),
+                Command::Act(order) => {
+                    recorder.act(clock::now(), &order);
+                    self.act(order);
+                }
                 Command::Look { unit } => self.ask_systemd(Question::Look(unit)),
                 Command::Inquire { unit } => self.ask_systemd(Question::Inquire(unit)),
                 Command::Save(incident) => {

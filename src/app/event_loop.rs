@@ -52,7 +52,7 @@ impl EventLoop {
         let watchdog = self.notifier.watchdog_interval();
         let mut petted = Instant::now();
         let mut announced = false;
-        self.dispatch.drain(&mut self.engine);
+        self.dispatch.drain(&mut self.engine, &self.recorder);
         loop {
             let due = self.engine.poll_timeout().map(|(at, _)| at).into_iter().chain(self.dispatch.alerts_due());
             let wake = due.min().map(instant_of);
@@ -81,8 +81,8 @@ impl EventLoop {
                     self.keep_house();
                 }
             }
-            self.engine.handle_timeout(clock::now());
-            self.dispatch.drain(&mut self.engine);
+            self.let_timers_act();
+            self.dispatch.drain(&mut self.engine, &self.recorder);
             self.publish(touched);
             self.dispatch.shared().own.turn(began.elapsed());
             if !announced && self.engine.ready().is_ok() {
@@ -109,7 +109,15 @@ impl EventLoop {
         self.dispatch.show_readings(&input, now);
         note_touched(&input, touched);
         self.engine.handle(now, input);
-        self.dispatch.drain(&mut self.engine);
+        self.dispatch.drain(&mut self.engine, &self.recorder);
+    }
+
+    fn let_timers_act(&mut self) {
+        let now = clock::now();
+        if self.engine.poll_timeout().is_some_and(|(at, _)| at <= now.mono) {
+            self.recorder.timers(now);
+            self.engine.handle_timeout(now);
+        }
     }
 
     fn take_more(&mut self, touched: &mut BTreeSet<UnitName>) {
@@ -182,6 +190,10 @@ impl EventLoop {
         let line = self.status_line();
         self.notify(|notifier| notifier.status(Instant::now(), &line));
         self.dispatch.keep_house(&self.recorder);
+        if self.recorder.checkpoint_is_due() {
+            let (settings, checkpoint) = (self.engine.settings().clone(), self.engine.checkpoint());
+            self.recorder.begin(Header::going_on(&self.boot, clock::now(), settings, checkpoint));
+        }
     }
 
     fn look_at_hold_file(&mut self) {

@@ -120,7 +120,8 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     });
 
     let now = clock::now();
-    let recorder = recorder(&boot, now, &settings, &memory);
+    let seed = seed();
+    let recorder = recorder(&boot, now, &settings, &memory, seed);
     prepare(authority.clone());
     let sampler = sampler(&settings, inputs_in.clone());
     let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared);
@@ -129,7 +130,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         Dispatch::new(shared.clone(), authority, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
         hold_file: settings.daemon.runtime_dir.join(HOLD_FILE),
-        engine: Engine::new(now, settings, memory, seed()),
+        engine: Engine::new(now, settings, memory, seed),
         dispatch,
         inputs,
         answers,
@@ -159,9 +160,9 @@ fn learning(
     (roster, patterns)
 }
 
-fn recorder(boot: &str, now: Now, settings: &Settings, memory: &Memory) -> Recorder {
+fn recorder(boot: &str, now: Now, settings: &Settings, memory: &Memory, seed: u64) -> Recorder {
     let header = Header::new(boot, now, settings.clone(), serde_json::to_value(memory).unwrap_or_default());
-    Recorder::open(&settings.daemon, header)
+    Recorder::open(&settings.daemon, header.seeded(seed))
 }
 
 /// Puts back what a killed process of ours left changed, and connects ahead of the first order.

@@ -43,6 +43,11 @@ impl Experience {
         self.watched + now.since(self.since)
     }
 
+    /// What another life goes on with.
+    pub fn kept(&self) -> (Vec<Known>, Vec<Past>) {
+        (self.strategies.known().collect(), self.past.iter().cloned().collect())
+    }
+
     fn remember(&mut self, past: Past) {
         // One that was reopened has closed before.
         self.past.retain(|known| known.incident != past.incident);

@@ -64,6 +64,11 @@ impl Dice {
         Self(seed)
     }
 
+    /// The seed with which another one goes on as this one does.
+    pub fn state(&self) -> u64 {
+        self.0
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::model::action::Intent;
+use crate::model::fact::ResyncReason;
 use crate::model::incident::{Origin, Stage};
-use crate::model::input::{Memory, Safety};
+use crate::model::input::{Checkpoint, Memory, Safety, Snapshot};
 use crate::model::unit::ManagerState;
 use crate::model::{Attempt, Cause, Incident, IncidentId, Now, Outcome, Resolution, Settings, UnitName, What};
 
@@ -177,6 +178,29 @@ impl Engine {
         // Its window begins with our first look.
         running.acted_at = Some(now);
         running.intended_at = running.intended_at.max(now);
+    }
+
+    /// What another engine needs to go on from here.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let seen = self.instances.values().filter(|instance| instance.seen);
+        let snapshot = self.sighted.then(|| Snapshot {
+            reason: ResyncReason::Connected,
+            manager: self.manager,
+            startup_finished: self.startup_finished.unwrap_or_default(),
+            units: seen.map(|instance| (instance.unit.clone(), instance.view.as_change())).collect(),
+        });
+        let (strategies, past) = self.experience.kept();
+        let memory = Memory {
+            boot: self.boot.clone(),
+            safety: self.safety(),
+            incidents: self.incidents.values().chain(self.closed.values()).cloned().collect(),
+            orphans: Vec::new(),
+            next_incident: self.next_incident,
+            strategies,
+            past,
+            watch_only: self.watch_only.clone(),
+        };
+        Checkpoint { memory, seed: self.dice.state(), snapshot, held: self.held }
     }
 
     /// What goes into the safety file.

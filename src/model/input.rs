@@ -231,8 +231,22 @@ pub enum Wake {
     Grace,
 }
 
+/// The engine in the middle of its life, as far as another one needs it to go on: all but windows of samples, jobs under
+/// way and timers, which come back with what comes in.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Checkpoint {
+    pub memory: Memory,
+    /// Feeds the jitter from here on.
+    pub seed: u64,
+    /// Every unit as it is seen; absent while the bus is not there.
+    pub snapshot: Option<Snapshot>,
+    pub held: bool,
+}
+
 /// What the engine is told of its former life when it starts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Memory {
     pub boot: String,
     pub safety: Safety,

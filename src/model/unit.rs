@@ -247,6 +247,35 @@ impl UnitView {
         }
     }
 
+    /// The change that brings an empty view to this one.
+    pub fn as_change(&self) -> UnitChange {
+        let time = |at: Option<Mono>| Some(at.unwrap_or_default());
+        UnitChange {
+            load: Some(self.load),
+            active: Some(self.active),
+            sub: Some(self.sub.clone()),
+            result: Some(self.result),
+            n_restarts: Some(self.n_restarts),
+            main_pid: Some(self.main_pid),
+            exec_code: Some(self.exec_code),
+            exec_status: Some(self.exec_status),
+            invocation: Some(self.invocation),
+            job: Some(self.job.unwrap_or(0)),
+            state_changed: time(self.state_changed),
+            active_enter: time(self.active_enter),
+            active_exit: time(self.active_exit),
+            inactive_enter: time(self.inactive_enter),
+            inactive_exit: time(self.inactive_exit),
+            file_state: Some(self.file_state),
+            service_type: Some(self.service_type),
+            remain_after_exit: Some(self.remain_after_exit),
+            triggered: Some(self.triggered),
+            restarts_itself: Some(self.restarts_itself),
+            dependents: Some(self.dependents.clone()),
+            control_group: Some(self.control_group.clone()),
+        }
+    }
+
     /// systemd itself is about to start it again (Restart=).
     pub fn in_auto_restart(&self) -> bool {
         matches!(

@@ -26,6 +26,7 @@ mod packages;
 mod passed;
 mod probes;
 mod queues;
+mod replayed;
 mod resilience;
 mod store;
 mod telling;

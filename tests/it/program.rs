@@ -65,6 +65,7 @@ fn help() {
               check-config  Check the configuration without starting anything
               discover      Propose a configuration for services that run here
               patterns      Which errors the workers write, and what they precede; or group the lines of a log
+              replay        What would another configuration have done with what was recorded?
               generate      Write files that go with a worker, such as its unit
               help          Print this message or the help of the given subcommand(s)
 

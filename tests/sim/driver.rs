@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use unitmedic::adapters::store::recorder::{Header, Recorder};
 use unitmedic::engine::Engine;
 use unitmedic::model::action::{Answer, Intent, Order, Refused};
 use unitmedic::model::fact::{ResyncReason, What};
@@ -26,6 +27,8 @@ use crate::work::Broker;
 pub const BOOT: &str = "boot-1";
 /// Wall time at the start of every run.
 const EPOCH: i64 = 1_700_000_000_000_000;
+/// Bytes of a recording that may wait for the disk.
+const RECORDED_AHEAD: usize = 1 << 20;
 /// Commands that one turn may give for each instance there is, and a few more.
 pub enum Event {
     Host(host::Event),
@@ -133,6 +136,10 @@ pub struct Sim {
     pub orders: u64,
     /// Incidents that were opened.
     pub incidents: u64,
+    /// Instances that an operator forced something upon.
+    pub forced: u64,
+    /// Takes down the run as the daemon does, for a replay.
+    pub recorder: Option<Recorder>,
     checkers: Vec<Box<dyn Checker>>,
     queue: BTreeMap<(u64, u64), Event>,
     tick: u64,
@@ -161,6 +168,8 @@ impl Sim {
             broker: Broker::default(),
             orders: 0,
             incidents: 0,
+            forced: 0,
+            recorder: None,
             checkers: all_checkers(),
             queue: BTreeMap::new(),
             tick: 0,
@@ -249,6 +258,9 @@ impl Sim {
         let seed = self.rng.next();
         let mut settings = self.settings.clone();
         settings.daemon.dry_run &= !self.mended;
+        let memory_value = serde_json::to_value(&memory).expect("plain values");
+        let header = Header::new(BOOT, self.clock(), settings.clone(), memory_value).seeded(seed);
+        self.recorder.iter().for_each(|recorder| recorder.begin(header.clone()));
         self.engine = Some(Engine::new(self.clock(), settings, memory, seed));
         self.drain();
         self.deliver(Input::Hold { held: self.host.held });
@@ -312,10 +324,20 @@ impl Sim {
         self.transcript.input(self.now, &input);
         self.show(Seen::Input(&input));
         let now = self.clock();
+        self.note_down(|recorder| recorder.record(now, &input));
         if let Some(engine) = &mut self.engine {
             engine.handle(now, input);
         }
         self.drain();
+    }
+
+    /// The run is faster than the disk: nothing may be dropped.
+    fn note_down(&self, note: impl FnOnce(&Recorder)) {
+        let Some(recorder) = &self.recorder else { return };
+        while recorder.stats().waiting > RECORDED_AHEAD {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        note(recorder);
     }
 
     fn note_known(&mut self, input: &Input) {
@@ -355,6 +377,7 @@ impl Sim {
         let now = self.clock();
         self.known.pauses.retain(|p| p.until.is_none_or(|until| until > now.wall));
         self.show(Seen::Timer);
+        self.note_down(|recorder| recorder.timers(now));
         if let Some(engine) = &mut self.engine {
             engine.handle_timeout(now);
         }
@@ -400,6 +423,8 @@ impl Sim {
                 self.after(2 * MS, Event::Written { life: self.life, item: Item::Keep(safety) });
             }
             Command::Act(order) => {
+                let now = self.clock();
+                self.note_down(|recorder| recorder.act(now, &order));
                 let wait = self.rng.range(200, 20 * MS);
                 self.after(wait, Event::Execute { life: self.life, order });
             }
@@ -648,6 +673,9 @@ impl Sim {
 
     pub fn ask(&mut self, ask: Ask) {
         self.requests += 1;
+        if matches!(ask, Ask::Recover { force: true, .. }) {
+            self.forced += self.host.units.len() as u64;
+        }
         let request = Request { id: self.requests, who: "anna".into(), ask };
         self.deliver(Input::Request(request));
     }

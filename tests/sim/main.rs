@@ -8,11 +8,16 @@ mod driver;
 mod faults;
 mod host;
 mod operator;
+mod replaying;
 mod rng;
 mod scenarios;
 mod scene;
 mod transcript;
 mod work;
+
+use std::path::Path;
+
+use unitmedic::adapters::store::recorder::Recorder;
 
 use driver::{Event, Sim};
 use faults::{Step, Swarm};
@@ -28,10 +33,16 @@ const SHUTDOWN: u64 = 120 * SEC;
 const LINES_SHOWN: usize = 60;
 
 fn run(seed: u64, keep: usize) -> Sim {
+    run_recorded(seed, keep, None)
+}
+
+/// Takes the run down in a ring of its own where there is a directory for it.
+fn run_recorded(seed: u64, keep: usize, state_dir: Option<&Path>) -> Sim {
     let mut rng = Rng::new(seed);
     let swarm = Swarm::of_seed(&mut rng);
     let (settings, host) = scene::of_seed(&mut rng);
     let mut sim = Sim::new(seed, settings, swarm, host, keep);
+    sim.recorder = state_dir.map(|dir| replaying::recorder(dir, &sim));
     for name in sim.unit_names() {
         if sim.host.units[&name].spec.oneshot {
             sim.after(50 * SEC, Event::Step(Step::Tick(name)));
@@ -54,7 +65,15 @@ fn run(seed: u64, keep: usize) -> Sim {
         let end = sim.now + SHUTDOWN;
         sim.run_until(end);
     }
+    sim.recorder.iter().for_each(Recorder::close);
     sim
+}
+
+/// The settings with which the run of a seed begins.
+fn scene_of(seed: u64) -> unitmedic::model::Settings {
+    let mut rng = Rng::new(seed);
+    let _ = Swarm::of_seed(&mut rng);
+    scene::of_seed(&mut rng).0
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -3,7 +3,11 @@
 //! `<state_dir>/inputs/NNNNNN.jsonl`: each file begins with a [`Header`], so that a replay can start there. A line
 //! is complete or it is the last one. The caller serialises into a buffer; a thread writes it; when the disk is too
 //! slow, inputs are dropped, counted, and a line says so at their place.
+//!
+//! Beside the inputs stand the moments at which timers were let act, so that a replay decides at the same moments, and
+//! the orders that were given, by which it can prove that it decides the same.
 
+mod older;
 mod reader;
 mod ring;
 
@@ -18,13 +22,22 @@ use tracing::{info, warn};
 
 pub use reader::{Entry, ReadError, Records, read};
 
+use crate::model::action::Order;
+use crate::model::input::Checkpoint;
 use crate::model::settings::DaemonSettings;
 use crate::model::{Input, Now, Settings};
 use ring::Ring;
 
-/// Files of the ring; one is given up at a time.
+/// A file takes this part of the ring; one is given up at a time.
 pub const SEGMENTS: u64 = 16;
-pub const FORMAT: u32 = 1;
+/// Most files of the ring. More than its parts: each start and each reload of ours begins a new one, and a daemon that
+/// crashes again and again must not lose what led to it.
+pub const FILES_MAX: u64 = 256;
+/// 1: inputs alone. 2: the moments of timers, the orders, the seed and checkpoints as well.
+pub const FORMAT: u32 = 2;
+/// A file is given up for one with a new checkpoint when it has so much of its share, percent: so that it is the loop that
+/// begins the next one and not the ring, which knows no checkpoint.
+const CHECKPOINT_AT: u64 = 75;
 /// Waiting for the disk, bytes. A round of samples of 1,000 instances is about 0.4 MB.
 const BUFFER_BYTES_MAX: usize = 8 << 20;
 /// Segments waiting to be begun.
@@ -46,14 +59,32 @@ pub struct Header {
     pub settings: Settings,
     /// What the engine remembered at `at`, as its owner wrote it; null where that is not recorded.
     pub memory: serde_json::Value,
-    /// The ring went on to a new file by itself: the memory is older than this segment's first input.
+    /// The same life goes on in a new file. Without a checkpoint the memory is older than this segment's first input.
     pub continued: bool,
+    /// What the engine's jitter began with; absent where it is not known.
+    #[serde(default)]
+    pub seed: Option<u64>,
+    /// The engine as it was at `at`, from which a replay can start in the middle of a life.
+    #[serde(default)]
+    pub checkpoint: Option<Box<Checkpoint>>,
 }
 
 impl Header {
     pub fn new(boot: &str, at: Now, settings: Settings, memory: serde_json::Value) -> Self {
         let version = env!("CARGO_PKG_VERSION").to_string();
-        Self { format: FORMAT, version, boot: boot.into(), at, settings, memory, continued: false }
+        let boot = boot.into();
+        Self { format: FORMAT, version, boot, at, settings, memory, continued: false, seed: None, checkpoint: None }
+    }
+
+    /// A life begins, whose jitter begins with `seed`.
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// The life goes on, and a replay may start here.
+    pub fn going_on(boot: &str, at: Now, settings: Settings, checkpoint: Checkpoint) -> Self {
+        let header = Self::new(boot, at, settings, serde_json::Value::Null);
+        Self { continued: true, checkpoint: Some(Box::new(checkpoint)), ..header }
     }
 }
 
@@ -63,6 +94,8 @@ pub struct RecorderStats {
     pub dropped: u64,
     /// Writes that failed.
     pub errors: u64,
+    /// Bytes that wait for the disk.
+    pub waiting: usize,
 }
 
 /// A handle to the ring. Cheap to clone; records nothing when `record_bytes` is 0.
@@ -87,6 +120,9 @@ struct Buffer {
     /// Of inputs that found the buffer full, since the last line in it.
     missed: u64,
     stats: RecorderStats,
+    /// Bytes since the last beginning, and how many make a new one due.
+    begun: u64,
+    checkpoint_due: u64,
     closing: bool,
     ended: bool,
 }
@@ -107,7 +143,8 @@ impl Recorder {
             return Recorder { shared: None, thread: Arc::default() };
         }
         let first = Chunk { begin: Some(Box::new(header)), ..Chunk::default() };
-        let buffer = Buffer { chunks: VecDeque::from([first]), ..Buffer::default() };
+        let checkpoint_due = settings.record_bytes / SEGMENTS * CHECKPOINT_AT / 100;
+        let buffer = Buffer { chunks: VecDeque::from([first]), checkpoint_due, ..Buffer::default() };
         let shared = Arc::new(Shared { inner: Mutex::new(buffer), wake: Condvar::new(), idle: Condvar::new() });
         let ring = Ring::new(inputs_dir(&settings.state_dir), settings.record_bytes);
         let of_thread = shared.clone();
@@ -134,17 +171,42 @@ impl Recorder {
 
     /// Serialises the input; the disk is another thread's business.
     pub fn record(&self, now: Now, input: &Input) {
+        self.push(&Line { now, input: Some(input), timers: None, act: None });
+    }
+
+    /// Timers that are due are let act now.
+    pub fn timers(&self, now: Now) {
+        self.push(&Line { now, input: None, timers: Some(true), act: None });
+    }
+
+    /// The order has been given: what a replay must come to, too.
+    pub fn act(&self, now: Now, order: &Order) {
+        self.push(&Line { now, input: None, timers: None, act: Some(order) });
+    }
+
+    fn push(&self, line: &Line<'_>) {
         let Some(shared) = &self.shared else { return };
         let mut inner = shared.lock();
         if inner.closing {
             return;
         }
-        inner.push(now, input);
+        inner.push(line);
         shared.wake.notify_one();
     }
 
+    /// Enough has been recorded since the last beginning for a new one with a checkpoint.
+    pub fn checkpoint_is_due(&self) -> bool {
+        self.shared.as_ref().is_some_and(|shared| {
+            let inner = shared.lock();
+            inner.begun >= inner.checkpoint_due
+        })
+    }
+
     pub fn stats(&self) -> RecorderStats {
-        self.shared.as_ref().map_or_else(RecorderStats::default, |shared| shared.lock().stats)
+        self.shared.as_ref().map_or_else(RecorderStats::default, |shared| {
+            let inner = shared.lock();
+            RecorderStats { waiting: inner.bytes, ..inner.stats }
+        })
     }
 
     /// Writes what waits, for at most five seconds. Blocks; not for the event loop.
@@ -168,9 +230,22 @@ impl Recorder {
     }
 }
 
+/// One line as it is written.
+#[derive(Serialize)]
+struct Line<'a> {
+    now: Now,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a Input>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timers: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<&'a Order>,
+}
+
 impl Buffer {
     /// Lines that wait belong to the segment before; a beginning that has none yet is replaced.
     fn begin(&mut self, header: Box<Header>) {
+        self.begun = 0;
         if self.chunks.back().is_none_or(|last| !last.lines.is_empty()) {
             if self.chunks.len() >= BEGINNINGS_MAX {
                 self.drop_last();
@@ -189,12 +264,7 @@ impl Buffer {
         }
     }
 
-    fn push(&mut self, now: Now, input: &Input) {
-        #[derive(Serialize)]
-        struct Line<'a> {
-            now: Now,
-            input: &'a Input,
-        }
+    fn push(&mut self, line: &Line<'_>) {
         if self.bytes >= BUFFER_BYTES_MAX {
             self.miss(1);
             return;
@@ -209,7 +279,7 @@ impl Buffer {
             self.missed = 0;
         }
         let start = chunk.lines.len();
-        let serialised = serde_json::to_writer(&mut chunk.lines, &Line { now, input });
+        let serialised = serde_json::to_writer(&mut chunk.lines, line);
         match serialised {
             Ok(()) => {
                 chunk.lines.push(b'\n');
@@ -217,7 +287,9 @@ impl Buffer {
             }
             Err(_) => chunk.lines.truncate(start),
         }
-        self.bytes += chunk.lines.len() - before;
+        let grown = chunk.lines.len() - before;
+        self.bytes += grown;
+        self.begun += grown as u64;
         if serialised.is_err() {
             self.miss(1);
         }

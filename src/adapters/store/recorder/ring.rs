@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Chunk, Header, SEGMENTS};
+use super::{Chunk, FILES_MAX, Header, SEGMENTS};
 use crate::adapters::store::files;
 
 pub(super) struct Ring {
@@ -48,7 +48,7 @@ impl Ring {
         loop {
             let segment = match &mut self.segment {
                 Some(segment) => segment,
-                none => none.insert(Self::begin(&self.dir, self.bytes_max, self.header.as_deref())?),
+                none => none.insert(Self::begin(&self.dir, self.bytes_max, self.header.as_deref_mut())?),
             };
             let fresh = segment.lines == 0;
             let fit = whole_lines(lines, self.segment_bytes.saturating_sub(segment.bytes), fresh);
@@ -73,10 +73,12 @@ impl Ring {
         self.segment = None;
         if let Some(header) = &mut self.header {
             header.continued = true;
+            // It was the engine's state at the beginning, and not here.
+            header.checkpoint = None;
         }
     }
 
-    fn begin(dir: &Path, bytes_max: u64, header: Option<&Header>) -> io::Result<Segment> {
+    fn begin(dir: &Path, bytes_max: u64, header: Option<&mut Header>) -> io::Result<Segment> {
         files::create_dir(dir)?;
         let last = prune(dir, bytes_max)?;
         let path = dir.join(format!("{:06}.jsonl", last + 1));
@@ -84,6 +86,11 @@ impl Ring {
         let mut line = Vec::new();
         if let Some(header) = header {
             serde_json::to_writer(&mut line, &HeaderLine { header })?;
+            if line.len() as u64 > bytes_max / SEGMENTS / 2 && header.checkpoint.take().is_some() {
+                // A ring so small is better used for inputs.
+                line.clear();
+                serde_json::to_writer(&mut line, &HeaderLine { header })?;
+            }
             line.push(b'\n');
             file.write_all(&line)?;
         }
@@ -112,7 +119,7 @@ fn prune(dir: &Path, bytes_max: u64) -> io::Result<u64> {
     let last = segments.last().map_or(0, |(number, _)| *number);
     let mut total: u64 = segments.iter().map(|(_, path)| path.metadata().map_or(0, |it| it.len())).sum();
     let room = bytes_max - 2 * (bytes_max / SEGMENTS);
-    while !segments.is_empty() && (total > room || segments.len() as u64 >= SEGMENTS) {
+    while !segments.is_empty() && (total > room || segments.len() as u64 >= FILES_MAX) {
         let (_, oldest) = segments.remove(0);
         total = total.saturating_sub(oldest.metadata().map_or(0, |it| it.len()));
         fs::remove_file(oldest)?;

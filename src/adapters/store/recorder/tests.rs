@@ -97,7 +97,7 @@ fn the_ring_is_bounded_and_goes_on_where_it_was() {
     let segments = ring::segments(&inputs_dir(dir.path())).unwrap();
     let total: u64 = segments.iter().map(|(_, path)| path.metadata().unwrap().len()).sum();
     assert!(total <= bytes, "{total}");
-    assert!(segments.len() as u64 <= SEGMENTS && segments[0].0 > 1, "{segments:?}");
+    assert!(segments.len() as u64 <= FILES_MAX && segments[0].0 > 1, "{segments:?}");
     let read = entries(&dir);
     assert!(matches!(&read[0], Entry::Header(_)), "every segment begins with a header");
     let (last, input) = hold(3999);
@@ -121,26 +121,112 @@ fn a_torn_last_line_is_no_error_and_a_wrong_one_is_named() {
     let first = inputs_dir(dir.path()).join("000001.jsonl");
     let whole = fs::read(&first).unwrap();
     fs::write(&first, &whole[..whole.len() - 5]).unwrap();
-    assert_eq!(entries(&dir).len(), 3, "the torn line is gone, the next segment is read");
-    fs::write(&first, "{\"nonsense\":1}\n{\"dropped\":4}\n").unwrap();
-    let read: Vec<_> = read(&inputs_dir(dir.path())).unwrap().collect();
-    assert!(read[0].as_ref().unwrap_err().to_string().contains("000001.jsonl:1: neither"), "{:?}", read[0]);
-    assert!(matches!(read[1], Ok(Entry::Dropped(4))));
-    assert_eq!(read.len(), 4);
+    let torn = entries(&dir);
+    assert_eq!((torn.len(), &torn[1]), (4, &Entry::Torn), "the torn line is gone, the next segment is read");
+    let header = whole.split_inclusive(|byte| *byte == b'\n').next().unwrap();
+    fs::write(&first, [header, b"{\"nonsense\":1}\n{\"dropped\":4}\n"].concat()).unwrap();
+    let found: Vec<_> = read(&inputs_dir(dir.path())).unwrap().collect();
+    assert!(found[1].as_ref().unwrap_err().to_string().contains("000001.jsonl:2: neither"), "{:?}", found[1]);
+    assert!(matches!(found[2], Ok(Entry::Dropped(4))));
+    assert_eq!(found.len(), 5);
+}
+
+#[test]
+fn many_short_lives_do_not_drive_out_what_was_before() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..FILES_MAX + 4 {
+        let recorder = Recorder::open(&settings(&dir, 64 << 20), header(&format!("boot-{round}")));
+        let (now, input) = hold(round);
+        recorder.record(now, &input);
+        recorder.close();
+    }
+    let segments = ring::segments(&inputs_dir(dir.path())).unwrap();
+    assert_eq!((segments.len() as u64, segments[0].0), (FILES_MAX, 5));
+}
+
+#[test]
+fn a_file_without_a_header_of_ours_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    Recorder::open(&settings(&dir, 1 << 20), header("one")).close();
+    let (first, fourth) = (inputs_dir(dir.path()).join("000001.jsonl"), inputs_dir(dir.path()).join("000004.jsonl"));
+    let whole = fs::read_to_string(&first).unwrap();
+    fs::write(&first, whole.replacen("\"format\":2", "\"format\":3", 1) + "{\"dropped\":4}\n").unwrap();
+    fs::write(inputs_dir(dir.path()).join("000002.jsonl"), [0xff, b'\n', 0, b'\n'].repeat(100)).unwrap();
+    fs::write(fourth, whole).unwrap();
+    let found: Vec<_> = read(&inputs_dir(dir.path())).unwrap().collect();
+    let told = |n: usize| found[n].as_ref().unwrap_err().to_string();
+    assert!(told(0).contains("in format 3, and this version reads up to 2"), "{}", told(0));
+    assert!(told(1).contains("000002.jsonl is passed over"), "{}", told(1));
+    assert!(matches!(found[2], Ok(Entry::Missing(1))), "{:?}", found[2]);
+    assert!(matches!(found[3], Ok(Entry::Header(_))) && found.len() == 4);
+}
+
+#[test]
+fn settings_of_an_older_version_have_the_defaults_of_today() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut older = Settings::empty();
+    let name = WorkerName::new("mail").unwrap();
+    let mut worker = WorkerSettings::new(name.clone(), Selector::Template("mail".into()));
+    worker.cpu_threshold = 12.5;
+    older.workers.insert(name, worker);
+    let recorder = Recorder::open(
+        &settings(&dir, 1 << 20),
+        Header::new("one", now(1), older.clone(), serde_json::json!({ "boot": "one" })).seeded(4),
+    );
+    recorder.record(now(2), &Input::Reload { settings: Box::new(older.clone()) });
+    recorder.close();
+    let first = inputs_dir(dir.path()).join("000001.jsonl");
+    let text = fs::read_to_string(&first).unwrap();
+    let text =
+        text.replace("\"warning_patience\":{\"secs\":300,\"nanos\":0},", "").replace("\"storm_threshold\":50.0,", "");
+    fs::write(&first, &text).unwrap();
+    assert!(!text.contains("warning_patience") && !text.contains("storm_threshold"), "{text}");
+    let found = entries(&dir);
+    assert!(matches!(&found[0], Entry::Header(header) if header.settings == older), "{found:?}");
+    assert!(matches!(&found[1], Entry::Input { input, .. } if **input == Input::Reload { settings: Box::new(older) }));
+}
+
+#[test]
+fn a_file_begins_with_a_checkpoint_where_there_is_room_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(&settings(&dir, 1 << 20), header("one"));
+    let (at, input) = hold(1);
+    assert!(!recorder.checkpoint_is_due());
+    while !recorder.checkpoint_is_due() {
+        recorder.record(at, &input);
+    }
+    let small = Checkpoint { seed: 5, ..Checkpoint::default() };
+    let units = (0..100).map(|n| (UnitName::new(&format!("a{n}.service")).unwrap(), crate::model::UnitView::default()));
+    let units = units.map(|(unit, view)| (unit, view.as_change())).collect();
+    let reason = SnapshotReason::Connected;
+    let snapshot = Snapshot { reason, manager: ManagerState::Running, startup_finished: Mono(3), units };
+    let large = Checkpoint { snapshot: Some(snapshot), ..small.clone() };
+    for checkpoint in [&small, &large] {
+        recorder.begin(Header::going_on("one", at, Settings::empty(), checkpoint.clone()));
+        assert!(!recorder.checkpoint_is_due());
+        recorder.timers(at);
+    }
+    recorder.close();
+    let headers = entries(&dir).into_iter().filter_map(|entry| match entry {
+        Entry::Header(header) => Some((header.continued, header.checkpoint.is_some())),
+        _ => None,
+    });
+    assert_eq!(headers.collect::<Vec<_>>(), [(false, false), (true, true), (true, false)]);
+    assert_eq!(recorder.stats().dropped, 0);
 }
 
 #[test]
 fn what_does_not_fit_is_counted_in_its_place() {
     let mut buffer = Buffer::default();
     let (now, input) = hold(1);
-    buffer.push(now, &input);
+    buffer.push(&Line { now, input: Some(&input), timers: None, act: None });
     let one = buffer.bytes;
     buffer.bytes += BUFFER_BYTES_MAX;
     for _ in 0..3 {
-        buffer.push(now, &input);
+        buffer.push(&Line { now, input: Some(&input), timers: None, act: None });
     }
     buffer.bytes -= BUFFER_BYTES_MAX;
-    buffer.push(now, &input);
+    buffer.push(&Line { now, input: Some(&input), timers: None, act: None });
     let text = String::from_utf8(buffer.chunks[0].lines.clone()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!((lines.len(), lines[1]), (3, "{\"dropped\":3}"));
