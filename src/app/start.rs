@@ -23,6 +23,7 @@ use crate::adapters::store::{Opened, Store};
 use crate::adapters::systemd::{self, BusAddress, BusStats, Families, TasksOf};
 use crate::adapters::{clock, heartbeat, host, probe};
 use crate::engine::Engine;
+use crate::learn::strategies::Strategies;
 use crate::model::input::Memory;
 use crate::model::settings::DaemonSettings;
 use crate::model::settings::HOLD_FILE;
@@ -84,10 +85,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
     let tcp = listen_tcp(&settings.daemon, options.sockets).await?;
     let Opened { store, memory, problems, starts } = Store::open(&settings.daemon, &boot, Arc::new(clock::now));
-    for problem in problems {
-        error!("{problem}");
-    }
-
+    tell(problems, &memory);
     let (stop, stopped) = watch::channel(false);
     let (inputs_in, inputs) = mpsc::channel(INPUTS);
     let (answers_in, answers) = mpsc::unbounded_channel();
@@ -146,6 +144,17 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let event_loop = tokio::spawn(event_loop.run());
     let tasks = serve(control, tcp, &shared, stopped, watchers);
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+/// What an operator must know of the past that was found.
+fn tell(problems: Vec<String>, memory: &Memory) {
+    let (_, refused) = Strategies::restore(memory.strategies.clone());
+    for problem in problems {
+        error!("{problem}");
+    }
+    for why in refused {
+        error!("what was learned of {why}; it is left in the history as it is, and learned anew");
+    }
 }
 
 /// What learns from the workers' errors, and who it sees up.
