@@ -11,7 +11,7 @@ use crate::adapters::store::StoreError;
 use crate::adapters::{clock, host};
 use crate::model::alert::Alerts;
 use crate::model::history::{Filter, Recovery, Story, Summary};
-use crate::model::pattern::{PatternFilter, PatternsView};
+use crate::model::pattern::{PATTERNS_MAX, PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
@@ -109,7 +109,19 @@ impl Port for Shared {
     }
 
     async fn strategies(&self, worker: Option<WorkerName>) -> Result<Vec<Strategy>, PortError> {
-        self.ask(|reply| Query::Strategies(worker, reply)).await
+        let mut strategies = self.ask(|reply| Query::Strategies(worker, reply)).await?;
+        let named = strategies.iter_mut().filter(|strategy| strategy.case.pattern.is_some());
+        let mut named: Vec<_> = named.collect();
+        if !named.is_empty() {
+            let filter = PatternFilter { limit: Some(PATTERNS_MAX), ..PatternFilter::default() };
+            // Without them the strategies are worth showing as well.
+            let known = self.patterns.view(filter).await.unwrap_or_default().patterns;
+            for strategy in &mut named {
+                let pattern = known.iter().find(|pattern| Some(pattern.id) == strategy.case.pattern);
+                strategy.template = pattern.map(|pattern| pattern.template.clone());
+            }
+        }
+        Ok(strategies)
     }
 
     async fn export_strategies(&self, worker: Option<WorkerName>) -> Result<Export, PortError> {

@@ -437,17 +437,20 @@ pub fn words(one: &Ranked) -> String {
 fn reason(ranked: &[Ranked]) -> String {
     let cost = |one: &Ranked| human(Duration::from_secs(one.cost.as_secs().max(1)));
     let (first, second) = (&ranked[0], &ranked[1]);
+    let told = match first.tries {
+        0 => format!("was never tried here and is expected to help in {:.0} of 100 cases", first.chance * 100.0),
+        _ => words(first),
+    };
+    let other = match second.tries {
+        0 => "was never tried here".into(),
+        _ => words(second),
+    };
     format!(
-        "{} {}: {} for each recovery, against {} by {}, which {}",
+        "{} {told}: {} for each recovery, against {} by {}, which {other}",
         first.action,
-        words(first),
         cost(first),
         cost(second),
         second.action,
-        match second.tries {
-            0 => "was never tried here".into(),
-            _ => words(second),
-        }
     )
 }
 

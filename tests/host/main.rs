@@ -19,6 +19,7 @@ mod errors;
 mod families;
 mod guard;
 mod hooks;
+mod learning;
 mod liveness;
 mod many;
 mod operator;
