@@ -1,6 +1,6 @@
 //! Why a plan is in its order, and which past incidents were alike, as sentences.
 
-use crate::model::action::Plan;
+use crate::model::action::{Plan, Step};
 use crate::model::strategy::Similar;
 use crate::model::{Now, Resolution};
 use crate::views::look::Look;
@@ -9,8 +9,13 @@ use crate::views::story::fine;
 /// One line for each step, and one for the order; nothing where there is no choice to explain.
 pub fn plan(plan: &Plan) -> Vec<String> {
     let steps = plan.steps.iter().enumerate();
-    let mut lines: Vec<String> =
-        steps.map(|(place, step)| format!("{}. {}: {}", place + 1, step.action, step.reason)).collect();
+    let line = |(place, step): (usize, &Step)| {
+        // The reason of the first of a learned order begins with its name.
+        let name = format!("{} ", step.action);
+        let reason = step.reason.strip_prefix(name.as_str()).unwrap_or(&step.reason);
+        format!("{}. {}: {reason}", place + 1, step.action)
+    };
+    let mut lines: Vec<String> = steps.map(line).collect();
     match &plan.ranking {
         Some(ranking) if ranking.learned => {
             lines.push("The order was learned; `unitmedic strategies` shows from what.".into())

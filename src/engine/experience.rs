@@ -196,7 +196,7 @@ impl Engine {
     pub fn strategies(&self, worker: Option<&WorkerName>) -> Vec<Strategy> {
         let wanted = |case: &Case| worker.is_none() || case.worker.as_ref() == worker;
         let mut cases: Vec<Known> = self.experience.strategies.known().filter(|known| wanted(&known.case)).collect();
-        cases.sort_by(|a, b| a.case.cmp(&b.case));
+        cases.sort_by(|a, b| (a.case.worker.is_none(), &a.case).cmp(&(b.case.worker.is_none(), &b.case)));
         // Known here and from elsewhere: shown once.
         cases.dedup_by(|a, b| a.case == b.case);
         cases.into_iter().map(|known| self.strategy(known)).collect()

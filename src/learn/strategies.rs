@@ -435,7 +435,7 @@ pub fn words(one: &Ranked) -> String {
 
 /// Why the first is the first.
 fn reason(ranked: &[Ranked]) -> String {
-    let cost = |one: &Ranked| human(Duration::from_secs(one.cost.as_secs().max(1)));
+    let cost = |one: &Ranked| human(Duration::from_secs(one.cost.as_secs_f64().ceil() as u64));
     let (first, second) = (&ranked[0], &ranked[1]);
     let told = match first.tries {
         0 => format!("was never tried here and is expected to help in {:.0} of 100 cases", first.chance * 100.0),

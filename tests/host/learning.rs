@@ -94,7 +94,7 @@ fn what_has_not_helped_no_longer_comes_first() -> Result<(), Failure> {
     ensure(done == [(GracefulRestart, Some(Succeeded))], || format!("{done:?}"))?;
     ensure(third.plan.is_learned() && third.similar.len() == 2, || format!("{third:#?}"))?;
     let shown = host.unitmedic(&["incidents", "show", &third.id.0.to_string()])?.success()?;
-    ensure(shown.contains("1. graceful_restart: graceful_restart helped 2 of 2 times"), || shown.clone())?;
+    ensure(shown.contains("1. graceful_restart: helped 2 of 2 times"), || shown.clone())?;
     ensure(shown.contains("same unit, both hung): graceful_restart helped"), || shown.clone())?;
     let journal = host.sh("journalctl -o cat -u unitmedic UNITMEDIC_EVENT=strategies_changed")?;
     ensure(journal.contains("learned: for hung of beater graceful_restart comes first now"), || journal)?;

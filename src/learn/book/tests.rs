@@ -77,8 +77,8 @@ impl Life {
 fn what_precedes_incidents_is_told_from_what_always_comes_and_from_chance() {
     let mut life = Life::new();
     // Noise each 20 minutes; a fatal line 5 minutes before each incident; another one now and then.
-    for turn in 0..60 {
-        for step in 0..18 {
+    for turn in 0..60_u64 {
+        for step in 0..17 {
             life.say(1, 1);
             if turn % 7 == 3 && step == 9 {
                 life.say(3, 1);
@@ -86,6 +86,8 @@ fn what_precedes_incidents_is_told_from_what_always_comes_and_from_chance() {
             life.pass(20 * MINUTE);
         }
         if turn % 5 == 0 {
+            // At any time between two of the noise, and not always at the same.
+            life.pass(turn * 7 % 20 * MINUTE);
             life.say(2, 1);
             life.pass(5 * MINUTE);
             life.fail(1);
@@ -99,6 +101,7 @@ fn what_precedes_incidents_is_told_from_what_always_comes_and_from_chance() {
     assert!(precedes.followed > 9.0 && precedes.expected < 1.0, "{precedes:?}");
     assert_eq!(precedes.median_lead, Some(Duration::from_secs(300)));
     assert_eq!(precedes.incidents.len(), 8);
+    assert!(noise.workers[0].precedes.followed > 3.0, "it is followed: {:?}", noise.workers[0].precedes);
     assert!(!noise.workers[0].precedes.beyond_chance, "{:?}", noise.workers[0].precedes);
     assert!(!other.workers[0].precedes.beyond_chance, "{:?}", other.workers[0].precedes);
     assert!(life.book.usual(PatternId(1), &worker()) > 0.3, "one of two instances writes it all the time");

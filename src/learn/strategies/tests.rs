@@ -51,7 +51,7 @@ fn what_helps_comes_first_and_the_sentence_says_why() {
     assert_eq!(ranking.actions[0].action, Action::GracefulRestart);
     assert_eq!(
         ranking.why,
-        "graceful_restart helped 5 of 5 times, in 4.0 s: 8.0 s for each recovery, against 50 s by restart, which was \
+        "graceful_restart helped 5 of 5 times, in 4.0 s: 9.0 s for each recovery, against 50 s by restart, which was \
          never tried here"
     );
     assert!(ranking.actions.iter().all(|one| one.low <= one.chance && one.chance <= one.high), "{ranking:?}");
