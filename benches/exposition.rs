@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
 use unitmedic::adapters::http::{Endpoint, Port, PortError, Web, bind_tcp, serve_tcp};
+use unitmedic::model::advice::Advice;
 use unitmedic::model::alert::Alerts;
 use unitmedic::model::condition::Health;
 use unitmedic::model::fact::{Cause, Fact, ResyncReason, What};
@@ -244,6 +245,9 @@ impl Port for Scraped {
         Err(NOTHING)
     }
     async fn export_strategies(&self, _: Option<WorkerName>) -> Result<Export, PortError> {
+        Err(NOTHING)
+    }
+    async fn advice(&self, _: Option<Wall>, _: Option<WorkerName>) -> Result<Advice, PortError> {
         Err(NOTHING)
     }
     async fn request(&self, _: String, _: Ask) -> Result<Reply, PortError> {

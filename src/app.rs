@@ -16,6 +16,7 @@
 //! # Ok(()) }
 //! ```
 
+mod advice;
 mod authority;
 mod dispatch;
 mod event_loop;

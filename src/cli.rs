@@ -2,6 +2,7 @@
 //!
 //! Decides nothing about workers; `run` alone brings the daemon to life.
 
+pub mod advice;
 pub mod alerts;
 pub mod check_config;
 pub mod discover;
@@ -109,6 +110,8 @@ enum Command {
     Explain(Asking<explain::ExplainArgs>),
     /// What has been learned: which action helps for which failure, and why it is ranked so
     Strategies(Asking<strategies::StrategiesArgs>),
+    /// What could be configured better, with the evidence for it and the change it would take
+    Advice(Asking<advice::AdviceArgs>),
     /// Restart a worker or a unit now, behind the same gates, and show whether it helped
     Recover(Asking<recover::RecoverArgs>),
     /// Leave a worker, or all, alone for a while
@@ -183,6 +186,7 @@ impl Cli {
             Command::Alerts(asking) => asking.run(before, out, alerts::run),
             Command::Explain(asking) => asking.run(before, out, explain::run),
             Command::Strategies(asking) => asking.run(before, out, strategies::run),
+            Command::Advice(asking) => asking.run(before, out, advice::run),
             Command::Recover(asking) => asking.run(before, out, recover::run),
             Command::Pause(asking) => asking.run(before, out, pause::pause),
             Command::Resume(asking) => asking.run(before, out, pause::resume),

@@ -1,5 +1,6 @@
 //! What is learned from what happened. Pure, like the engine: it is told, and never looks at the world itself.
 
+pub mod advice;
 pub mod book;
 pub mod chance;
 pub mod mask;

@@ -3,6 +3,7 @@
 //! Everything else in the crate speaks in these types. Nothing here reads a clock, does I/O or logs.
 
 pub mod action;
+pub mod advice;
 pub mod alert;
 pub mod condition;
 pub mod fact;

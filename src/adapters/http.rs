@@ -13,6 +13,7 @@ use hyper::body::Bytes;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{broadcast, watch};
 
+use crate::model::advice::Advice;
 use crate::model::alert::Alerts;
 use crate::model::fact::Fact;
 use crate::model::history::{Filter, Recovery, Story, Summary};
@@ -98,6 +99,12 @@ pub trait Port: Send + Sync + 'static {
     fn export_strategies(&self, worker: Option<WorkerName>) -> impl Future<Output = Result<Export, PortError>> + Send;
     /// Patterns of errors, by the filter.
     fn patterns(&self, filter: PatternFilter) -> impl Future<Output = Result<PatternsView, PortError>> + Send;
+    /// What could be configured better, by what happened since then (30 days where it is not said).
+    fn advice(
+        &self,
+        since: Option<Wall>,
+        worker: Option<WorkerName>,
+    ) -> impl Future<Output = Result<Advice, PortError>> + Send;
     /// `who` is `alice (uid 1000, pid 4242)`, from the socket's credentials.
     fn request(&self, who: String, ask: Ask) -> impl Future<Output = Result<Reply, PortError>> + Send;
     /// Who may tell of alerts, as configured now.

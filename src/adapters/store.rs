@@ -162,6 +162,15 @@ impl Store {
         self.ask(move |connection| read::ratios(connection, &workers, since)).await
     }
 
+    /// How long each worker was watched since `since`; what is not written yet, an hour at most, is not in it.
+    pub async fn watched(
+        &self,
+        workers: Vec<WorkerName>,
+        since: Wall,
+    ) -> Result<BTreeMap<WorkerName, Duration>, StoreError> {
+        self.ask(move |connection| read::watched(connection, &workers, since)).await
+    }
+
     /// Spans of which facts are missing because they could not be written, newest first.
     pub async fn gaps(&self, since: Wall) -> Result<Vec<Gap>, StoreError> {
         self.ask(move |connection| read::gaps(connection, since)).await

@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use crate::adapters::http::{Endpoint, Port, PortError};
 use crate::adapters::store::StoreError;
 use crate::adapters::{clock, host};
+use crate::model::advice::Advice;
 use crate::model::alert::Alerts;
 use crate::model::history::{Filter, Recovery, Story, Summary};
 use crate::model::pattern::{PATTERNS_MAX, PatternFilter, PatternsView};
@@ -20,7 +21,7 @@ use crate::model::strategy::{EXPORT_FORMAT, Export, Provenance, Strategy};
 use crate::model::{Fact, Incident, IncidentId, Wall, WorkerName};
 use crate::views::metrics::{Process, families};
 
-use super::{Counted, Query, Shared};
+use super::{Counted, Query, Shared, advice};
 
 /// Beginning of history, for totals without a start.
 const ALWAYS: Wall = Wall(0);
@@ -142,6 +143,10 @@ impl Port for Shared {
         Ok(view)
     }
 
+    async fn advice(&self, since: Option<Wall>, worker: Option<WorkerName>) -> Result<Advice, PortError> {
+        advice::advice(self, since, worker).await
+    }
+
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
         Shared::request(self, who, ask).await
     }
@@ -163,7 +168,7 @@ impl Port for Shared {
     }
 }
 
-fn no_history(error: StoreError) -> PortError {
+pub(super) fn no_history(error: StoreError) -> PortError {
     match error {
         StoreError::Busy => PortError::Busy,
         other => PortError::Unavailable(other.to_string()),

@@ -1,6 +1,6 @@
 //! `replay`: what other settings would have done with what was recorded. Asks no daemon and changes nothing.
 
-mod bar;
+pub(in crate::cli) mod bar;
 mod view;
 
 use std::io::Write;

@@ -19,6 +19,8 @@ pub struct Session {
     pub client: Client,
     pub look: Look,
     pub runtime: tokio::runtime::Runtime,
+    /// The user's own daemon and configuration.
+    pub user: bool,
 }
 
 impl Session {
@@ -28,6 +30,7 @@ impl Session {
             client: Client::new(socket(global)?),
             look: terminal::stdout_look(global.no_color),
             runtime: runtime.context("starting the runtime for asking the daemon")?,
+            user: global.user,
         })
     }
 

@@ -1,5 +1,7 @@
 //! `strategies`: what has been learned of actions, why it is ranked so, and how it goes to another host.
 
+mod propose;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -48,6 +50,8 @@ enum StrategiesCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Write changes of recovery that the past is for, as TOML, each with what a replay of the recording says of it
+    Propose(propose::ProposeArgs),
     /// Forget what was learned; the default order comes back
     Forget {
         #[command(flatten)]
@@ -81,6 +85,7 @@ pub fn run(args: &StrategiesArgs, session: &Session, out: &mut dyn Write) -> any
             let ask = Ask::ImportStrategies { export: read(file)? };
             tell(session.wait(session.client.ask(&ask))?, *json, session, out)
         }
+        Some(StrategiesCommand::Propose(args)) => propose::run(args, session, out),
         Some(StrategiesCommand::Forget { whom, json }) => {
             let ask = Ask::ForgetStrategies { worker: whom.worker.clone() };
             tell(session.wait(session.client.ask(&ask))?, *json, session, out)

@@ -363,7 +363,7 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
     key!(
         learn,
         Kind::Switch,
-        "Put the actions of a plan in the order of what has helped before, with the least expected time and harm first. An order in `[worker.NAME.plan]` is kept as it stands; gates and limits are the same."
+        "Put the actions of a plan in the order of what has helped before, with the least expected time and harm first. An order in `[worker.NAME.plans]` is kept as it stands; gates and limits are the same."
     ),
     key!(
         explore,

@@ -68,8 +68,7 @@ impl Engine {
         let pattern = condition.and_then(|_| instance.said.before(failed_at, now.mono));
         let named = pattern.as_ref().map(|pattern| pattern.id);
         let plan = condition.map(|condition| self.plan_for(unit, condition, named)).unwrap_or_default();
-        let incident = Incident {
-            conditions: condition.map(|condition| (condition, evidence.clone())).into_iter().collect(),
+        let mut incident = Incident {
             worst: condition.map_or(instance.health, Condition::health),
             failed_at,
             failed_wall: now.wall_of(failed_at),
@@ -77,6 +76,9 @@ impl Engine {
             pattern,
             ..Incident::new(id, instance.worker.clone(), unit.clone(), origin, &self.boot, now)
         };
+        if let Some(condition) = condition {
+            incident.note(condition, evidence.clone());
+        }
         let worker = incident.worker.clone();
         self.incidents.insert(id, incident);
         self.instances.get_mut(unit).expect("known").incident = Some(id);
@@ -147,11 +149,11 @@ impl Engine {
         let (mut crash_loop_joined, mut joined) = (false, false);
         for (condition, evidence) in complaints {
             incident.worst = incident.worst.max(condition.health());
-            match incident.conditions.get_mut(&condition) {
+            match incident.conditions.get(&condition) {
                 Some(known) if *known == evidence => {}
-                Some(known) => *known = evidence,
+                Some(_) => incident.note(condition, evidence),
                 None => {
-                    incident.conditions.insert(condition, evidence.clone());
+                    incident.note(condition, evidence.clone());
                     crash_loop_joined |= condition == Condition::CrashLoop;
                     joined = true;
                     let what = What::ConditionJoined { condition, evidence, plan: plan.clone() };

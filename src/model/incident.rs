@@ -98,6 +98,9 @@ pub struct Incident {
     pub origin: Origin,
     /// Conditions that hold or held, with the latest evidence.
     pub conditions: BTreeMap<Condition, Evidence>,
+    /// The highest value that was measured of each while it held.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peaks: BTreeMap<Condition, f64>,
     /// The worst health seen.
     pub worst: Health,
     /// Boot in which the monotonic times below hold.
@@ -150,6 +153,7 @@ impl Incident {
             unit,
             origin,
             conditions: BTreeMap::new(),
+            peaks: BTreeMap::new(),
             worst: Health::Unknown,
             boot: boot.into(),
             failed_at: now.mono,
@@ -174,6 +178,15 @@ impl Incident {
             pattern: None,
             similar: Vec::new(),
         }
+    }
+
+    /// A condition holds, as this evidence says.
+    pub fn note(&mut self, condition: Condition, evidence: Evidence) {
+        if let Some(value) = evidence.value {
+            let peak = self.peaks.entry(condition).or_insert(value);
+            *peak = peak.max(value);
+        }
+        self.conditions.insert(condition, evidence);
     }
 
     pub fn is_open(&self) -> bool {

@@ -8,6 +8,7 @@ mod documented;
 mod fixture;
 mod tls;
 
+mod advised;
 mod alerting;
 mod authority;
 mod beats;

@@ -59,6 +59,8 @@ fn help() {
               alerts        What is firing, where it was sent, and what fired before
               explain       Why something was or was not recovered, and why it is restarted so often
               strategies    What has been learned: which action helps for which failure, and why it is ranked so
+              advice        What could be configured better, with the evidence for it and the change it would
+                            take
               recover       Restart a worker or a unit now, behind the same gates, and show whether it helped
               pause         Leave a worker, or all, alone for a while
               resume        End a pause

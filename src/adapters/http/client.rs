@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use crate::model::advice::Advice;
 use crate::model::alert::Alerts;
 use crate::model::fact::Fact;
 use crate::model::history::{Filter, Recovery, Story, Summary};
@@ -127,6 +128,12 @@ impl Client {
     /// What the daemon's host has learned itself, for another one.
     pub async fn export_strategies(&self, worker: Option<&WorkerName>) -> Result<Export, ClientError> {
         self.get(&path_with_query("/api/v1/strategies/export", &[("worker", worker.map(ToString::to_string))])).await
+    }
+
+    /// What could be configured better; `since` absent: by the last 30 days.
+    pub async fn advice(&self, since: Option<Wall>, worker: Option<&WorkerName>) -> Result<Advice, ClientError> {
+        let pairs = [("since", since.map(|at| at.0.to_string())), ("worker", worker.map(ToString::to_string))];
+        self.get(&path_with_query("/api/v1/advice", &pairs)).await
     }
 
     /// Asks for something that changes something; the daemon takes the name of the asker from the socket.

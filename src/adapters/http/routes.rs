@@ -77,6 +77,7 @@ pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
         .route("/patterns", get(patterns::<P>))
         .route("/strategies", get(strategies::<P>))
         .route("/strategies/export", get(export_strategies::<P>))
+        .route("/advice", get(advice::<P>))
         .route("/requests", post(request::<P>).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)))
         .route(
             "/events",
@@ -259,6 +260,14 @@ async fn export_strategies<P: Port>(
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
     Ok(answer(port.export_strategies(query.worker).await))
+}
+
+async fn advice<P: Port>(
+    State(port): State<Arc<P>>,
+    query: Result<Query<SummaryQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    Ok(answer(port.advice(query.since, query.worker).await))
 }
 
 /// A peer without credentials asks for nothing: only the control socket has them.

@@ -114,6 +114,11 @@ impl Port for App {
     async fn export_strategies(&self, _: Option<WorkerName>) -> Result<Export, PortError> {
         Err(PortError::Busy)
     }
+    async fn advice(&self, since: Option<Wall>, worker: Option<WorkerName>) -> Result<Advice, PortError> {
+        let nothing =
+            Advice { since: since.unwrap_or_default(), until: Wall(7), incidents: 3, cut: false, proposals: vec![] };
+        worker.is_none().then_some(nothing).ok_or(PortError::NotFound("there is no such worker".into()))
+    }
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
         self.asked.lock().unwrap().push((who, ask));
         Ok(Reply::Done { text: "done".into() })
@@ -260,6 +265,9 @@ async fn the_client_gets_what_the_app_says() {
 
     assert_eq!(client.status().await.unwrap(), status());
     assert_eq!(client.summary(Some(Wall(-5)), None).await.unwrap().since, Wall(-5));
+    assert_eq!(client.advice(Some(Wall(-5)), None).await.unwrap().since, Wall(-5));
+    let nobody = client.advice(None, Some(&WorkerName::new("nobody").unwrap())).await.unwrap_err();
+    assert!(matches!(nobody, ClientError::Problem { status: 404, .. }), "{nobody}");
     assert_eq!(client.ask(&pause()).await.unwrap(), Reply::Done { text: "done".into() });
     let (who, ask) = served.app.asked.lock().unwrap().pop().unwrap();
     let uid = rustix::process::getuid().as_raw();

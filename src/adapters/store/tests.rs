@@ -61,6 +61,7 @@ pub(super) fn incident(id: u64, opened: u64) -> Incident {
         helped_by: None,
         pattern: None,
         similar: vec![],
+        peaks: BTreeMap::new(),
     }
 }
 
@@ -458,6 +459,8 @@ async fn ratios_are_what_the_design_says() {
     };
     assert_eq!(ratios[&worker()], expected);
     assert_eq!(ratios[&other], WorkerRatios::default(), "nothing to divide by");
+    let watched = store.watched(vec![worker(), other.clone()], now(0).wall).await.unwrap();
+    assert_eq!((watched[&worker()], watched[&other]), (Duration::from_secs(100), Duration::ZERO));
     let summary = store.summary(now(0).wall, None).await.unwrap();
     let all = &summary.all;
     assert_eq!((all.total, all.succeeded, all.failed, all.superseded, all.in_doubt), (6, 3, 1, 1, 1));

@@ -289,6 +289,20 @@ pub(in crate::adapters::store) fn ratios(
     Ok(found)
 }
 
+/// How long each worker was watched since `since`.
+pub(in crate::adapters::store) fn watched(
+    connection: &Connection,
+    workers: &[WorkerName],
+    since: Wall,
+) -> rusqlite::Result<BTreeMap<WorkerName, Duration>> {
+    let mut found = BTreeMap::new();
+    for worker in workers {
+        let (_, observed) = availability(connection, worker, since)?;
+        found.insert(worker.clone(), Duration::from_micros(observed));
+    }
+    Ok(found)
+}
+
 fn availability(connection: &Connection, worker: &WorkerName, since: Wall) -> rusqlite::Result<(u64, u64)> {
     connection
         .prepare_cached(
