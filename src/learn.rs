@@ -2,6 +2,7 @@
 
 pub mod book;
 pub mod chance;
+pub mod forecast;
 pub mod mask;
 pub mod patterns;
 pub mod similar;
