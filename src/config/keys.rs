@@ -387,6 +387,11 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
         "Memory in use, in percent of the lowest `MemoryMax=` that applies to the instance, else of the host's memory. Page cache that can be dropped does not count."
     ),
     key!(
+        predict_horizon,
+        Kind::Span(Duration::ZERO, DAY),
+        "How long ahead it is told (`predicted`) that the memory, as it grows, will be over `memory_threshold`. `0`: never."
+    ),
+    key!(
         pressure_threshold,
         Kind::Percent,
         "Share of the last 10 seconds in which a task of the instance waited for CPU, memory or IO, in percent."

@@ -220,6 +220,9 @@ fn conditions(
         hold(Condition::CpuHigh, instance.readings.cpu_high.clone());
         hold(Condition::MemoryHigh, instance.readings.memory_high.clone());
         hold(Condition::Starved, instance.readings.starved.clone());
+        // What has come is not predicted any more.
+        let coming = instance.readings.outlook.predicted.clone();
+        hold(Condition::Predicted, coming.filter(|_| instance.readings.memory_high.is_none()));
     }
     holding
 }

@@ -57,6 +57,8 @@ closed_set!(
     Condition {
         /// An alert of somebody else names it.
         External = "external",
+        /// A forecast crosses a threshold soon.
+        Predicted = "predicted",
         CpuHigh = "cpu_high",
         Starved = "starved",
         BacklogHigh = "backlog_high",
@@ -79,6 +81,7 @@ impl Condition {
         match self {
             // By the alert's severity it may be worse.
             Condition::External
+            | Condition::Predicted
             | Condition::CpuHigh
             | Condition::Starved
             | Condition::BacklogHigh

@@ -194,6 +194,8 @@ pub struct WorkerSettings {
     pub cpu_sustained: Duration,
     /// Percent of the memory limit.
     pub memory_threshold: f64,
+    /// How far ahead a forecast is told; zero: never.
+    pub predict_horizon: Duration,
     /// Share of 10 s in which a task waited (PSI some avg10), percent.
     pub pressure_threshold: f64,
     /// Samples over a threshold, of the last `window_samples`, that raise a sampled condition.
@@ -532,6 +534,7 @@ impl WorkerSettings {
             cpu_cores: 1.0,
             cpu_sustained: Duration::from_secs(120),
             memory_threshold: 85.0,
+            predict_horizon: Duration::from_secs(1_800),
             pressure_threshold: 40.0,
             raise_samples: 3,
             window_samples: 5,

@@ -899,3 +899,44 @@ fn an_incident_names_what_its_log_said_before_it() {
     assert_eq!(named(&stage, 2), Some((4, "pattern 4".into())));
     assert!(stage.sim.failure.is_none());
 }
+
+/// It leaks 26 KiB a second, and would be over its threshold after eight hours and a quarter.
+fn leaking(predicted: Vec<Action>) -> Stage {
+    let mut stage = Stage::one(
+        |api| {
+            if !predicted.is_empty() {
+                api.plans = [(Condition::Predicted, predicted.clone())].into();
+            }
+            api.allow_downtime = true;
+            api.warning_patience = Duration::ZERO;
+        },
+        plain(),
+    );
+    stage.sim.at(stage.sim.now + SEC, Event::Sample);
+    stage.sim.host.unit(&unit("api.service")).usage.growth_per_sec = 26 << 10;
+    stage
+}
+
+#[test]
+fn a_leak_that_is_predicted_is_only_told() {
+    let mut stage = leaking(Vec::new());
+    stage.pass(8.1 * 3600.0);
+    let raised = stage.sim.transcript.lines().filter(|line| line.contains("condition_raised predicted")).count();
+    assert_eq!(raised, 1);
+    stage.told(expect![[""]]);
+}
+
+#[test]
+fn a_configured_restart_comes_before_the_memory_runs_out() {
+    let mut stage = leaking(vec![Action::GracefulRestart, Action::Escalate]);
+    stage.pass(9.0 * 3600.0);
+    stage.told(expect![[r#"
+        +27751.0 #1 api.service incident_opened: memory grows by 91 MiB an hour for 7 h 40 min and reaches 85 % of its limit of 1.0 GiB in 27 to 59 min
+        +27751.0 #1 api.service attempt_intended #1.1 graceful_restart
+        +27751.0 -> act #1.1 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +27751.0 #1 api.service attempt_draining
+        +27751.2 -> act #1.1 api.service Start { reset_failed: false }
+        +27811.2 [Proceed] #1 api.service attempt_ended #1.1 succeeded 222 ms: healthy for 1 min
+        +27811.2 [Proceed] #1 api.service incident_closed recovered after 1 attempts
+    "#]]);
+}
