@@ -89,6 +89,7 @@ impl Engine {
             ("on_stop", settings.on_stop.to_string()),
             ("memory_threshold", format!("{} %", settings.memory_threshold)),
             ("predict_horizon", Outlook::horizon_text(settings)),
+            ("preventive", settings.preventive.to_string()),
             ("cpu_threshold", format!("{} %", settings.cpu_threshold)),
         ]);
         let view = |(name, value): (&str, String)| {

@@ -32,9 +32,11 @@ const REACH: f64 = 1.0;
 /// The same where it has grown like that in former lives.
 const REACH_KNOWN: f64 = 3.0;
 /// Bounds of a forecast are never closer than this share of it: the future owes us nothing.
-const BOUNDS_MIN: f64 = 0.37;
+const BOUNDS_MIN: f64 = 0.6;
 /// A forecast of more horizons from now is none within the horizon, however vague it is.
-const LATE_MAX: u32 = 3;
+const LATE_MAX: u32 = 2;
+/// One that may as well be so many horizons away says nothing.
+const VAGUE_MAX: u32 = 7;
 /// Growth since the beginning is believed when it has lasted so long, seconds; later growth, when it was not there before.
 const BEGINNING: f64 = 4.0 * 3600.0;
 /// So many finer scales are asked whether it still grows, and by how much of the whole growth it must.
@@ -45,9 +47,11 @@ const FASTER_MAX: f64 = 2.0;
 /// Seconds from which a rise may be that of a morning, and those of a day.
 const MORNING: f64 = 3.0 * 3600.0;
 const DAY: f64 = 86_400.0;
-/// What may be a morning must go on at this share of its pace, and its bounds must be no further apart than so much of
+/// What may be a morning must go on at this share of its pace, may do so by so many finer scales, and its bounds must be no further apart than so much of
 /// what it says, or of an hour.
 const MORNING_MIN: f64 = 0.9;
+const MORNING_FASTEST: f64 = 0.95;
+const MORNING_SCALES: usize = 4;
 const MORNING_WIDTH: f64 = 1.65;
 const WIDTH_OF: f64 = 3600.0;
 /// Where the lows may be below the line by now, as a share of the whole rise.
@@ -184,8 +188,11 @@ impl Trend {
         if line.until - line.since < MORNING || line.since - self.began >= DAY {
             return true;
         }
-        let mut later = self.scales[scale.saturating_sub(2)..scale].iter().filter_map(pace);
-        later.all(|(slope, _)| slope >= MORNING_MIN * line.slope) && width(forecast) <= MORNING_WIDTH
+        let paces = |scales: usize| self.scales[scale.saturating_sub(scales)..scale].iter().filter_map(pace);
+        // Before it ends it becomes slower, which the finest scales see first, though they see it less surely.
+        paces(2).all(|(slope, _)| slope >= MORNING_MIN * line.slope)
+            && paces(MORNING_SCALES).all(|(_, fastest)| fastest >= MORNING_FASTEST * line.slope)
+            && width(forecast) <= MORNING_WIDTH
     }
 
     /// What has just begun fills its caches, and its first tooth looks like growth, too.
@@ -253,7 +260,7 @@ fn width(forecast: &Forecast) -> f64 {
 impl Forecast {
     /// It may well be crossed within that time.
     pub fn within(&self, horizon: Duration) -> bool {
-        self.earliest <= horizon && self.crosses_in <= horizon * LATE_MAX
+        self.earliest <= horizon && self.crosses_in <= horizon * LATE_MAX && self.latest <= horizon * VAGUE_MAX
     }
 
     /// `grows by 120 MiB an hour for 3 h and reaches its limit of 2 GiB in 45 to 70 min`
@@ -314,7 +321,7 @@ mod tests {
         assert!(!after(16.0, leak).unwrap().within(HORIZON), "an hour and three quarters are left");
         let words = forecast.words("its limit of 2 GiB", |bytes| format!("{:.0} MiB", bytes / MIB));
         assert!(words.starts_with("grows by 200 MiB an hour for "), "{words}");
-        assert!(words.ends_with(" and reaches its limit of 2 GiB in 28 to 62 min"), "{words}");
+        assert!(words.ends_with(" and reaches its limit of 2 GiB in 18 to 73 min"), "{words}");
     }
 
     #[test]

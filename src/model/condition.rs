@@ -55,10 +55,10 @@ closed_set!(
     /// A named symptom that holds for an instance. The order is the order of weight: where several hold,
     /// the last one's plan wins.
     Condition {
+        /// A forecast crosses a threshold soon. A guess weighs less than all that is there.
+        Predicted = "predicted",
         /// An alert of somebody else names it.
         External = "external",
-        /// A forecast crosses a threshold soon.
-        Predicted = "predicted",
         CpuHigh = "cpu_high",
         Starved = "starved",
         BacklogHigh = "backlog_high",

@@ -10,6 +10,8 @@ use super::scale::{BUCKETS, Scale};
 const COUNTS: [usize; 3] = [BUCKETS, 12, BUCKETS_MIN];
 /// Fewer buckets show nothing.
 pub const BUCKETS_MIN: usize = 8;
+/// A shorter look, in seconds, may see one tooth of a slow garbage collection, or a few jumps, and nothing else.
+const SPAN_MIN: f64 = 4_800.0;
 /// Share of the buckets that must have been seen.
 const SEEN_MIN: f64 = 0.75;
 /// Kendall's tau from which lows rise, for each of [`COUNTS`]: a staircase of few steps stays below.
@@ -21,6 +23,10 @@ const LAST_MIN: f64 = 0.7;
 /// From a bucket to the one so many later it usually rises by this share of what the line does: steps do not.
 const LAG: usize = 3;
 const USUAL_MIN: f64 = 0.4;
+/// Without so many of its largest steps from one bucket to the next it still rises by this share of what is then left of
+/// a line: two jumps are no growth.
+const JUMPS: usize = 2;
+const REST_MIN: f64 = 0.4;
 /// Share of the rise that may have been there before: what was lost and is won again is no growth.
 const REGAINED_MAX: f64 = 0.3;
 /// Standard deviations of the bounds of the slope, which are then 95 % apart.
@@ -90,6 +96,9 @@ fn gather<'r>(scale: &Scale, count: usize, room: &'r mut [Point; BUCKETS]) -> &'
 }
 
 fn line(scale: &Scale, count: usize, tau_min: f64) -> Option<Line> {
+    if count as f64 * f64::from(scale.width) < SPAN_MIN {
+        return None;
+    }
     let mut room = [Point::default(); BUCKETS];
     let points = gather(scale, count, &mut room);
     let seen = points.len();
@@ -173,7 +182,19 @@ fn steady(points: &[Point], slope: f64) -> bool {
     let most = parts[0].max(parts[1]);
     let lags = points.iter().zip(&points[LAG..]);
     let usual = median(lags.map(|(from, to)| (to.low - from.low) / (to.at - from.at).max(1.0)));
-    usual >= USUAL_MIN * slope && parts.iter().all(|part| *part >= PART_MIN * slope) && parts[2] >= LAST_MIN * most
+    usual >= USUAL_MIN * slope
+        && !jumps(points)
+        && parts.iter().all(|part| *part >= PART_MIN * slope)
+        && parts[2] >= LAST_MIN * most
+}
+
+/// It rises by a few steps mostly.
+fn jumps(points: &[Point]) -> bool {
+    let mut room = [0.0; BUCKETS];
+    let steps = sorted(points.windows(2).map(|two| two[1].low - two[0].low), &mut room);
+    let others = steps.len() - JUMPS;
+    let (rest, whole) = (steps[..others].iter().sum::<f64>(), steps.iter().sum::<f64>());
+    rest < REST_MIN * whole * others as f64 / steps.len() as f64
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
