@@ -14,6 +14,7 @@ mod gate;
 mod incident;
 mod instance;
 mod observe;
+mod outlook;
 mod pattern;
 mod plan;
 mod policy;

@@ -3,6 +3,7 @@
 pub mod advice;
 pub mod book;
 pub mod chance;
+pub mod forecast;
 pub mod mask;
 pub mod patterns;
 pub mod similar;

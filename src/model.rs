@@ -9,6 +9,7 @@ pub mod condition;
 pub mod fact;
 pub mod families;
 pub mod history;
+pub mod hours;
 pub mod incident;
 pub mod input;
 pub mod name;

@@ -6,6 +6,7 @@
 mod report;
 
 mod desk;
+mod forecast;
 mod patterns;
 mod strategies;
 
@@ -21,6 +22,9 @@ fn main() {
     }
     if wanted("strategies") {
         rows.extend(strategies::measure());
+    }
+    if wanted("forecast") {
+        rows.extend(forecast::measure());
     }
     report::publish(&rows);
 }

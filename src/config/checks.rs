@@ -161,6 +161,12 @@ impl Builder<'_> {
         let plan = format!("plan {condition} of {title}");
         for action in &worker.plans[&condition] {
             let wrong = match action {
+                _ if condition == Condition::Predicted
+                    && !worker.preventive
+                    && is_for_more_than_a_guess(worker, *action) =>
+                {
+                    format!("has \"{action}\", which a forecast may use only with preventive = true in [worker.{name}]")
+                }
                 Action::Hook(hook) if !worker.hooks.contains_key(hook) => no_such_hook(worker, hook),
                 Action::ScaleUp => match (&worker.unit, worker.max_instances) {
                     (Selector::Template(_), Some(_)) => continue,
@@ -202,6 +208,11 @@ impl Builder<'_> {
             self.problems.add(at, format!("max_instances in {title} is {max}, below min_instances ({min})"));
         }
     }
+}
+
+/// It interrupts work, or somebody's sleep.
+fn is_for_more_than_a_guess(worker: &WorkerSettings, action: Action) -> bool {
+    action == Action::Escalate || worker.is_disruptive(action) || action.replaces_process()
 }
 
 fn no_such_hook(worker: &WorkerSettings, hook: &HookName) -> String {

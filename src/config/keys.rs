@@ -387,6 +387,22 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
         "Memory in use, in percent of the lowest `MemoryMax=` that applies to the instance, else of the host's memory. Page cache that can be dropped does not count."
     ),
     key!(
+        predict_horizon,
+        Kind::Span(Duration::ZERO, DAY),
+        "How long ahead it is told (`predicted`) that the memory, as it grows, will be over `memory_threshold`. `0`: never."
+    ),
+    key!(
+        preventive,
+        Kind::Switch,
+        "A forecast alone (`predicted`) may restart the worker gracefully, through all gates, and calls an operator when that did not help. Without it a forecast only has memory cleaned up, and calls nobody."
+    ),
+    key!(
+        quiet_hours,
+        Kind::Hours,
+        "Hours of the day, in UTC, in which a forecast may restart the worker. Where they are not set, at any hour. Only with `preventive`.",
+        example = "\"02:00-05:00\""
+    ),
+    key!(
         pressure_threshold,
         Kind::Percent,
         "Share of the last 10 seconds in which a task of the instance waited for CPU, memory or IO, in percent."

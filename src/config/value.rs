@@ -8,6 +8,7 @@ use toml::de::{DeFloat, DeInteger, DeValue};
 
 use crate::model::Selector;
 use crate::model::families::{Family, UNIT_PATTERN_COMPILED_MAX, UNIT_PATTERN_MAX};
+use crate::model::hours::Hours;
 use crate::model::settings::{ERROR_MATCH_COMPILED_MAX, ERROR_MATCH_MAX, Explore, OnStop, Peer, ScaleOn};
 use crate::model::signal::QueueName;
 
@@ -47,6 +48,8 @@ pub enum Kind {
     Address,
     OnStop,
     Explore,
+    /// Hours of the day.
+    Hours,
     Selector,
     /// A text of so many bytes at most, without control characters, and not empty.
     Word(usize),
@@ -93,6 +96,7 @@ pub enum Value {
     Address(Option<SocketAddr>),
     OnStop(OnStop),
     Explore(Explore),
+    Hours(Hours),
     Selector(Selector),
     Texts(Vec<String>),
     Queues(Vec<QueueName>),
@@ -117,6 +121,7 @@ impl Kind {
             Kind::Address => "an address with its port, such as \"127.0.0.1:10119\", or \"none\"".into(),
             Kind::OnStop => words(OnStop::ALL.iter().map(|word| word.as_str())),
             Kind::Explore => words(Explore::ALL.iter().map(|word| word.as_str())),
+            Kind::Hours => "hours of the day, such as \"02:00-05:00\" or \"22:30-04:00\"".into(),
             Kind::Selector => "a unit, a template or a pattern of units".into(),
             Kind::Word(max) => format!("a text of 1 to {max} bytes, without control characters"),
             Kind::User => "the name of a user".into(),
@@ -201,6 +206,7 @@ impl Kind {
                 let near = nearest(word, Explore::ALL.iter().map(|word| word.as_str()));
                 refuse(near.map(|near| format!("did you mean \"{near}\"?")))
             }),
+            (Kind::Hours, DeValue::String(text)) => Hours::parse(text).map(Value::Hours).ok_or_else(|| refuse(None)),
             (Kind::Selector, DeValue::String(text)) => parse_selector(text).map(Value::Selector),
             (_, DeValue::String(text)) => match self.text(text) {
                 Some(Ok(value)) => Ok(value),
@@ -274,6 +280,7 @@ impl Value {
             Value::Address(None) => "\"none\"".into(),
             Value::OnStop(word) => format!("\"{word}\""),
             Value::Explore(word) => format!("\"{word}\""),
+            Value::Hours(hours) => format!("\"{hours}\""),
             Value::Selector(selector) => format!("\"{selector}\""),
             Value::Texts(texts) => array(texts.iter().map(|text| quote(text))),
             Value::Queues(queues) => array(queues.iter().map(|queue| match &queue.vhost {
@@ -321,6 +328,7 @@ macro_rules! field {
 field!(bool, Switch, |on| Some(*on), |on| on);
 field!(u32, Count, |number| Some(*number), |number| number);
 field!(Option<u32>, Count, |number| *number, Some);
+field!(Option<Hours>, Hours, |hours| *hours, Some);
 field!(f64, Number, |number| Some(*number), |number| number);
 field!(Duration, Span, |span| Some(*span), |span| span);
 field!(i32, Signal, |number| Some(*number), |number| number);

@@ -220,6 +220,14 @@ fn conditions(
         hold(Condition::CpuHigh, instance.readings.cpu_high.clone());
         hold(Condition::MemoryHigh, instance.readings.memory_high.clone());
         hold(Condition::Starved, instance.readings.starved.clone());
+        // What has come is not predicted any more.
+        let coming = instance.readings.outlook.predicted().cloned();
+        hold(Condition::Predicted, coming.filter(|_| instance.readings.memory_high.is_none()));
+        // A restart makes no queue shorter: that one is foreseen is only told.
+        let of_queues = queues.and_then(|queues| queues.coming(settings));
+        let told = of_queues.map(|why| Symptom { tell_only: true, ..Symptom::of(Condition::Predicted, why) });
+        holding
+            .extend(told.filter(|_| !holding.contains_key(&Condition::Predicted)).map(|it| (Condition::Predicted, it)));
     }
     holding
 }

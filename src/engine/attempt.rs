@@ -14,7 +14,7 @@ use crate::model::{
 
 use super::instance::{Instance, Job, Standing};
 use super::timers::TimerKey;
-use super::{Engine, assess, gate};
+use super::{Engine, assess, gate, plan};
 
 /// Beyond the time that a start may take, this much more until an attempt that shows no health has failed.
 const VERIFY_SLACK: Duration = Duration::from_secs(10);
@@ -27,14 +27,14 @@ impl Engine {
     /// Nothing runs for this incident and it is not well: act, wait, or give up.
     pub(super) fn next_step(&mut self, id: IncidentId) {
         let incident = &self.incidents[&id];
-        let requested = incident.is_errand();
+        let (requested, may_wake) = (incident.is_errand(), plan::may_wake(incident));
         let Some(action) = self.next_action(incident) else { return self.escalate_when_due(id) };
         let asking = self.asking(incident, action, false);
         let surplus = incident.origin == Origin::Surplus && requested;
         match self.refusal(&asking) {
             _ if surplus && self.keep_if_needed(id) => {}
             None => self.start_attempt(id, action),
-            Some(refusal) if refusal.gate == Gate::Attempts && !requested => {
+            Some(refusal) if refusal.gate == Gate::Attempts && !requested && may_wake => {
                 self.escalate(id, "the attempts are used up");
             }
             Some(refusal) if refusal.gate == Gate::AutoRestart && self.loops_under_systemd(id) => {

@@ -10,6 +10,7 @@ use crate::model::{Now, UnitName, WorkerSettings};
 
 use super::Engine;
 use super::gate::Asking;
+use super::outlook::Outlook;
 
 impl Engine {
     /// One explanation per instance; empty when the target is unknown.
@@ -87,6 +88,8 @@ impl Engine {
             ("allow_downtime", settings.allow_downtime.to_string()),
             ("on_stop", settings.on_stop.to_string()),
             ("memory_threshold", format!("{} %", settings.memory_threshold)),
+            ("predict_horizon", Outlook::horizon_text(settings)),
+            ("preventive", settings.preventive.to_string()),
             ("cpu_threshold", format!("{} %", settings.cpu_threshold)),
         ]);
         let view = |(name, value): (&str, String)| {

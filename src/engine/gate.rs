@@ -10,10 +10,11 @@ use crate::model::incident::{Origin, Stage};
 use crate::model::settings::HOLD_FILE;
 use crate::model::time::human;
 use crate::model::unit::{ManagerState, stop_in_words};
-use crate::model::{Action, Health, Incident, IncidentId, UnitName, What, WorkerSettings};
+use crate::model::{Action, Condition, Health, Incident, IncidentId, UnitName, What, WorkerSettings};
 
 use super::Engine;
 use super::instance::{Instance, Standing};
+use super::plan;
 use super::policy::Rank;
 use super::timers::TimerKey;
 
@@ -49,7 +50,8 @@ impl Asking<'_> {
 
     fn skips(&self, gate: Gate) -> bool {
         let by_force = !matches!(gate, Gate::Unknown | Gate::Hold | Gate::JobInFlight);
-        let by_request = matches!(gate, Gate::Cooldown | Gate::Attempts | Gate::Persistence | Gate::Downtime);
+        let by_request =
+            matches!(gate, Gate::Cooldown | Gate::Attempts | Gate::Persistence | Gate::QuietHours | Gate::Downtime);
         let once_intended = matches!(gate, Gate::Cooldown | Gate::Attempts | Gate::Concurrency);
         let of_capacity = matches!(gate, Gate::Downtime | Gate::MinInstances | Gate::Storm);
         (self.forced && by_force)
@@ -97,6 +99,7 @@ impl Engine {
             Gate::Cooldown => self.gate_cooldown(asking),
             Gate::Attempts => gate_attempts(asking),
             Gate::Persistence => self.gate_persistence(asking),
+            Gate::QuietHours => self.gate_quiet_hours(asking),
             Gate::Downtime => self.gate_downtime(asking),
             Gate::MinInstances => self.gate_min_instances(asking),
             Gate::Storm => self.gate_storm(),
@@ -176,7 +179,7 @@ impl Engine {
 
     /// A mere warning earns a disruptive action only after it has persisted.
     fn gate_persistence(&self, asking: &Asking<'_>) -> Option<Refusal> {
-        if asking.instance.health != Health::Warning || !(asking.is_disruptive() || asking.action.replaces_process()) {
+        if asking.instance.health != Health::Warning || !asking.interrupts() {
             return None;
         }
         let patience = asking.settings.warning_patience;
@@ -185,6 +188,18 @@ impl Engine {
         (until > self.now()).then(|| {
             let text = format!("a warning must last {} before it is acted on", human(patience));
             Refusal { until: Some(until), ..set_by(no(Gate::Persistence, text), &asking.key("warning_patience")) }
+        })
+    }
+
+    /// What is only foreseen can wait for a quiet hour. Hours are of the wall clock: when that jumps, it is asked again.
+    fn gate_quiet_hours(&self, asking: &Asking<'_>) -> Option<Refusal> {
+        let of_guess = asking.incident?.plan.condition == Some(Condition::Predicted);
+        let hours = asking.settings.quiet_hours.filter(|_| of_guess && asking.interrupts())?;
+        let left = hours.begin_in(self.desk.now.wall);
+        (!left.is_zero()).then(|| {
+            let text = format!("what is only foreseen waits for the quiet hours, {hours} UTC");
+            let until = Some(self.now() + left);
+            Refusal { until, ..set_by(no(Gate::QuietHours, text), &asking.key("quiet_hours")) }
         })
     }
 
@@ -359,6 +374,11 @@ impl Asking<'_> {
         self.settings.is_disruptive(self.action)
     }
 
+    /// The process that runs ends with it, also where another one stands in.
+    fn interrupts(&self) -> bool {
+        self.is_disruptive() || self.action.replaces_process()
+    }
+
     fn key(&self, name: &str) -> String {
         format!("worker.{}.{name}", self.settings.name)
     }
@@ -384,7 +404,7 @@ fn gate_stopped(asking: &Asking<'_>) -> Option<Refusal> {
 /// Somebody's job is in flight; the start job of a start that is stuck is what we are here for.
 fn gate_job(asking: &Asking<'_>) -> Option<Refusal> {
     let job = asking.instance.job?;
-    let stuck_start = job.is_start() && asking.instance.conditions.contains_key(&crate::model::Condition::StartStuck);
+    let stuck_start = job.is_start() && asking.instance.conditions.contains_key(&Condition::StartStuck);
     // The job by which systemd itself brings it back is told by the next gate, so that the two do not alternate.
     let own_restart = asking.instance.view.in_auto_restart();
     let kind = job.kind.map_or(String::new(), |kind| format!(" {kind}"));
@@ -393,8 +413,8 @@ fn gate_job(asking: &Asking<'_>) -> Option<Refusal> {
 }
 
 fn gate_attempts(asking: &Asking<'_>) -> Option<Refusal> {
-    let used = asking.incident?.attempts_used;
-    let max = asking.settings.max_restart_attempts;
+    let incident = asking.incident?;
+    let (used, max) = (incident.attempts_used, plan::attempts_max(&incident.plan, asking.settings));
     (used >= max).then(|| {
         set_by(no(Gate::Attempts, format!("{used} of {max} attempts are used")), &asking.key("max_restart_attempts"))
     })

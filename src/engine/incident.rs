@@ -315,6 +315,10 @@ impl Engine {
         let now = self.now();
         let incident = self.incidents.get_mut(&id).expect("open");
         let Some(settings) = self.settings.workers.get(&incident.worker) else { return };
+        if !plan::may_wake(incident) {
+            // It stays open until what was foreseen comes, or does not.
+            return;
+        }
         incident.escalations += 1;
         incident.given_up = true;
         let pause = policy::escalation_pause(incident.escalations, settings);

@@ -226,7 +226,7 @@ impl Instance {
 
     /// Forgets what belonged to the former activation.
     pub fn begin_activation(&mut self) {
-        self.readings = Readings::default();
+        self.readings.begin_activation();
         self.work.begin_activation();
         self.last_job = None;
         // The new invocation can be told before the new state: until then being down is still our doing.

@@ -3,7 +3,7 @@
 use crate::learn::strategies::words;
 use crate::model::action::{Plan, Step};
 use crate::model::strategy::Ranking;
-use crate::model::{Action, Attempt, Condition, WorkerSettings};
+use crate::model::{Action, Attempt, Condition, Incident, WorkerSettings};
 
 use super::instance::{Held, Instance};
 
@@ -17,7 +17,9 @@ pub fn default_order(condition: Condition) -> &'static [Action] {
             &[Action::ConnectionReset, Action::GracefulRestart, Action::Restart, Action::Escalate]
         }
         Condition::ProbeFailed => &[Action::GracefulRestart, Action::Restart, Action::Escalate],
-        Condition::MemoryHigh => &[Action::MemoryCleanup, Action::GracefulRestart, Action::Escalate],
+        Condition::MemoryHigh | Condition::Predicted => {
+            &[Action::MemoryCleanup, Action::GracefulRestart, Action::Escalate]
+        }
         Condition::ErrorRateHigh => &[Action::ConnectionReset, Action::GracefulRestart, Action::Escalate],
         Condition::BacklogHigh => &[Action::ScaleUp, Action::Escalate],
         Condition::CpuHigh | Condition::Starved | Condition::External => &[],
@@ -54,8 +56,35 @@ pub fn choice(condition: Condition, instance: &Instance, settings: &WorkerSettin
     };
     let configured = settings.plans.get(&condition);
     let order = configured.map_or(default_order(condition), Vec::as_slice);
-    let actions = order.iter().copied().filter(makes_sense).collect();
+    let earned = |action: &Action| condition != Condition::Predicted || may_prevent(*action, instance, settings);
+    let actions = order.iter().copied().filter(makes_sense).filter(earned).collect();
     Choice { actions, configured: configured.is_some() }
+}
+
+/// What a guess may do: nothing that interrupts, and nobody is woken by it, unless an operator allows it.
+fn may_prevent(action: Action, instance: &Instance, settings: &WorkerSettings) -> bool {
+    match action {
+        Action::MemoryCleanup => instance.readings.outlook.predicted().is_some(),
+        Action::Escalate => settings.preventive,
+        _ => settings.preventive || !(settings.is_disruptive(action) || action.replaces_process()),
+    }
+}
+
+/// An operator may be called: for a guess only where that is allowed, and after something was tried.
+pub fn may_wake(incident: &Incident) -> bool {
+    let plan = &incident.plan;
+    let calls = plan.steps.iter().any(|step| step.action == Action::Escalate);
+    plan.condition != Some(Condition::Predicted) || calls && incident.attempts_used > 0
+}
+
+/// Attempts that the plan has. A guess tries each of its actions once, and leaves an attempt to what comes.
+pub fn attempts_max(plan: &Plan, settings: &WorkerSettings) -> u32 {
+    let max = settings.max_restart_attempts;
+    let acts = plan.steps.iter().filter(|step| step.action != Action::Escalate).count() as u32;
+    match plan.condition {
+        Some(Condition::Predicted) => acts.min(max.saturating_sub(1)),
+        _ => max,
+    }
 }
 
 /// The plan that uses the choice, ranked where there is a ranking.

@@ -10,6 +10,7 @@ use crate::model::time::human;
 use crate::model::{Condition, Evidence, Mono, UnitView, What, WorkerName, WorkerSettings};
 
 use super::Engine;
+use super::outlook::Course;
 
 /// After a queue could not be read (the broker or we were away) its consumers get so many intervals to come back.
 const BROKER_SETTLES_INTERVALS: u32 = 2;
@@ -40,6 +41,8 @@ pub struct Queue {
     silences: u32,
     /// When a consumer of ours last began anew, or lost its connections to us.
     disturbed: Option<Mono>,
+    /// Where its ready messages are heading.
+    course: Course,
 }
 
 impl Queue {
@@ -109,6 +112,16 @@ impl Queue {
             .then_some((since.min(self.progress?), silence))
     }
 
+    /// Where its ready messages are heading, by what its consumers should have. True when that has come or gone.
+    fn look_ahead(&mut self, name: &str, at: Mono, depth: QueueDepth, settings: &WorkerSettings) -> bool {
+        let consumers = depth.consumers.max(1);
+        let level = f64::from(settings.queue_backlog_threshold) * consumers as f64;
+        self.course.take(at, depth.ready as f64, level, settings, |forecast| {
+            let reaches = format!("{level:.0}, {} for each consumer,", settings.queue_backlog_threshold);
+            format!("ready messages in {name}: it {}", forecast.words(&reaches, |ready| format!("{ready:.0}")))
+        })
+    }
+
     /// More waits than the consumers should have, and it is not about to go away by itself.
     pub fn backlog(&self, threshold: f64) -> bool {
         let over = |depth: &QueueDepth| depth.ready as f64 > threshold * TOLERANCE * depth.consumers.max(1) as f64;
@@ -160,6 +173,13 @@ impl Queues {
         }
         held.retain(|condition, (since, _)| !self.is_over(*condition, *since));
         held.iter().map(|(condition, (_, evidence))| (*condition, evidence.clone())).collect()
+    }
+
+    /// A backlog that is foreseen and not there yet.
+    pub fn coming(&self, settings: &WorkerSettings) -> Option<Evidence> {
+        let threshold = f64::from(settings.queue_backlog_threshold);
+        let ahead = self.by_name.values().filter(|queue| !queue.backlog(threshold));
+        ahead.filter_map(|queue| queue.course.predicted.clone()).next()
     }
 
     /// Whether what was raised then has been seen to be better, or cannot be seen any more.
@@ -227,19 +247,21 @@ impl Complaint {
 impl Engine {
     pub(super) fn queues(&mut self, readings: Vec<QueueReading>) {
         let now = self.now();
-        let mut read: BTreeMap<WorkerName, ()> = BTreeMap::new();
+        // Whether something else is foreseen of its queues than before.
+        let mut read: BTreeMap<WorkerName, bool> = BTreeMap::new();
         for reading in readings {
             let Some(settings) = self.settings.workers.get(&reading.worker) else { continue };
             if !settings.queues.contains(&reading.queue) {
                 continue;
             }
-            read.insert(reading.worker.clone(), ());
-            self.read_queue(reading, now);
+            let worker = reading.worker.clone();
+            let foreseen = self.read_queue(reading, now);
+            *read.entry(worker).or_default() |= foreseen;
         }
-        for worker in read.into_keys() {
+        for (worker, foreseen) in read {
             let Some(settings) = self.settings.workers.get(&worker) else { continue };
             let Some(sum) = self.workers.get_mut(&worker) else { continue };
-            let changed = sum.queues.judge(settings);
+            let changed = sum.queues.judge(settings) | foreseen;
             self.rescale(&worker);
             if changed {
                 self.reassess_worker(&worker);
@@ -247,7 +269,9 @@ impl Engine {
         }
     }
 
-    fn read_queue(&mut self, reading: QueueReading, now: Mono) {
+    /// True when something else is foreseen of it than before.
+    fn read_queue(&mut self, reading: QueueReading, now: Mono) -> bool {
+        let settings = &self.settings.workers[&reading.worker];
         let QueueReading { worker, queue: name, at, reading } = reading;
         let settles = self.settings.daemon.health_check_interval * BROKER_SETTLES_INTERVALS;
         let sum = self.workers.entry(worker.clone()).or_default();
@@ -261,9 +285,10 @@ impl Engine {
                     queue.settled_at = Some(now + settles);
                 }
                 if found {
-                    self.desk.tell_worker(&worker, What::QueueFound { queue: label });
+                    self.desk.tell_worker(&worker, What::QueueFound { queue: label.clone() });
                 }
                 queue.take(at, depth);
+                queue.look_ahead(&label, at, depth, settings)
             }
             QueueState::Unknown { why } => {
                 // That the reason changes while the broker goes and comes is seen in the status.
@@ -272,6 +297,7 @@ impl Engine {
                 if news {
                     self.desk.tell_worker(&worker, What::QueueLost { queue: label, why });
                 }
+                false
             }
         }
     }

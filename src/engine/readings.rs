@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::model::{Evidence, HostUsage, Mono, Usage, WorkerSettings};
 
+use super::outlook::Outlook;
+
 /// A raised condition clears below this share of its threshold, so that it does not flap at the edge.
 const CLEAR_BELOW: f64 = 0.95;
 /// Memory pressure (some avg10, percent) from which an excess of cache or of MemoryHigh= counts.
@@ -26,9 +28,17 @@ pub struct Readings {
     pub cpu_high: Option<Evidence>,
     pub memory_high: Option<Evidence>,
     pub starved: Option<Evidence>,
+    pub outlook: Outlook,
 }
 
 impl Readings {
+    /// Forgets the readings of the former activation, but not how they grew.
+    pub fn begin_activation(&mut self) {
+        let mut outlook = std::mem::take(&mut self.outlook);
+        outlook.begin_life();
+        *self = Readings { outlook, ..Readings::default() };
+    }
+
     /// Something was done about the memory: one sample below the threshold shows that it helped.
     pub fn ease_memory(&mut self) {
         self.memory.eased = true;
@@ -77,6 +87,9 @@ impl Readings {
         let reading = memory_reading(sample, host);
         self.memory_used = reading.as_ref().map(|r| r.used);
         self.memory_limit = reading.as_ref().map(|r| r.limit);
+        if let Some(reading) = &reading {
+            self.outlook.take_memory(sample.at, reading.used, reading.limit, settings);
+        }
         let share = reading.as_ref().map(|r| r.share(settings.memory_threshold));
         let percent = share.as_ref().map(Share::percent);
         let raised = self.memory_high.is_some();
@@ -180,7 +193,7 @@ impl Share {
     }
 }
 
-fn mib(bytes: u64) -> String {
+pub(super) fn mib(bytes: u64) -> String {
     match bytes {
         b if b >= 10 << 30 => format!("{:.0} GiB", b as f64 / (1u64 << 30) as f64),
         b if b >= 1 << 30 => format!("{:.1} GiB", b as f64 / (1u64 << 30) as f64),

@@ -55,6 +55,8 @@ closed_set!(
     /// A named symptom that holds for an instance. The order is the order of weight: where several hold,
     /// the last one's plan wins.
     Condition {
+        /// A forecast crosses a threshold soon. A guess weighs less than all that is there.
+        Predicted = "predicted",
         /// An alert of somebody else names it.
         External = "external",
         CpuHigh = "cpu_high",
@@ -79,6 +81,7 @@ impl Condition {
         match self {
             // By the alert's severity it may be worse.
             Condition::External
+            | Condition::Predicted
             | Condition::CpuHigh
             | Condition::Starved
             | Condition::BacklogHigh

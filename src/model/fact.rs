@@ -70,6 +70,7 @@ closed_set!(
         Cooldown = "cooldown",
         Attempts = "attempts",
         Persistence = "persistence",
+        QuietHours = "quiet_hours",
         Downtime = "downtime",
         MinInstances = "min_instances",
         Storm = "storm",

@@ -14,6 +14,7 @@ use super::action::{Action, HookName};
 use super::alert::Severity;
 use super::condition::{Condition, closed_set};
 use super::families::Family;
+use super::hours::Hours;
 use super::name::{AlertmanagerName, UnitName, WorkerName};
 use super::never::never_touch;
 use super::signal::QueueName;
@@ -194,6 +195,14 @@ pub struct WorkerSettings {
     pub cpu_sustained: Duration,
     /// Percent of the memory limit.
     pub memory_threshold: f64,
+    /// How far ahead a forecast is told; zero: never.
+    pub predict_horizon: Duration,
+    /// A forecast alone may restart it, and wake an operator when that did not help.
+    #[serde(default)]
+    pub preventive: bool,
+    /// When a forecast may restart it; `None`: at any hour.
+    #[serde(default)]
+    pub quiet_hours: Option<Hours>,
     /// Share of 10 s in which a task waited (PSI some avg10), percent.
     pub pressure_threshold: f64,
     /// Samples over a threshold, of the last `window_samples`, that raise a sampled condition.
@@ -532,6 +541,9 @@ impl WorkerSettings {
             cpu_cores: 1.0,
             cpu_sustained: Duration::from_secs(120),
             memory_threshold: 85.0,
+            predict_horizon: Duration::from_secs(1_800),
+            preventive: false,
+            quiet_hours: None,
             pressure_threshold: 40.0,
             raise_samples: 3,
             window_samples: 5,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use unitmedic::model::fact::ResyncReason;
+use unitmedic::model::hours::Hours;
 use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::{
     Action, Condition, IncidentId, Input, Mono, PatternId, PatternSeen, Selector, Settings, UnitName, WorkerSettings,
@@ -898,4 +899,85 @@ fn an_incident_names_what_its_log_said_before_it() {
     stage.pass(30.0);
     assert_eq!(named(&stage, 2), Some((4, "pattern 4".into())));
     assert!(stage.sim.failure.is_none());
+}
+
+/// It leaks 26 KiB a second, and would be over its threshold after eight hours and a quarter.
+fn leaking(change: impl Fn(&mut WorkerSettings)) -> Stage {
+    let mut stage = Stage::one(
+        |api| {
+            api.allow_downtime = true;
+            api.warning_patience = Duration::ZERO;
+            change(api);
+        },
+        plain(),
+    );
+    stage.sim.at(stage.sim.now + SEC, Event::Sample);
+    stage.sim.host.unit(&unit("api.service")).usage.growth_per_sec = 26 << 10;
+    stage
+}
+
+#[test]
+fn a_leak_that_is_predicted_wakes_nobody_and_leaves_attempts_to_what_comes() {
+    let mut stage = leaking(|_| {});
+    stage.pass(8.1 * 3600.0);
+    assert!(stage.sim.transcript.lines().all(|line| !line.contains("escalated")));
+    stage.pass(0.9 * 3600.0);
+    let raised = stage.sim.transcript.lines().filter(|line| line.contains("condition_raised predicted")).count();
+    assert_eq!(raised, 1);
+    stage.told(expect![[r#"
+        +26851.0 #1 api.service incident_opened: memory grows by 91 MiB an hour for 7 h 25 min and reaches 85 % of its limit of 1.0 GiB in 23 to 93 min
+        +26851.0 #1 api.service attempt_intended #1.1 memory_cleanup
+        +26851.0 -> act #1.1 api.service ReclaimMemory { invocation: 00000000000000010000000000000007 }
+        +26981.0 [Proceed] #1 api.service attempt_ended #1.1 failed : not well within 2 min 10 s: memory grows by 91 MiB an hour for 7 h 25 min and reaches 85 % of its limit of 1.0 GiB in 23 to 93 min
+        +26981.0 [Proceed] #1 api.service action_suppressed memory_cleanup: cooldown: pause between attempts
+        +26982.9 [Proceed] #1 api.service action_suppressed memory_cleanup: attempts: 1 of 1 attempts are used
+        +30391.0 #1 api.service attempt_intended #1.2 graceful_restart
+        +30391.0 -> act #1.2 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +30391.0 #1 api.service attempt_draining
+        +30391.2 -> act #1.2 api.service Start { reset_failed: false }
+        +30451.2 [Proceed] #1 api.service attempt_ended #1.2 succeeded 59 min: healthy for 1 min
+        +30451.2 [Proceed] #1 api.service incident_closed recovered after 2 attempts
+    "#]]);
+}
+
+#[test]
+fn a_restart_that_is_allowed_comes_before_the_memory_runs_out() {
+    let mut stage = leaking(|api| api.preventive = true);
+    stage.pass(9.0 * 3600.0);
+    stage.told(expect![[r#"
+        +26851.0 #1 api.service incident_opened: memory grows by 91 MiB an hour for 7 h 25 min and reaches 85 % of its limit of 1.0 GiB in 23 to 93 min
+        +26851.0 #1 api.service attempt_intended #1.1 memory_cleanup
+        +26851.0 -> act #1.1 api.service ReclaimMemory { invocation: 00000000000000010000000000000007 }
+        +26981.0 [Proceed] #1 api.service attempt_ended #1.1 failed : not well within 2 min 10 s: memory grows by 91 MiB an hour for 7 h 25 min and reaches 85 % of its limit of 1.0 GiB in 23 to 93 min
+        +26981.0 [Proceed] #1 api.service action_suppressed graceful_restart: cooldown: pause between attempts
+        +26982.9 [Proceed] #1 api.service attempt_intended #1.2 graceful_restart
+        +26982.9 -> act #1.2 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +26982.9 #1 api.service attempt_draining
+        +26983.1 -> act #1.2 api.service Start { reset_failed: false }
+        +27043.1 [Proceed] #1 api.service attempt_ended #1.2 succeeded 2 min 12 s: healthy for 1 min
+        +27043.1 [Proceed] #1 api.service incident_closed recovered after 2 attempts
+    "#]]);
+}
+
+#[test]
+fn a_restart_for_a_guess_waits_for_a_quiet_hour_and_one_for_what_is_there_does_not() {
+    let mut stage = leaking(|api| {
+        api.preventive = true;
+        api.quiet_hours = Hours::parse("00:00-00:01");
+    });
+    stage.pass(9.0 * 3600.0);
+    stage.told(expect![[r#"
+        +26851.0 #1 api.service incident_opened: memory grows by 91 MiB an hour for 7 h 25 min and reaches 85 % of its limit of 1.0 GiB in 23 to 93 min
+        +26851.0 #1 api.service attempt_intended #1.1 memory_cleanup
+        +26851.0 -> act #1.1 api.service ReclaimMemory { invocation: 00000000000000010000000000000007 }
+        +26981.0 [Proceed] #1 api.service attempt_ended #1.1 failed : not well within 2 min 10 s: memory grows by 91 MiB an hour for 7 h 25 min and reaches 85 % of its limit of 1.0 GiB in 23 to 93 min
+        +26981.0 [Proceed] #1 api.service action_suppressed graceful_restart: cooldown: pause between attempts
+        +26982.9 [Proceed] #1 api.service action_suppressed graceful_restart: quiet_hours: what is only foreseen waits for the quiet hours, 00:00-00:01 UTC
+        +30391.0 #1 api.service attempt_intended #1.2 graceful_restart
+        +30391.0 -> act #1.2 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +30391.0 #1 api.service attempt_draining
+        +30391.2 -> act #1.2 api.service Start { reset_failed: false }
+        +30451.2 [Proceed] #1 api.service attempt_ended #1.2 succeeded 59 min: healthy for 1 min
+        +30451.2 [Proceed] #1 api.service incident_closed recovered after 2 attempts
+    "#]]);
 }
