@@ -176,6 +176,7 @@ fn incident(id: u64) -> Incident {
         helped_by: None,
         pattern: None,
         similar: Vec::new(),
+        unusual: Vec::new(),
     }
 }
 

@@ -25,6 +25,7 @@ mod scale;
 mod standin;
 mod status;
 mod timers;
+mod unusual;
 mod work;
 mod worker;
 

@@ -7,3 +7,4 @@ pub mod patterns;
 pub mod similar;
 pub mod strategies;
 pub mod trace;
+pub mod unusual;

@@ -8,6 +8,7 @@ mod report;
 mod desk;
 mod patterns;
 mod strategies;
+mod unusual;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
@@ -21,6 +22,9 @@ fn main() {
     }
     if wanted("strategies") {
         rows.extend(strategies::measure());
+    }
+    if wanted("unusual") {
+        rows.extend(unusual::measure());
     }
     report::publish(&rows);
 }

@@ -192,6 +192,7 @@ pub fn open_incident() -> Incident {
         helped_by: None,
         pattern: None,
         similar: vec![],
+        unusual: vec![],
     }
 }
 

@@ -220,6 +220,8 @@ fn conditions(
         hold(Condition::CpuHigh, instance.readings.cpu_high.clone());
         hold(Condition::MemoryHigh, instance.readings.memory_high.clone());
         hold(Condition::Starved, instance.readings.starved.clone());
+        let recent = instance.unusual.as_ref().filter(|(found, _)| now.since(*found) < super::unusual::FORGOTTEN);
+        hold(Condition::Unusual, recent.map(|(_, evidence)| evidence.clone()));
     }
     holding
 }
@@ -314,7 +316,8 @@ fn next_look(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Optio
     let silent =
         instance.work.beats.due(&instance.view, settings).filter(|at| *at > now && instance.view.active.is_up());
     let told = instance.work.external.due().filter(|at| *at > now);
-    [stuck, forget, silent, told].into_iter().flatten().min()
+    let unusual = instance.unusual.as_ref().map(|(found, _)| *found + super::unusual::FORGOTTEN).filter(|at| *at > now);
+    [stuck, forget, silent, told, unusual].into_iter().flatten().min()
 }
 
 fn health(instance: &Instance) -> Health {

@@ -20,7 +20,7 @@ pub fn default_order(condition: Condition) -> &'static [Action] {
         Condition::MemoryHigh => &[Action::MemoryCleanup, Action::GracefulRestart, Action::Escalate],
         Condition::ErrorRateHigh => &[Action::ConnectionReset, Action::GracefulRestart, Action::Escalate],
         Condition::BacklogHigh => &[Action::ScaleUp, Action::Escalate],
-        Condition::CpuHigh | Condition::Starved | Condition::External => &[],
+        Condition::CpuHigh | Condition::Starved | Condition::External | Condition::Unusual => &[],
     }
 }
 

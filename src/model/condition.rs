@@ -57,6 +57,8 @@ closed_set!(
     Condition {
         /// An alert of somebody else names it.
         External = "external",
+        /// It does what it usually does not, and what its siblings do not.
+        Unusual = "unusual",
         CpuHigh = "cpu_high",
         Starved = "starved",
         BacklogHigh = "backlog_high",
@@ -79,6 +81,7 @@ impl Condition {
         match self {
             // By the alert's severity it may be worse.
             Condition::External
+            | Condition::Unusual
             | Condition::CpuHigh
             | Condition::Starved
             | Condition::BacklogHigh

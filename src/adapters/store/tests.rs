@@ -61,6 +61,7 @@ pub(super) fn incident(id: u64, opened: u64) -> Incident {
         helped_by: None,
         pattern: None,
         similar: vec![],
+        unusual: vec![],
     }
 }
 

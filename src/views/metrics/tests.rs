@@ -680,6 +680,7 @@ fn incidents_of_a_former_life_are_open() {
         helped_by: None,
         pattern: None,
         similar: vec![],
+        unusual: vec![],
     };
     let closed = Incident { id: IncidentId(5), closed_at: Some(Mono(1)), ..incident.clone() };
     let mut board = board(&["mail"]);
