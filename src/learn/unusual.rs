@@ -33,9 +33,11 @@ const YOUNG_CAUTION: f64 = 1.5;
 const YOUNG_PATIENCE: u32 = 8;
 /// A past without siblings that has not seen a whole week yet must be exceeded by so many times more.
 const LONE_CAUTION: f64 = 1.15;
+/// What is held for longer than an hour is seen seldom, so that another day may differ by so many times more.
+const SELDOM: f64 = 1.75;
 const WEEK_HOURS: u16 = 7 * 24;
 /// The span whose levels tell where it usually is: what is held for an hour.
-const HELD: usize = SPANS.len() - 1;
+const HELD: usize = 4;
 /// The usual must be left by this share of its width on that side.
 const WIDTH_SHARE: f64 = 0.4;
 /// Siblings differ by chance by so many of their deviations.
@@ -44,9 +46,10 @@ const DEVIATIONS: f64 = 2.5;
 const SPARED_FROM: usize = 5;
 /// The median of distances to the median, as a standard deviation.
 const MAD_SCALE: f64 = 1.4826;
-/// After a start nothing is said for so many blocks: 1 h with siblings, 6 h without.
+/// After a start nothing is said for so many blocks: 1 h with siblings, 2 h without; of memory, which grows for hours, 6 h.
 const SETTLES_BLOCKS: u32 = 12;
-const SETTLES_ALONE_BLOCKS: u32 = 72;
+const SETTLES_ALONE_BLOCKS: u32 = 24;
+const SETTLES_MEMORY_BLOCKS: u32 = 72;
 /// What goes on for so many blocks (a day) has become usual.
 const ACCEPTED_BLOCKS: u32 = 288;
 /// From so many blocks on it is no burst: what led to it is not learned either.
@@ -57,17 +60,27 @@ const CALM_BLOCKS: u32 = 2;
 const CLEAR_BELOW: f64 = 0.7;
 /// A sibling that is by this share of the distance beyond its usual shares the cause.
 const SHARED: f64 = 0.5;
-/// What a sibling held for an hour within so many times the distance, and was at for as long, is its role.
-const ROLE: f64 = 2.0;
+/// One takes over from another that loses at least this share of what it gains.
+const GIVEN: f64 = 0.2;
+/// The work of one is taken over by another within so many blocks, and is what it does for so many.
+const HANDOVER_BLOCKS: usize = 6;
+/// For so many blocks (a day) after it took over, or after a start of one alone, it is judged as one that is young.
+const FRESH_BLOCKS: u32 = 288;
+const FRESH_PATIENCE: u32 = 8;
 /// Less is a matter of so many times longer: there may be nothing to do.
 const LOW_PATIENCE: u32 = 2;
+/// Less is judged by what was held so low for so long: an hour, and of one alone a quarter of an hour.
+const LOW_SPAN: usize = HELD;
+const LOW_SPAN_ALONE: usize = 2;
 /// Of what is counted over a window.
 const WINDOW_PATIENCE: u32 = 2;
 /// As long as a past has not seen two days, or without siblings a whole week.
-const EARLY_PATIENCE: u32 = 2;
-const DAYS_HOURS: u16 = 48;
+const EARLY_PATIENCE: u32 = 4;
+const DAYS_HOURS: u16 = 50;
 /// So many times longer it must last, for each of the spans.
-const PATIENCE: [u32; SPANS.len()] = [1, 2, 3, 6, 12];
+const PATIENCE: [u32; SPANS.len()] = [1, 2, 3, 6, 8, 15, 28];
+/// The same of one alone that has not seen a whole week.
+const LONE_PATIENCE: [u32; SPANS.len()] = [1, 2, 3, 6, 12, 18, 32];
 /// Strength at which unusual begins, and the most that is said.
 const STRENGTH_MIN: f64 = 3.0;
 const STRENGTH_MAX: f64 = 30.0;
@@ -98,20 +111,22 @@ struct Scale {
     high: Option<f64>,
     /// How far below.
     low: Option<f64>,
+    /// What another day of the week may make of it.
+    week: f64,
 }
 
 const fn scale(measure: usize) -> Scale {
     const MIB: f64 = 1_048_576.0;
-    const fn of(floor: f64, least: f64, high: Option<f64>, low: Option<f64>) -> Scale {
-        Scale { floor, least, high, low }
+    const fn of(floor: f64, least: f64, high: Option<f64>, low: Option<f64>, week: f64) -> Scale {
+        Scale { floor, least, high, low, week }
     }
     match Measure::ALL[measure] {
-        Measure::Cpu => of(0.3, 10.0, Some(0.6), Some(1.2)),
+        Measure::Cpu => of(0.3, 10.0, Some(0.6), Some(1.2), 0.6),
         // Little memory is what a process has that was started.
-        Measure::Memory => of(32.0 * MIB, 64.0 * MIB, Some(0.4), None),
-        Measure::Tasks => of(4.0, 8.0, Some(0.5), Some(0.7)),
-        Measure::Io => of(MIB / 64.0, MIB, Some(1.1), Some(1.4)),
-        Measure::Errors => of(0.5, 1.0, Some(1.2), None),
+        Measure::Memory => of(32.0 * MIB, 64.0 * MIB, Some(0.4), None, 0.1),
+        Measure::Tasks => of(4.0, 8.0, Some(0.5), Some(0.7), 0.2),
+        Measure::Io => of(MIB / 64.0, MIB, Some(1.1), Some(1.4), 0.5),
+        Measure::Errors => of(0.5, 1.0, Some(1.2), None, 0.3),
     }
 }
 
@@ -136,6 +151,8 @@ pub struct Habits {
     over: u32,
     /// The first block of the present activation.
     began: u32,
+    /// The block in which it took over the work of a sibling; 0 is none.
+    role: u32,
     /// All samples of the block were taken while it was well; and those of the block before.
     well: bool,
     was_well: bool,
@@ -156,6 +173,8 @@ struct Series {
     in_group: bool,
     /// The present activation has had its time to settle.
     settled: bool,
+    /// What it does is new: it took over from a sibling, or it stands alone and was started.
+    fresh: bool,
 }
 
 /// Blocks in a row beyond the usual.
@@ -181,6 +200,8 @@ struct Frame {
     block: u32,
     levels: Levels,
     since_start: u32,
+    /// Since it took over from a sibling.
+    since_role: u32,
     well: bool,
 }
 
@@ -312,19 +333,55 @@ impl Habits {
     /// Judges a block that is over, and learns from it.
     pub fn judge(&mut self, common: &Common, siblings: &[&Habits]) {
         let (block, well) = (common.block, self.was_well);
-        let since_start = block.saturating_sub(self.began);
+        if self.takes_over(common, siblings) {
+            self.role = block;
+            self.series.iter_mut().flatten().for_each(|series| series.runs = Default::default());
+        }
+        let since_role = if self.role == 0 { u32::MAX } else { block.saturating_sub(self.role) };
+        let since_start = block.saturating_sub(self.began).min(since_role);
         for measure in 0..MEASURES {
             let Some(series) = self.series[measure].as_mut().filter(|_| block == self.over) else { continue };
             let levels = series.last;
             if levels == Levels::UNSEEN {
                 continue;
             }
-            let frame = Frame { measure, block, levels, since_start, well };
+            let frame = Frame { measure, block, levels, since_start, since_role, well };
             match common.medians[measure] {
                 NONE => series.judge_alone(&frame, siblings),
                 median => series.judge_beside(&frame, median, siblings),
             }
         }
+    }
+
+    /// It does more than it ever held, since shortly after another began to do as much less than that one ever did.
+    fn takes_over(&self, common: &Common, siblings: &[&Habits]) -> bool {
+        let measures = [Measure::Cpu as usize, Measure::Io as usize];
+        common.block == self.over && measures.into_iter().any(|measure| {
+            let Some(gain) = self.change(measure, common, true) else { return false };
+            let given = |loss: f64| loss >= GIVEN * gain && gain >= GIVEN * loss;
+            siblings.iter().any(|one| one.change(measure, common, false).is_some_and(given))
+        })
+    }
+
+    /// By how much it has just come to do more, or less than it ever held for an hour, and has done so for three blocks.
+    fn change(&self, measure: usize, common: &Common, up: bool) -> Option<f64> {
+        let block = common.block;
+        let series = self.series[measure].as_deref().filter(|_| self.is_settled(block))?;
+        let median = Some(common.medians[measure]).filter(|median| *median != NONE && series.in_group);
+        let (past, zero) = (series.past(), median.unwrap_or(0));
+        let known = |level: &i16| *level != NONE;
+        let now = Some(self.level(measure, block)).filter(known)?.saturating_sub(zero);
+        let level = [now, past.ago(0), past.ago(1)].into_iter().filter(known);
+        let before = (3..3 + HANDOVER_BLOCKS).map(|ago| past.ago(ago)).filter(known);
+        let Scale { high, low, .. } = scale(measure);
+        let (level, before, far) = match up {
+            true => (level.min()?, before.max()?, high?),
+            false => (level.max()?, before.min()?, low?),
+        };
+        let left = up || past.usual(HELD).is_some_and(|usual| level < usual.bottom);
+        let gone = if up { level.saturating_sub(before) } else { before.saturating_sub(level) };
+        let in_values = |level: i16| value_of(measure, level.saturating_add(zero));
+        (left && f64::from(gone) / 1000.0 >= far).then(|| (in_values(level) - in_values(before)).abs())
     }
 
     /// What has been unusual for so long and still is, the strongest first.
@@ -426,6 +483,7 @@ impl Series {
             runs: Default::default(),
             in_group: false,
             settled: false,
+            fresh: false,
         }
     }
 
@@ -473,6 +531,7 @@ impl Series {
         match (self.in_group, self.past().hours_known()) {
             (true, ..YOUNG_HOURS) | (false, ..MATURE_HOURS) => None,
             (true, ..MATURE_HOURS) => Some(YOUNG_CAUTION),
+            _ if self.fresh => Some(YOUNG_CAUTION),
             (false, ..WEEK_HOURS) => Some(LONE_CAUTION),
             _ => Some(1.0),
         }
@@ -486,20 +545,34 @@ impl Series {
         let Some(caution) = self.caution() else { return [0.0; 2 * SPANS.len()] };
         std::array::from_fn(|place| {
             let (span, up) = (place / 2, place % 2 == 0);
+            let longest = if self.in_group { LOW_SPAN } else { LOW_SPAN_ALONE };
+            let low = low.filter(|_| span <= longest);
             let Some(base) = (if up { high.filter(|_| much) } else { low }) else { return 0.0 };
             let (Some(usual), Some(held)) = (self.past().usual(span), self.past().usual(HELD)) else { return 0.0 };
             let (left, width) = match up {
                 true => (level - i32::from(usual.top), usual.top - held.bottom),
                 false => (i32::from(usual.bottom) - level, held.top - usual.bottom),
             };
-            let far = base.max(WIDTH_SHARE * f64::from(width) / 1000.0) * caution;
+            let seldom = if span > HELD { SELDOM } else { 1.0 };
+            let week = if up && self.knows_no_week() { scale(measure).week * seldom } else { 0.0 };
+            let far = (base.max(WIDTH_SHARE * f64::from(width) / 1000.0) * caution).max(base + week);
             (f64::from(left) / 1000.0 / far).max(0.0)
         })
     }
 
+    /// It stands alone and has not seen a whole week: what it does on other days is not known.
+    fn knows_no_week(&self) -> bool {
+        !self.in_group && self.alone.hours_known() < WEEK_HOURS
+    }
+
     fn judge_alone(&mut self, frame: &Frame, siblings: &[&Habits]) {
         self.judged_in_group(false);
-        let settles = frame.since_start < SETTLES_ALONE_BLOCKS;
+        self.fresh = frame.since_role < FRESH_BLOCKS;
+        let takes = match Measure::ALL[frame.measure] {
+            Measure::Memory => SETTLES_MEMORY_BLOCKS,
+            _ => SETTLES_ALONE_BLOCKS,
+        };
+        let settles = frame.since_start < takes;
         if !settles {
             let far = self.far(frame, None, siblings);
             self.run_on(frame.block, far);
@@ -512,6 +585,7 @@ impl Series {
 
     fn judge_beside(&mut self, frame: &Frame, median: i16, siblings: &[&Habits]) {
         self.judged_in_group(true);
+        self.fresh = frame.since_role < FRESH_BLOCKS;
         self.beside.get_or_insert_with(|| Box::new(Past::new(0)));
         let settles = frame.since_start < SETTLES_BLOCKS;
         if !settles {
@@ -521,7 +595,7 @@ impl Series {
         self.settle(settles);
         let learn = self.what_to_learn(frame);
         self.alone.take(frame.block, frame.levels, learn);
-        let learn = if settles { Learn::Nothing } else { learn };
+        let learn = if settles && !self.fresh { Learn::Nothing } else { learn };
         let distance = frame.levels.to(median);
         self.beside.iter_mut().for_each(|beside| beside.take(frame.block, distance, learn));
         self.keep_from_learning(frame);
@@ -547,7 +621,8 @@ impl Series {
         for (place, far) in far.iter_mut().enumerate().filter(|(_, far)| **far >= CLEAR_BELOW) {
             // More than the siblings have is unusual where it is more than itself ever had, too; a standstill is not less
             // of one because it rests at night.
-            let was_there = |usual: Usual| median.is_some() && place % 2 == 0 && level <= usual.top;
+            let near = (scale(measure).high.unwrap_or(0.0) * SHARED * 1000.0) as i16;
+            let was_there = |usual: Usual| median.is_some() && place % 2 == 0 && level <= usual.top + near;
             let known = self.alone.usual(place / 2).is_some_and(was_there)
                 || siblings.iter().any(|one| one.knows(measure, place, block, level, median));
             *far = if known { 0.0 } else { far.min(apart) };
@@ -577,12 +652,15 @@ impl Series {
     fn settle(&mut self, settles: bool) {
         if !settles && !self.settled {
             self.alone.accept();
+            self.beside.iter_mut().filter(|_| self.fresh).for_each(|beside| beside.accept());
         }
         self.settled = !settles;
     }
 
     fn what_to_learn(&mut self, frame: &Frame) -> Learn {
         match frame.well {
+            // Its new role is what it does from now on, for however long.
+            true if self.fresh => Learn::Usual,
             true if self.runs.iter().any(|run| run.holds(frame.block)) => Learn::Beyond,
             true => Learn::Usual,
             false => {
@@ -595,6 +673,7 @@ impl Series {
 
     fn keep_from_learning(&mut self, frame: &Frame) {
         let lasts = self.runs.iter().map(|run| run.lasts(frame.block)).max().unwrap_or(0);
+        let lasts = if self.fresh { 0 } else { lasts };
         for past in [Some(&mut self.alone), self.beside.as_deref_mut()].into_iter().flatten() {
             match lasts {
                 ..NO_BURST_BLOCKS => {}
@@ -610,16 +689,23 @@ impl Series {
     /// The first block of the longest run that is long enough.
     fn longest(&self, measure: usize, block: u32, blocks: u32) -> Option<u32> {
         let patience = match (self.in_group, self.past().hours_known()) {
-            (_, ..MATURE_HOURS) => YOUNG_PATIENCE,
-            (false, ..WEEK_HOURS) | (true, ..DAYS_HOURS) => EARLY_PATIENCE,
+            (_, ..DAYS_HOURS) => YOUNG_PATIENCE,
+            _ if self.fresh => FRESH_PATIENCE,
+            (false, ..WEEK_HOURS) => EARLY_PATIENCE,
             _ => 1,
         };
+        // Of one that is young or has a new role not even what it did before is known.
+        let factor = match (self.in_group, self.fresh, self.past().hours_known()) {
+            (_, _, ..DAYS_HOURS) | (_, true, _) => YOUNG_PATIENCE,
+            _ => 1,
+        };
+        let spans = if self.knows_no_week() { &LONE_PATIENCE } else { &PATIENCE };
         let enough = |place: usize| {
             // Errors are counted over a window: a short burst is seen for as long as that.
             let patience =
                 if Measure::ALL[measure] == Measure::Errors { patience.max(WINDOW_PATIENCE) } else { patience };
             let side = if place.is_multiple_of(2) { 1 } else { LOW_PATIENCE };
-            blocks * PATIENCE[place / 2] * patience.max(side)
+            blocks * (spans[place / 2] * side * factor).max(patience)
         };
         let long = self.runs.iter().enumerate().filter(|(place, run)| run.lasts(block) >= enough(*place));
         long.map(|(_, run)| run.first).min()
@@ -634,9 +720,8 @@ impl Habits {
         let Some(series) = self.series[measure].as_deref().filter(judged_so) else { return false };
         let held = 2 * HELD + place % 2;
         let same = median.is_none() && series.distances(measure, self.level(measure, block), None)[held] >= SHARED;
-        let far = series.distances(measure, level, median);
-        let had = far[held] < 1.0 || far[place] < SHARED && far[held] < ROLE;
-        same || series.past().usual(HELD).is_some() && had
+        let had = series.distances(measure, level, median)[place] < 1.0;
+        same || series.past().usual(place / 2).is_some() && had
     }
 
     /// It has run for so long that it can be compared with.

@@ -1,4 +1,4 @@
-//! The past of one measure: which levels were held for 5 minutes, for 15 and for an hour.
+//! The past of one measure: which levels were held for 5 minutes, 15, half an hour, and 1, 2 and 4 hours.
 //!
 //! A level counts as known only for as long as it was held: a burst of five minutes makes the level usual for five minutes
 //! and not for an hour. So bursts, jobs that come and go and sawtooth are usual where they were seen, and what stays where
@@ -13,15 +13,17 @@ use serde::{Deserialize, Serialize};
 /// Samples are put together in blocks; the level of a block is the median of its samples.
 pub const BLOCK: Duration = Duration::from_secs(300);
 /// How many blocks in a row a level must have been held, for each span; the first is that it was touched at all.
-pub const SPANS: [usize; 5] = [0, 1, 3, 6, 12];
+pub const SPANS: [usize; 7] = [0, 1, 3, 6, 12, 24, 48];
 /// Blocks of an hour.
 const HOUR: u32 = 12;
+/// Blocks that are remembered one by one: those of the longest span.
+const RECENT: usize = SPANS[SPANS.len() - 1];
 /// Hours between being seen and being learned.
 const LAG: usize = 2;
 /// Hours that are put together in one shift.
-const SHIFT: usize = 4;
+const SHIFT: usize = 8;
 /// Shifts kept: ten days.
-const SHIFTS_KEPT: usize = 60;
+const SHIFTS_KEPT: usize = 30;
 /// No level: nothing was seen.
 pub const NONE: i16 = i16::MIN;
 /// Levels are kept in the past in steps of so many thousandths.
@@ -86,7 +88,8 @@ pub enum Learn {
     Nothing,
 }
 
-/// Which levels are usual for a span.
+/// Which levels are usual for a span. What swings has never held any level for long: then the highest that it was never
+/// below for so long is under the lowest that it was never above.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Usual {
     pub top: i16,
@@ -99,7 +102,7 @@ pub struct Past {
     /// The level that 0 stands for in the ranges.
     zero: i16,
     /// Levels of the last blocks, newest last.
-    blocks: [i16; HOUR as usize],
+    blocks: [i16; RECENT],
     /// Number of the newest.
     block: u32,
     open: Range,
@@ -118,7 +121,7 @@ impl Past {
     pub fn new(zero: i16) -> Self {
         Past {
             zero,
-            blocks: [NONE; HOUR as usize],
+            blocks: [NONE; RECENT],
             block: 0,
             open: Range::EMPTY,
             waiting: [Range::EMPTY; LAG],
@@ -140,7 +143,12 @@ impl Past {
     pub fn usual(&self, span: usize) -> Option<Usual> {
         let (top, bottom) = (self.usual.top[span], self.usual.bottom[span]);
         let level = |kept: i8| i16::from(kept) * STEP + self.zero;
-        (top >= bottom).then(|| Usual { top: level(top), bottom: level(bottom) })
+        (top != i8::MIN).then(|| Usual { top: level(top), bottom: level(bottom) })
+    }
+
+    /// The level of so many blocks ago; [`NONE`] where that is not known.
+    pub fn ago(&self, blocks: usize) -> i16 {
+        self.blocks[RECENT - 1 - blocks]
     }
 
     /// Takes in a block; blocks that were not seen are gaps.
@@ -148,10 +156,10 @@ impl Past {
         if self.block != 0 && block / HOUR != self.block / HOUR {
             self.close_hour();
         }
-        let missed = block.saturating_sub(self.block).clamp(1, HOUR) as usize;
+        let missed = block.saturating_sub(self.block).clamp(1, RECENT as u32) as usize;
         self.blocks.rotate_left(missed);
-        self.blocks[HOUR as usize - missed..].fill(NONE);
-        self.blocks[HOUR as usize - 1] = levels.median;
+        self.blocks[RECENT - missed..].fill(NONE);
+        self.blocks[RECENT - 1] = levels.median;
         self.block = block;
         let kept = match learn {
             Learn::Usual => &mut self.open,
@@ -163,7 +171,7 @@ impl Past {
         }
         kept.include(0, levels.high - self.zero, levels.low - self.zero);
         for (span, count) in SPANS.into_iter().enumerate().skip(1) {
-            let last = &self.blocks[HOUR as usize - count..];
+            let last = &self.blocks[RECENT - count..];
             if last.contains(&NONE) {
                 continue;
             }
@@ -200,7 +208,7 @@ impl Past {
     /// A new process: what it does has no connection with the blocks before. What was held back and had ended before is
     /// learned.
     pub fn begin(&mut self, ended: bool) {
-        self.blocks = [NONE; HOUR as usize];
+        self.blocks = [NONE; RECENT];
         let held = self.held.take();
         if ended {
             self.learn(held);
