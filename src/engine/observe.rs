@@ -579,7 +579,7 @@ impl Engine {
             let unit = instance.unit.clone();
             self.reassess(&unit);
         }
-        self.judge_habits(over);
+        self.await_judging(over);
         self.rescale_by_strain();
     }
 

@@ -1,7 +1,7 @@
 //! What instances usually do, from samples. What one does not usually do is evidence in its incidents, and a condition when
 //! it lasts; nothing is ever done for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::learn::unusual::{Common, Habits, Reading, SIBLINGS_MAX};
@@ -10,6 +10,7 @@ use crate::model::{Evidence, Measure, Mono, UnitName, Unusual, WorkerName, Worke
 
 use super::Engine;
 use super::instance::Instance;
+use super::timers::TimerKey;
 
 /// What has not been found again for so long is not known any more: three blocks of samples.
 pub const FORGOTTEN: Duration = Duration::from_secs(900);
@@ -17,6 +18,12 @@ pub const FORGOTTEN: Duration = Duration::from_secs(900);
 const JOURNAL_SILENT: Duration = Duration::from_secs(120);
 /// Strength from which behaviour is unusual; the threshold of the evidence.
 const STRENGTH_MIN: f64 = 3.0;
+
+/// So many instances are judged in one turn; of very many this part of those that wait.
+const JUDGED_AT_ONCE: usize = 8;
+const JUDGING_TURNS: usize = 100;
+/// Between two turns that judge.
+const JUDGING_PAUSE: Duration = Duration::from_secs(1);
 
 /// Instances whose block of samples is over, by worker, with the number of the block.
 pub type Over = BTreeMap<WorkerName, (u32, Vec<UnitName>)>;
@@ -51,29 +58,61 @@ fn reading(instance: &Instance, settings: &WorkerSettings, at: Mono) -> Reading 
         .with(Measure::Errors, work.errors.per_minute(settings).filter(|_| counted))
 }
 
+/// Those that wait to be judged, with what their worker's instances have in common.
+pub type Due = VecDeque<(UnitName, Common)>;
+
 impl Engine {
-    /// Judges the blocks that are over, all instances of a worker together.
-    pub(super) fn judge_habits(&mut self, over: Over) {
-        let now = self.now();
-        for (worker, (block, units)) in over {
-            let Some(after) = self.settings.workers.get(&worker).map(|settings| settings.unusual_after) else {
-                continue;
-            };
-            let mut all: Vec<Habits> = units
-                .iter()
-                .map(|unit| std::mem::take(&mut self.instances.get_mut(unit).expect("sampled").habits))
-                .collect();
-            let found = judge(&mut all, block, after, now);
-            for ((unit, habits), unusual) in units.into_iter().zip(all).zip(found) {
-                let instance = self.instances.get_mut(&unit).expect("sampled");
-                instance.habits = habits;
-                let changed = instance.unusual.is_some() || unusual.is_some();
-                instance.unusual = unusual.map(|evidence| (now, evidence));
-                if changed {
-                    self.reassess(&unit);
-                }
-            }
+    /// Instances whose block is over are judged a few at a time, before their next one is over.
+    pub(super) fn await_judging(&mut self, over: Over) {
+        for (block, units) in over.into_values() {
+            // What has not been judged until now is out of date.
+            self.habits_due.retain(|(_, common)| common.block() >= block);
+            // Of many some are looked at, spread over all.
+            let step = units.len().div_ceil(SIBLINGS_MAX + 1).max(1);
+            let common = Common::of(block, units.iter().step_by(step).map(|unit| &self.instances[unit].habits));
+            self.habits_due.extend(units.into_iter().map(|unit| (unit, common)));
         }
+        if !self.habits_due.is_empty() {
+            self.timers.set_by(TimerKey::Habits, self.now() + JUDGING_PAUSE);
+        }
+    }
+
+    pub(super) fn judge_habits(&mut self) {
+        let now = self.now();
+        for _ in 0..JUDGED_AT_ONCE.max(self.habits_due.len() / JUDGING_TURNS) {
+            let Some((unit, common)) = self.habits_due.pop_front() else { break };
+            self.judge_habits_of(&unit, &common, now);
+        }
+        let next = (!self.habits_due.is_empty()).then_some(now + JUDGING_PAUSE);
+        self.timers.set(TimerKey::Habits, next);
+    }
+
+    fn judge_habits_of(&mut self, unit: &UnitName, common: &Common, now: Mono) {
+        let Some(instance) = self.instances.get_mut(unit) else { return };
+        let Some(after) = self.settings.workers.get(&instance.worker).map(|settings| settings.unusual_after) else {
+            return;
+        };
+        let mut habits = std::mem::take(&mut instance.habits);
+        let siblings = self.siblings(unit);
+        habits.judge(common, &siblings);
+        let unusual = habits.lasting(after, now, &siblings).into_iter().next();
+        let Some(instance) = self.instances.get_mut(unit) else { return };
+        instance.habits = habits;
+        let changed = instance.unusual.is_some() || unusual.is_some();
+        let evidence = |first: Unusual| Evidence::measured(first.text(now), first.strength, STRENGTH_MIN);
+        instance.unusual = unusual.map(|first| (now, evidence(first)));
+        if changed {
+            self.reassess(unit);
+        }
+    }
+
+    /// What is known of the others of its worker; of many some, spread over all.
+    fn siblings(&self, unit: &UnitName) -> Vec<&Habits> {
+        let worker = &self.instances[unit].worker;
+        let others = self.instances.values().filter(|one| one.worker == *worker && one.unit != *unit);
+        let all: Vec<&Habits> = others.map(|one| &one.habits).collect();
+        let step = all.len().div_ceil(SIBLINGS_MAX).max(1);
+        all.into_iter().step_by(step).collect()
     }
 
     /// What is unusual of an instance at this moment.
@@ -83,28 +122,10 @@ impl Engine {
         if !instance.habits.may_be_unusual(now) {
             return Vec::new();
         }
-        let others = self.instances.values().filter(|one| one.worker == instance.worker && one.unit != *unit);
-        let siblings: Vec<&Habits> = others.take(SIBLINGS_MAX).map(|one| &one.habits).collect();
-        let mut unusual = instance.habits.now(now, &siblings);
+        let mut unusual = instance.habits.now(now, &self.siblings(unit));
         unusual.truncate(UNUSUAL_KEPT);
         unusual
     }
-}
-
-/// What lasts, for each instance of a worker.
-fn judge(all: &mut [Habits], block: u32, after: Duration, now: Mono) -> Vec<Option<Evidence>> {
-    // Of many some are looked at, spread over all.
-    let step = all.len().div_ceil(SIBLINGS_MAX + 1).max(1);
-    let common = Common::of(block, all.iter().step_by(step));
-    let judged = (0..all.len()).map(|number| {
-        let mut one = std::mem::take(&mut all[number]);
-        let siblings: Vec<&Habits> = all.iter().step_by(step).collect();
-        one.judge(&common, &siblings);
-        let lasting = one.lasting(after, now, &siblings);
-        all[number] = one;
-        lasting.first().map(|first| Evidence::measured(first.text(now), first.strength, STRENGTH_MIN))
-    });
-    judged.collect()
 }
 
 #[cfg(test)]
@@ -174,7 +195,20 @@ mod tests {
                 let sample = |(n, used): (usize, &u64)| Usage { cpu_usec: Some(*used), ..Usage::gap(unit(n), at) };
                 let samples = self.cpu.iter().enumerate().map(sample).collect();
                 self.take(Input::Usage { samples, host: None });
+                self.wait();
             }
+        }
+
+        /// Lets what is due within the minute happen; answers with the most instances judged in one turn.
+        fn wait(&mut self) -> usize {
+            let (mut most, from) = (0, now(self.minute));
+            for second in 1..EVERY {
+                let due = self.engine.habits_due.len();
+                let mono = Mono(from.mono.0 + second * 1_000_000);
+                self.engine.handle_timeout(Now { mono, ..from });
+                most = most.max(due - self.engine.habits_due.len());
+            }
+            most
         }
 
         fn told(&self, number: usize) -> Option<&str> {
@@ -201,6 +235,23 @@ mod tests {
         bench.run(1, |_| 20);
         assert_eq!(bench.told(1), None);
         assert_eq!(bench.engine.instances[&unit(1)].health, Health::Healthy);
+    }
+
+    #[test]
+    fn no_turn_judges_more_than_a_few() {
+        let mut bench = Bench::new(40, QUARTER);
+        bench.run(1, |_| 20);
+        let block = |minute: u64| now(minute).mono.0 / 300_000_000;
+        while block(bench.minute) == block(bench.minute + 1) {
+            bench.minute += 1;
+        }
+        bench.minute += 1;
+        let at = now(bench.minute).mono;
+        let samples = (0..40).map(|n| Usage { cpu_usec: Some(1), ..Usage::gap(unit(n), at) }).collect();
+        bench.take(Input::Usage { samples, host: None });
+        assert_eq!(bench.engine.habits_due.len(), 40);
+        assert_eq!(bench.wait(), JUDGED_AT_ONCE);
+        assert!(bench.engine.habits_due.is_empty(), "and all are judged within the minute");
     }
 
     #[test]

@@ -40,6 +40,9 @@ const WEEK_HOURS: u16 = 7 * 24;
 const HELD: usize = 4;
 /// The usual must be left by this share of its width on that side.
 const WIDTH_SHARE: f64 = 0.4;
+/// The distance to the siblings that was held for half an hour or more varies less.
+const WIDTH_SHARE_LONGER: f64 = 0.25;
+const LONGER: usize = 3;
 /// Siblings differ by chance by so many of their deviations.
 const DEVIATIONS: f64 = 2.5;
 /// Of so many siblings one may be unusual as well.
@@ -50,6 +53,8 @@ const MAD_SCALE: f64 = 1.4826;
 const SETTLES_BLOCKS: u32 = 12;
 const SETTLES_ALONE_BLOCKS: u32 = 24;
 const SETTLES_MEMORY_BLOCKS: u32 = 72;
+/// What is held for longer than an hour is known of a new process alone after so many: twice the longest span.
+const SETTLES_LONG_BLOCKS: u32 = 2 * SPANS[SPANS.len() - 1] as u32;
 /// What goes on for so many blocks (a day) has become usual.
 const ACCEPTED_BLOCKS: u32 = 288;
 /// From so many blocks on it is no burst: what led to it is not learned either.
@@ -121,7 +126,7 @@ const fn scale(measure: usize) -> Scale {
         Scale { floor, least, high, low, week }
     }
     match Measure::ALL[measure] {
-        Measure::Cpu => of(0.3, 10.0, Some(0.6), Some(1.2), 0.6),
+        Measure::Cpu => of(0.1, 10.0, Some(0.6), Some(1.2), 0.6),
         // Little memory is what a process has that was started.
         Measure::Memory => of(32.0 * MIB, 64.0 * MIB, Some(0.4), None, 0.1),
         Measure::Tasks => of(4.0, 8.0, Some(0.5), Some(0.7), 0.2),
@@ -356,11 +361,12 @@ impl Habits {
     /// It does more than it ever held, since shortly after another began to do as much less than that one ever did.
     fn takes_over(&self, common: &Common, siblings: &[&Habits]) -> bool {
         let measures = [Measure::Cpu as usize, Measure::Io as usize];
-        common.block == self.over && measures.into_iter().any(|measure| {
-            let Some(gain) = self.change(measure, common, true) else { return false };
-            let given = |loss: f64| loss >= GIVEN * gain && gain >= GIVEN * loss;
-            siblings.iter().any(|one| one.change(measure, common, false).is_some_and(given))
-        })
+        common.block == self.over
+            && measures.into_iter().any(|measure| {
+                let Some(gain) = self.change(measure, common, true) else { return false };
+                let given = |loss: f64| loss >= GIVEN * gain && gain >= GIVEN * loss;
+                siblings.iter().any(|one| one.change(measure, common, false).is_some_and(given))
+            })
     }
 
     /// By how much it has just come to do more, or less than it ever held for an hour, and has done so for three blocks.
@@ -555,7 +561,8 @@ impl Series {
             };
             let seldom = if span > HELD { SELDOM } else { 1.0 };
             let week = if up && self.knows_no_week() { scale(measure).week * seldom } else { 0.0 };
-            let far = (base.max(WIDTH_SHARE * f64::from(width) / 1000.0) * caution).max(base + week);
+            let share = if self.in_group && span >= LONGER { WIDTH_SHARE_LONGER } else { WIDTH_SHARE };
+            let far = (base.max(share * f64::from(width) / 1000.0) * caution).max(base + week);
             (f64::from(left) / 1000.0 / far).max(0.0)
         })
     }
@@ -574,7 +581,10 @@ impl Series {
         };
         let settles = frame.since_start < takes;
         if !settles {
-            let far = self.far(frame, None, siblings);
+            let mut far = self.far(frame, None, siblings);
+            if frame.since_start < SETTLES_LONG_BLOCKS {
+                far[2 * HELD + 2..].fill(0.0);
+            }
             self.run_on(frame.block, far);
         }
         self.settle(settles);

@@ -90,10 +90,10 @@ fn one_alone_needs_a_day_of_its_own() {
     young.run(3, |_, _| Some(150.0));
     assert_eq!(young.told, []);
     let mut known = Group::of(1);
-    known.run(40, usual);
+    known.run(60, usual);
     known.run(3, |_, _| Some(150.0));
     assert!(
-        known.first().is_some_and(|text| text.starts_with("CPU 150 %, usually 18 to 22 %, for 30 min")),
+        known.first().is_some_and(|text| text.starts_with("CPU 150 %, usually 18 to 22 %, for 1 h")),
         "{:?}",
         known.first()
     );
@@ -153,6 +153,21 @@ fn a_deploy_that_changes_all_is_a_new_normal_also_for_one_alone() {
         group.run(48, |minute, n| usual(minute, n).map(|cpu| cpu * 5.0));
         assert_eq!(group.told, [], "{count} instances");
     }
+}
+
+#[test]
+fn one_that_takes_over_from_another_is_not_told_and_one_that_does_more_beside_it_is() {
+    let lead = |leader: usize| {
+        move |minute: u64, n: usize| if n == leader { usual(minute, n).map(|cpu| cpu * 2.0) } else { Some(0.5) }
+    };
+    let mut group = Group::of(5);
+    group.run(60, lead(0));
+    group.run(30, |minute, n| lead(1)(minute, n).map(|cpu| if n == 1 { cpu * 3.0 } else { cpu }));
+    assert_eq!(group.told, []);
+    let mut group = Group::of(5);
+    group.run(60, lead(0));
+    group.run(12, |minute, n| if n == 1 { Some(120.0) } else { lead(0)(minute, n) });
+    assert!(group.told.iter().any(|(_, number, _)| *number == 1), "the other one works on");
 }
 
 #[test]
