@@ -1,13 +1,13 @@
 //! Unusual behaviour of an instance: against its own past, and against its siblings at the same time.
 //!
 //! Measures are taken as levels (logarithms above a floor below which nothing matters) in blocks of five minutes. A level is
-//! unusual when it lies far beyond all that the instance has held for as long before ([`past`]). Where there are at least
-//! three siblings, what counts is the distance to their median, which takes out the rhythm that they have in common: it must
-//! be far from what it usually is *and* far from the siblings as they differ now, and no sibling may have had such a distance
-//! before (one that leads among others that stand by is no anomaly, and neither is that another one leads).
+//! unusual when it lies far beyond all that the instance, or a sibling, has held for as long before ([`past`]), and goes on for
+//! longer than that. Where there are at least three siblings, what counts is the distance to their median, which takes out the
+//! rhythm that they have in common: it must be far from what it usually is *and* far from the siblings as they differ now.
 //!
-//! What is beyond the usual at once is a matter of 15 minutes; where the level was held before, though never for a quarter of
-//! an hour, it takes an hour; where never for an hour, four. No data is no anomaly.
+//! One that takes over what a sibling gives up has a new role, which is learned for a day before it is judged in full.
+//! What nobody was ever at is a matter of 15 minutes; the longer it was held before, the longer it takes, up to eight hours.
+//! No data is no anomaly.
 
 mod past;
 
@@ -69,7 +69,7 @@ const SHARED: f64 = 0.5;
 const GIVEN: f64 = 0.2;
 /// The work of one is taken over by another within so many blocks, and is what it does for so many.
 const HANDOVER_BLOCKS: usize = 6;
-/// For so many blocks (a day) after it took over, or after a start of one alone, it is judged as one that is young.
+/// For so many blocks (a day) after it took over it is judged as one that is young.
 const FRESH_BLOCKS: u32 = 288;
 const FRESH_PATIENCE: u32 = 8;
 /// Less is a matter of so many times longer: there may be nothing to do.
@@ -178,7 +178,7 @@ struct Series {
     in_group: bool,
     /// The present activation has had its time to settle.
     settled: bool,
-    /// What it does is new: it took over from a sibling, or it stands alone and was started.
+    /// What it does is new: it took over from a sibling less than a day ago.
     fresh: bool,
 }
 
