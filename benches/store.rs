@@ -177,6 +177,7 @@ fn incident(id: u64) -> Incident {
         pattern: None,
         similar: Vec::new(),
         peaks: BTreeMap::new(),
+        unusual: Vec::new(),
     }
 }
 

@@ -26,6 +26,7 @@ mod scale;
 mod standin;
 mod status;
 mod timers;
+mod unusual;
 mod work;
 mod worker;
 
@@ -79,6 +80,8 @@ pub struct Engine {
     counts: Counts,
     /// Workers whose sum must be judged anew at the end of the turn.
     changed: BTreeSet<WorkerName>,
+    /// Instances whose samples wait to be judged.
+    habits_due: unusual::Due,
     dice: Dice,
     experience: Experience,
     timers: Timers,
@@ -129,6 +132,7 @@ impl Engine {
                 TimerKey::Proceed(id) => self.proceed(id),
                 TimerKey::PauseEnds => {}
                 TimerKey::Grace => self.grace_over(),
+                TimerKey::Habits => self.judge_habits(),
             }
             self.settle();
         }

@@ -9,3 +9,4 @@ pub mod patterns;
 pub mod similar;
 pub mod strategies;
 pub mod trace;
+pub mod unusual;

@@ -22,6 +22,7 @@ pub mod status;
 pub mod strategy;
 pub mod time;
 pub mod unit;
+pub mod unusual;
 pub mod usage;
 
 pub use action::{Action, Order, Plan, Step, Verb};
@@ -35,4 +36,5 @@ pub use pattern::{IncidentPattern, JournalLine, PatternId, PatternSeen};
 pub use settings::{Selector, Settings, WorkerSettings};
 pub use time::{Mono, Now, Wall};
 pub use unit::{ActiveState, LoadState, UnitChange, UnitView};
+pub use unusual::{Measure, Unusual};
 pub use usage::{HostUsage, Usage};

@@ -9,6 +9,7 @@ mod desk;
 mod forecast;
 mod patterns;
 mod strategies;
+mod unusual;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
@@ -25,6 +26,9 @@ fn main() {
     }
     if wanted("forecast") {
         rows.extend(forecast::measure());
+    }
+    if wanted("unusual") {
+        rows.extend(unusual::measure());
     }
     report::publish(&rows);
 }

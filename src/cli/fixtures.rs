@@ -193,6 +193,7 @@ pub fn open_incident() -> Incident {
         pattern: None,
         similar: vec![],
         peaks: BTreeMap::new(),
+        unusual: vec![],
     }
 }
 

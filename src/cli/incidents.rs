@@ -221,6 +221,9 @@ fn head(incident: &Incident, now: Wall, look: &Look) -> Vec<String> {
     if let Some(pattern) = &incident.pattern {
         tell(log_said(pattern));
     }
+    for unusual in &incident.unusual {
+        tell(format!("unusual then: {}", unusual.text(incident.opened_at)));
+    }
     let seen = incident.opened_at.since(incident.failed_at);
     tell(format!("failed {}, seen {} later", look.moment(incident.failed_wall, now), fine(seen)));
     tell(match (incident.resolution, incident.closed_wall) {

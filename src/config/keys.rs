@@ -382,6 +382,11 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
     ),
     key!(cpu_sustained, Kind::Span(SECOND, HOUR), "How long the CPU must stay over the threshold."),
     key!(
+        unusual_after,
+        Kind::Span(Duration::ZERO, DAY),
+        "How long an instance must behave unusually, against its own past and its siblings, before it is told. What it has done before for shorter times takes longer. `0`: never."
+    ),
+    key!(
         memory_threshold,
         Kind::Percent,
         "Memory in use, in percent of the lowest `MemoryMax=` that applies to the instance, else of the host's memory. Page cache that can be dropped does not count."

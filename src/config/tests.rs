@@ -360,7 +360,7 @@ crash_loop = ["escalate", "restart"]
 oom_killed = ["restrat", 5]
 "#,
         expect![[r#"
-            u.toml:3: unknown condition "hangs" in the plans of [defaults]; known are predicted, external, cpu_high, starved, backlog_high, error_rate_high, memory_high, consumer_stalled, no_consumer, probe_failed, hung, start_stuck, oom_killed, dead, crash_loop
+            u.toml:3: unknown condition "hangs" in the plans of [defaults]; known are unusual, predicted, external, cpu_high, starved, backlog_high, error_rate_high, memory_high, consumer_stalled, no_consumer, probe_failed, hung, start_stuck, oom_killed, dead, crash_loop
             u.toml:4: unknown condition "memory_hi" in the plans of [defaults]; did you mean "memory_high"?
             u.toml:8: plan dead of [worker.a] is empty; to be told and nothing more, write ["escalate"]
             u.toml:9: plan cpu_high of [worker.a] has the unknown action "reboot"; it can be "memory_cleanup", "connection_reset", "scale_up", "graceful_restart", "restart", "escalate" or "hook:NAME"

@@ -223,6 +223,8 @@ fn conditions(
         // What has come is not predicted any more.
         let coming = instance.readings.outlook.predicted().cloned();
         hold(Condition::Predicted, coming.filter(|_| instance.readings.memory_high.is_none()));
+        let recent = instance.unusual.as_ref().filter(|(found, _)| now.since(*found) < super::unusual::FORGOTTEN);
+        hold(Condition::Unusual, recent.map(|(_, evidence)| evidence.clone()));
         // A restart makes no queue shorter: that one is foreseen is only told.
         let of_queues = queues.and_then(|queues| queues.coming(settings));
         let told = of_queues.map(|why| Symptom { tell_only: true, ..Symptom::of(Condition::Predicted, why) });
@@ -322,7 +324,8 @@ fn next_look(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Optio
     let silent =
         instance.work.beats.due(&instance.view, settings).filter(|at| *at > now && instance.view.active.is_up());
     let told = instance.work.external.due().filter(|at| *at > now);
-    [stuck, forget, silent, told].into_iter().flatten().min()
+    let unusual = instance.unusual.as_ref().map(|(found, _)| *found + super::unusual::FORGOTTEN).filter(|at| *at > now);
+    [stuck, forget, silent, told, unusual].into_iter().flatten().min()
 }
 
 fn health(instance: &Instance) -> Health {

@@ -74,6 +74,7 @@ impl Engine {
             failed_wall: now.wall_of(failed_at),
             plan: plan.clone(),
             pattern,
+            unusual: condition.map(|_| self.unusual_now(unit)).unwrap_or_default(),
             ..Incident::new(id, instance.worker.clone(), unit.clone(), origin, &self.boot, now)
         };
         if let Some(condition) = condition {

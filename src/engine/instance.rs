@@ -11,6 +11,7 @@ use crate::model::{
 use super::pattern::Log;
 use super::readings::Readings;
 use super::work::Work;
+use crate::learn::unusual::Habits;
 
 /// Most failures remembered for the crash-loop window.
 pub const FAILURES_KEPT: usize = 64;
@@ -98,6 +99,10 @@ pub struct Instance {
     pub work: Work,
     /// What its log showed lately.
     pub said: Log,
+    /// What it usually does.
+    pub habits: Habits,
+    /// What is unusual of it and lasts, and when that was found.
+    pub unusual: Option<(Mono, Evidence)>,
     /// Why scaling wants this spare to run.
     pub wanted: Option<Evidence>,
     pub incident: Option<IncidentId>,
@@ -139,6 +144,8 @@ impl Instance {
             readings: Readings::default(),
             work: Work::default(),
             said: Log::default(),
+            habits: Habits::default(),
+            unusual: None,
             wanted: None,
             incident: None,
             taken_down: false,
@@ -225,8 +232,10 @@ impl Instance {
     }
 
     /// Forgets what belonged to the former activation.
-    pub fn begin_activation(&mut self) {
+    pub fn begin_activation(&mut self, now: Mono) {
         self.readings.begin_activation();
+        self.habits.begin(now);
+        self.unusual = None;
         self.work.begin_activation();
         self.last_job = None;
         // The new invocation can be told before the new state: until then being down is still our doing.

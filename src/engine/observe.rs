@@ -222,7 +222,7 @@ impl Engine {
     fn new_activation(&mut self, unit: &UnitName, by_systemd: bool) {
         let now = self.now();
         let instance = self.instances.get_mut(unit).expect("known");
-        instance.begin_activation();
+        instance.begin_activation(now);
         if let Some(worker) = self.workers.get_mut(&instance.worker) {
             worker.queues.disturb(now);
         }
@@ -250,8 +250,9 @@ impl Engine {
 
     /// It began a new life while we could not see it: what was being proven of the old one proves nothing.
     fn unseen_activation(&mut self, unit: &UnitName) {
+        let now = self.now();
         let instance = self.instances.get_mut(unit).expect("known");
-        instance.begin_activation();
+        instance.begin_activation(now);
         // Only within one life: what a former life knew bears wall time alone, and that may have jumped.
         let started_since = matches!(instance.standing, Standing::Stopped(_));
         let incident = instance.incident;
@@ -569,13 +570,16 @@ impl Engine {
         if host.is_some() {
             self.host = host;
         }
+        let mut over = super::unusual::Over::new();
         for sample in samples {
             let Some(instance) = self.instances.get_mut(&sample.unit) else { continue };
             let Some(settings) = self.settings.workers.get(&instance.worker) else { continue };
             instance.readings.take(sample, self.host.as_ref(), settings);
+            super::unusual::note(instance, settings, &mut over);
             let unit = instance.unit.clone();
             self.reassess(&unit);
         }
+        self.await_judging(over);
         self.rescale_by_strain();
     }
 

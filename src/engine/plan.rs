@@ -22,7 +22,7 @@ pub fn default_order(condition: Condition) -> &'static [Action] {
         }
         Condition::ErrorRateHigh => &[Action::ConnectionReset, Action::GracefulRestart, Action::Escalate],
         Condition::BacklogHigh => &[Action::ScaleUp, Action::Escalate],
-        Condition::CpuHigh | Condition::Starved | Condition::External => &[],
+        Condition::CpuHigh | Condition::Starved | Condition::External | Condition::Unusual => &[],
     }
 }
 

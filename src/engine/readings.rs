@@ -20,6 +20,8 @@ pub struct Readings {
     pub last: Option<Usage>,
     /// CPUs used over the last interval.
     pub cpus: Option<f64>,
+    /// Read and written over the last interval, bytes per second.
+    pub io: Option<f64>,
     pub memory_used: Option<u64>,
     pub memory_limit: Option<u64>,
     cpu: Sustained,
@@ -53,6 +55,7 @@ impl Readings {
     pub fn take(&mut self, sample: Usage, host: Option<&HostUsage>, settings: &WorkerSettings) {
         let cpus = self.last.as_ref().and_then(|last| cpus_between(last, &sample));
         self.cpus = cpus;
+        self.io = self.last.as_ref().and_then(|last| io_between(last, &sample));
         self.judge_cpu(&sample, settings);
         self.judge_memory(&sample, host, settings);
         self.judge_pressure(&sample, settings);
@@ -131,6 +134,14 @@ fn cpus_between(from: &Usage, to: &Usage) -> Option<f64> {
     let used = to.cpu_usec?.checked_sub(from.cpu_usec?)?;
     let span = to.at.0.checked_sub(from.at.0).filter(|span| *span > 0)?;
     Some(used as f64 / span as f64)
+}
+
+/// Bytes read and written per second between two samples.
+fn io_between(from: &Usage, to: &Usage) -> Option<f64> {
+    let read = to.io_read_bytes?.checked_sub(from.io_read_bytes?)?;
+    let written = to.io_written_bytes?.checked_sub(from.io_written_bytes?)?;
+    let span = to.at.0.checked_sub(from.at.0).filter(|span| *span > 0)?;
+    Some((read + written) as f64 / (span as f64 / 1e6))
 }
 
 struct MemoryReading {

@@ -12,6 +12,7 @@ pub enum TimerKey {
     Rescale(WorkerName),
     PauseEnds,
     Grace,
+    Habits,
 }
 
 impl TimerKey {
@@ -22,6 +23,7 @@ impl TimerKey {
             TimerKey::Rescale(_) => Wake::Rescale,
             TimerKey::PauseEnds => Wake::PauseEnds,
             TimerKey::Grace => Wake::Grace,
+            TimerKey::Habits => Wake::Habits,
         }
     }
 }

@@ -172,6 +172,11 @@ impl Errors {
         self.reports.iter().map(|(_, count)| count).sum()
     }
 
+    /// When errors were last counted.
+    pub fn counted_at(&self) -> Option<Mono> {
+        self.reports.back().map(|(at, _)| *at)
+    }
+
     pub fn per_minute(&self, settings: &WorkerSettings) -> Option<f64> {
         let minutes = settings.error_rate_window.as_secs_f64() / 60.0;
         (!self.reports.is_empty()).then(|| self.count() as f64 / minutes)

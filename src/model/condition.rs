@@ -55,6 +55,8 @@ closed_set!(
     /// A named symptom that holds for an instance. The order is the order of weight: where several hold,
     /// the last one's plan wins.
     Condition {
+        /// It does what it usually does not, and what its siblings do not: it is told, and nothing is done.
+        Unusual = "unusual",
         /// A forecast crosses a threshold soon. A guess weighs less than all that is there.
         Predicted = "predicted",
         /// An alert of somebody else names it.
@@ -82,6 +84,7 @@ impl Condition {
             // By the alert's severity it may be worse.
             Condition::External
             | Condition::Predicted
+            | Condition::Unusual
             | Condition::CpuHigh
             | Condition::Starved
             | Condition::BacklogHigh

@@ -13,6 +13,7 @@ use super::name::{UnitName, WorkerName};
 use super::pattern::IncidentPattern;
 use super::strategy::Similar;
 use super::time::{Mono, Now, Wall};
+use super::unusual::Unusual;
 
 /// Grows by one for each incident of this host; shown as `#42`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -142,6 +143,9 @@ pub struct Incident {
     /// Past incidents that were most like it, at most three.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub similar: Vec<Similar>,
+    /// What was unusual of the instance when it was opened, the strongest first, at most [`UNUSUAL_KEPT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unusual: Vec<Unusual>,
 }
 
 impl Incident {
@@ -177,6 +181,7 @@ impl Incident {
             helped_by: None,
             pattern: None,
             similar: Vec::new(),
+            unusual: Vec::new(),
         }
     }
 

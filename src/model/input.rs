@@ -229,6 +229,8 @@ pub enum Wake {
     PauseEnds,
     /// The host has had its time to start.
     Grace,
+    /// What instances usually do is to be compared with what they do.
+    Habits,
 }
 
 /// The engine in the middle of its life, as far as another one needs it to go on: all but windows of samples, jobs under

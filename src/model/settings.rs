@@ -193,6 +193,8 @@ pub struct WorkerSettings {
     pub cpu_cores: f64,
     /// CPU must stay over the threshold for this long.
     pub cpu_sustained: Duration,
+    /// Unusual behaviour is told when it has lasted this long; zero: never.
+    pub unusual_after: Duration,
     /// Percent of the memory limit.
     pub memory_threshold: f64,
     /// How far ahead a forecast is told; zero: never.
@@ -540,6 +542,7 @@ impl WorkerSettings {
             cpu_threshold: 80.0,
             cpu_cores: 1.0,
             cpu_sustained: Duration::from_secs(120),
+            unusual_after: Duration::from_secs(900),
             memory_threshold: 85.0,
             predict_horizon: Duration::from_secs(1_800),
             preventive: false,

@@ -62,6 +62,7 @@ pub(super) fn incident(id: u64, opened: u64) -> Incident {
         pattern: None,
         similar: vec![],
         peaks: BTreeMap::new(),
+        unusual: vec![],
     }
 }
 

@@ -123,6 +123,9 @@ impl Page<'_> {
             if let Some(pattern) = &incident.pattern {
                 page.plain(&log_said(pattern));
             }
+            for unusual in &incident.unusual {
+                page.plain(&format!("unusual then: {}", unusual.text(incident.opened_at)));
+            }
             for attempt in &incident.attempts {
                 let (tone, text) = attempt_text(incident, attempt);
                 let at = page.look.moment(attempt.intended_wall, page.now.wall);

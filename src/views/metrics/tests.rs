@@ -681,6 +681,7 @@ fn incidents_of_a_former_life_are_open() {
         pattern: None,
         similar: vec![],
         peaks: BTreeMap::new(),
+        unusual: vec![],
     };
     let closed = Incident { id: IncidentId(5), closed_at: Some(Mono(1)), ..incident.clone() };
     let mut board = board(&["mail"]);
