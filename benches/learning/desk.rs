@@ -92,6 +92,7 @@ fn event_loop() -> Row {
                 at: now.mono,
                 count: 1,
                 usual: 0.01,
+                warns: None,
             };
             let input = Input::Patterns { seen: (0..TURN).map(seen).collect() };
             let begun = processor_time();

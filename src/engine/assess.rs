@@ -228,6 +228,9 @@ fn conditions(
         // A restart makes no queue shorter: that one is foreseen is only told.
         let of_queues = queues.and_then(|queues| queues.coming(settings));
         let told = of_queues.map(|why| Symptom { tell_only: true, ..Symptom::of(Condition::Predicted, why) });
+        let said = instance.foretold.as_ref().filter(|(until, _)| *until > now).map(|(_, evidence)| evidence.clone());
+        let said = said.map(|why| Symptom { tell_only: true, ..Symptom::of(Condition::Predicted, why) });
+        let told = told.or(said);
         holding
             .extend(told.filter(|_| !holding.contains_key(&Condition::Predicted)).map(|it| (Condition::Predicted, it)));
     }
@@ -325,7 +328,8 @@ fn next_look(instance: &Instance, settings: &WorkerSettings, now: Mono) -> Optio
         instance.work.beats.due(&instance.view, settings).filter(|at| *at > now && instance.view.active.is_up());
     let told = instance.work.external.due().filter(|at| *at > now);
     let unusual = instance.unusual.as_ref().map(|(found, _)| *found + super::unusual::FORGOTTEN).filter(|at| *at > now);
-    [stuck, forget, silent, told, unusual].into_iter().flatten().min()
+    let foretold = instance.foretold.as_ref().map(|(until, _)| *until).filter(|at| *at > now);
+    [stuck, forget, silent, told, unusual, foretold].into_iter().flatten().min()
 }
 
 fn health(instance: &Instance) -> Health {

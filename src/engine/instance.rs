@@ -99,6 +99,8 @@ pub struct Instance {
     pub work: Work,
     /// What its log showed lately.
     pub said: Log,
+    /// What its log is a sign of, and until when that may come.
+    pub foretold: Option<(Mono, Evidence)>,
     /// What it usually does.
     pub habits: Habits,
     /// What is unusual of it and lasts, and when that was found.
@@ -144,6 +146,7 @@ impl Instance {
             readings: Readings::default(),
             work: Work::default(),
             said: Log::default(),
+            foretold: None,
             habits: Habits::default(),
             unusual: None,
             wanted: None,
@@ -236,6 +239,7 @@ impl Instance {
         self.readings.begin_activation();
         self.habits.begin(now);
         self.unusual = None;
+        self.foretold = None;
         self.work.begin_activation();
         self.last_job = None;
         // The new invocation can be told before the new state: until then being down is still our doing.

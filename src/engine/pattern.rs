@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::model::{IncidentPattern, Mono, PatternSeen};
+use crate::model::time::human;
+use crate::model::{Evidence, IncidentPattern, Mono, PatternSeen};
 
 use super::Engine;
 
@@ -20,6 +21,11 @@ const RAREST: f64 = 0.001;
 const NEAR: Duration = Duration::from_secs(60);
 /// For so long after an incident opened a better pattern takes the place of the first: journald may be behind.
 const SETTLES: Duration = Duration::from_secs(5);
+
+/// An incident that a pattern goes before is expected for so many times the median lead, within these bounds.
+const LEADS: u32 = 2;
+const FORETOLD_MIN: Duration = Duration::from_secs(600);
+const FORETOLD_MAX: Duration = Duration::from_secs(1800);
 
 /// The patterns that an instance has shown lately.
 #[derive(Default)]
@@ -71,6 +77,7 @@ impl Engine {
     pub(super) fn patterns(&mut self, seen: Vec<PatternSeen>) {
         let now = self.now();
         for one in seen {
+            self.heed(&one);
             let Some(instance) = self.instances.get_mut(&one.unit) else { continue };
             let incident = instance.incident.and_then(|id| self.incidents.get_mut(&id));
             instance.said.take(one, incident.as_ref().map(|incident| incident.opened_at));
@@ -91,6 +98,32 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// What mostly goes before an incident makes the condition `predicted`, which is only told.
+    fn heed(&mut self, seen: &PatternSeen) {
+        let Some(warns) = seen.warns else { return };
+        let Some(instance) = self.instances.get_mut(&seen.unit).filter(|instance| instance.incident.is_none()) else {
+            return;
+        };
+        let settings = self.settings.workers.get(&instance.worker);
+        if settings.is_none_or(|settings| settings.predict_horizon.is_zero()) {
+            return;
+        }
+        let until = seen.at + (warns.lead * LEADS).clamp(FORETOLD_MIN, FORETOLD_MAX);
+        let text = format!(
+            "its log said \"{}\" (pattern {}), after which an incident came {:.0} of {:.0} times, mostly {} later",
+            seen.template,
+            seen.pattern,
+            warns.followed,
+            warns.of,
+            human(warns.lead)
+        );
+        instance.foretold = Some((until, Evidence::text(text)));
+        let unit = seen.unit.clone();
+        self.reassess(&unit);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +137,7 @@ mod tests {
             at: Mono(seconds * 1_000_000),
             count: 1,
             usual,
+            warns: None,
         }
     }
 

@@ -73,6 +73,19 @@ pub struct PatternSeen {
     pub count: u64,
     /// Share of the time in which the worker writes it without trouble: 0 never, 1 always.
     pub usual: f64,
+    /// Incidents follow it, more often than chance would have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warns: Option<Warns>,
+}
+
+/// How often an incident followed a pattern, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Warns {
+    /// Half hours that began with the pattern, and those in which an incident came. Old ones count less.
+    pub of: f64,
+    pub followed: f64,
+    /// The median time from the pattern to the incident.
+    pub lead: Duration,
 }
 
 /// Which patterns to return. Everything absent: all, up to the limit.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::hours::Hours;
+use unitmedic::model::pattern::Warns;
 use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::{
     Action, Condition, IncidentId, Input, Mono, PatternId, PatternSeen, Selector, Settings, UnitName, WorkerSettings,
@@ -876,7 +877,9 @@ fn an_incident_names_what_its_log_said_before_it() {
     let said = |stage: &mut Stage, pattern: u64, at: u64, usual: f64| {
         let template = format!("pattern {pattern}");
         let (unit, pattern, at) = (unit("api.service"), PatternId(pattern), Mono(at));
-        stage.sim.deliver(Input::Patterns { seen: vec![PatternSeen { unit, pattern, template, at, count: 1, usual }] });
+        stage.sim.deliver(Input::Patterns {
+            seen: vec![PatternSeen { unit, pattern, template, at, count: 1, usual, warns: None }],
+        });
     };
     let named = |stage: &Stage, id: u64| {
         let pattern = stage.sim.store.incidents[&IncidentId(id)].pattern.clone();
@@ -980,4 +983,31 @@ fn a_restart_for_a_guess_waits_for_a_quiet_hour_and_one_for_what_is_there_does_n
         +30451.2 [Proceed] #1 api.service attempt_ended #1.2 succeeded 59 min: healthy for 1 min
         +30451.2 [Proceed] #1 api.service incident_closed recovered after 2 attempts
     "#]]);
+}
+
+#[test]
+fn what_mostly_goes_before_an_incident_is_told_of_for_a_while() {
+    let mut stage = Stage::one(|_| {}, plain());
+    let foretold = |stage: &Stage| {
+        let target = Target::Unit(unit("api.service"));
+        let explained = stage.sim.engine.as_ref().expect("it runs").explain(&target, stage.sim.clock()).remove(0);
+        assert_eq!(explained.incident, None, "it is told only");
+        explained.conditions.get(&Condition::Predicted).map(|evidence| evidence.text.clone())
+    };
+    let say = |stage: &mut Stage, warns: Option<Warns>| {
+        let (name, at) = (unit("api.service"), Mono(stage.sim.now));
+        let template = "archive is away".into();
+        let seen = PatternSeen { unit: name, pattern: PatternId(7), template, at, count: 1, usual: 0.0, warns };
+        stage.sim.deliver(Input::Patterns { seen: vec![seen] });
+    };
+    say(&mut stage, None);
+    assert_eq!(foretold(&stage), None);
+    say(&mut stage, Some(Warns { of: 10.0, followed: 9.0, lead: Duration::from_secs(400) }));
+    let text = foretold(&stage).expect("told at once");
+    assert!(text.ends_with("after which an incident came 9 of 10 times, mostly 6 min 40 s later"), "{text}");
+    stage.pass(790.0);
+    assert!(foretold(&stage).is_some(), "for twice the time that it mostly takes");
+    stage.pass(20.0);
+    assert_eq!(foretold(&stage), None);
+    stage.told(expect![[""]]);
 }

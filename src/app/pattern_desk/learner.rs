@@ -123,10 +123,11 @@ impl Learner {
         let mut seen = Vec::with_capacity(shown.len());
         for ((unit, pattern), one) in shown {
             let usual = self.book.usual(pattern, &one.worker);
+            let warns = self.book.warns(pattern, &one.worker);
             let Waiting { worker, first, last, count } = &one;
             let sighting = Sighting { id: pattern, worker, unit: &unit, first: *first, last: *last, count: *count };
             self.book.note(&sighting, moment);
-            seen.push(PatternSeen { unit, pattern, template: String::new(), at: *last, count: *count, usual });
+            seen.push(PatternSeen { unit, pattern, template: String::new(), at: *last, count: *count, usual, warns });
         }
         let ids: BTreeSet<PatternId> = seen.iter().map(|one| one.pattern).collect();
         let known: BTreeMap<PatternId, String> =

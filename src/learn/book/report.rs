@@ -1,9 +1,11 @@
 //! The book as it is shown.
 
+use std::time::Duration;
+
 use crate::learn::chance::at_least;
 use crate::model::PatternId;
 use crate::model::pattern::{
-    PATTERNS_MAX, PatternFilter, PatternResource, PatternView, PatternWorker, PatternsView, Precedes,
+    PATTERNS_MAX, PatternFilter, PatternResource, PatternView, PatternWorker, PatternsView, Precedes, Warns,
 };
 use crate::model::{UnitName, WorkerName};
 
@@ -16,6 +18,11 @@ const SPANS_MIN: f64 = 2.0;
 const TOLD: f64 = 0.01;
 /// Units that are named.
 const UNITS_SHOWN: usize = 8;
+
+/// A sign is told of only if the incident comes so much later: of what happens at once nobody is warned.
+const LEAD_MIN: Duration = Duration::from_secs(60);
+/// And if it comes after so many of the signs.
+const MOSTLY: f64 = 0.5;
 
 /// How many are tested at once, for the correction.
 #[derive(Clone, Copy)]
@@ -44,6 +51,19 @@ impl Book {
         let left_out = patterns.len().saturating_sub(limit);
         patterns.truncate(limit);
         PatternsView { patterns, left_out, ..PatternsView::default() }
+    }
+
+    /// What the pattern is a sign of: incidents come after it beyond chance, mostly, and late enough to tell of it before.
+    pub fn warns(&self, id: PatternId, worker: &WorkerName) -> Option<Warns> {
+        let of = self.entries.get(&id)?.workers.get(worker)?;
+        let lead = of.median_lead().filter(|lead| *lead >= LEAD_MIN)?;
+        if of.spans < SPANS_MIN || of.followed < of.spans * MOSTLY {
+            return None;
+        }
+        let nothing = Watched::default();
+        let watched = self.workers.get(worker).unwrap_or(&nothing);
+        let precedes = precedes(of, watched, self.tests().precede);
+        precedes.beyond_chance.then_some(Warns { of: of.spans, followed: of.followed, lead })
     }
 
     fn tests(&self) -> Tests {

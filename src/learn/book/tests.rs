@@ -104,6 +104,10 @@ fn what_precedes_incidents_is_told_from_what_always_comes_and_from_chance() {
     assert!(noise.workers[0].precedes.followed > 3.0, "it is followed: {:?}", noise.workers[0].precedes);
     assert!(!noise.workers[0].precedes.beyond_chance, "{:?}", noise.workers[0].precedes);
     assert!(!other.workers[0].precedes.beyond_chance, "{:?}", other.workers[0].precedes);
+    let warns = |id: u64| life.book.warns(PatternId(id), &worker());
+    let told = warns(2).expect("it is a sign");
+    assert_eq!((told.followed.round(), told.lead), (told.of.round(), Duration::from_secs(300)));
+    assert_eq!((warns(1), warns(3), warns(4)), (None, None, None), "noise, another one, one that is not known");
     assert!(life.book.usual(PatternId(1), &worker()) > 0.3, "one of two instances writes it all the time");
     assert!(life.book.usual(PatternId(2), &worker()) < 0.01);
     assert_eq!(life.book.view(&PatternFilter::default()).patterns[0].id, PatternId(2), "comes first");
