@@ -22,7 +22,7 @@ use crate::adapters::clock;
 use crate::adapters::http::PortError;
 use crate::adapters::journal::Listener;
 use crate::adapters::store::{Knowledge, Store};
-use crate::learn::book::Moment;
+use crate::learn::book::{Moment, Unusual};
 use crate::model::pattern::{PatternFilter, PatternsView};
 use crate::model::{Condition, Fact, IncidentId, Input, Mono, Now, Settings, UnitName, What, WorkerName};
 use crate::views::metrics::PatternTotals;
@@ -42,6 +42,20 @@ const SAVE_BYTES: usize = 256 << 10;
 /// A pause longer than this was no watching.
 const WATCHED_MAX: Duration = Duration::from_secs(120);
 
+/// What a fact says of unusual readings: that there is one (nothing: no more), with what it is of and how strong it is.
+fn unusual_in(what: &What) -> Option<Vec<Unusual>> {
+    match what {
+        What::ConditionRaised { condition: Condition::Unusual, evidence, .. } => {
+            // Its sentence begins with the measure: `CPU 94 %, usually 12 to 31 %`.
+            let name = evidence.text.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().trim();
+            let strength = evidence.value.unwrap_or_default();
+            Some(vec![Unusual { name: name.into(), strength }])
+        }
+        What::ConditionCleared { condition: Condition::Unusual, .. } => Some(Vec::new()),
+        _ => None,
+    }
+}
+
 /// What the thread is told besides lines.
 enum Word {
     Trouble {
@@ -52,6 +66,11 @@ enum Word {
     },
     Over {
         unit: UnitName,
+    },
+    /// What is unusual of the unit from now on.
+    Unusual {
+        unit: UnitName,
+        unusual: Vec<Unusual>,
     },
     Ask(PatternFilter, oneshot::Sender<PatternsView>),
     /// What was known; `None`: nothing. From now on it may be written.
@@ -125,7 +144,11 @@ impl PatternDesk {
     }
 
     pub fn fact(&self, fact: &Fact) {
-        let (Some(worker), Some(unit), Some(incident)) = (&fact.worker, &fact.unit, fact.incident) else { return };
+        let (Some(worker), Some(unit)) = (&fact.worker, &fact.unit) else { return };
+        if let Some(unusual) = unusual_in(&fact.what) {
+            self.inbox.push_word(Word::Unusual { unit: unit.clone(), unusual });
+        }
+        let Some(incident) = fact.incident else { return };
         let began = |condition: &Option<Condition>| condition.is_some();
         match &fact.what {
             What::IncidentOpened { condition, .. } | What::IncidentReopened { condition, .. } if began(condition) => {
@@ -246,6 +269,7 @@ impl Work {
                 self.changed = true;
             }
             Word::Over { unit } => self.learner.book.over(&unit),
+            Word::Unusual { unit, unusual } => self.learner.book.tell_unusual(&unit, unusual),
             Word::Ask(filter, reply) => {
                 self.turn();
                 // An asker that has gone away needs no answer.
