@@ -2,12 +2,15 @@
 
 use crate::model::action::{Plan, Step};
 use crate::model::strategy::Similar;
-use crate::model::{Now, Resolution};
+use crate::model::{Action, Now, Resolution};
 use crate::views::look::Look;
 use crate::views::story::fine;
 
 /// One line for each step, and one for the order; nothing where there is no choice to explain.
 pub fn plan(plan: &Plan) -> Vec<String> {
+    if plan.steps.iter().filter(|step| step.action != Action::Escalate).count() < 2 {
+        return Vec::new();
+    }
     let steps = plan.steps.iter().enumerate();
     let line = |(place, step): (usize, &Step)| {
         // The reason of the first of a learned order begins with its name.

@@ -26,10 +26,6 @@ fn held_back_by_a_gate() {
             2 of 3 attempts left
             all of it: unitmedic incidents show 42
 
-        The plan, and why in this order
-            1. restart: it is not running: starting it is the mildest that can help
-            2. escalate: when the attempts are used up, an operator must look
-
         What stands between it and restart
           ▲ gate cooldown: pause between attempts, 4 s left; until 18:20:04 (in 4 s)
             worker.mail.backoff = 4 s, set at /etc/unitmedic/unitmedic.toml:12

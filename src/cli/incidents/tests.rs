@@ -56,10 +56,6 @@ fn one_in_full() {
           closed 18:19:10 as recovered, well again after 13 ms
           1 attempt
 
-        Plan
-          1. restart: it is not running: starting it is the mildest that can help
-          2. escalate: when the attempts are used up, an operator must look
-
         18:15:00.250 ✖ mail@2.service went from healthy to dead: unit failed
                      ⋮ 3 min 57 s later
         18:18:57.250 ✖ mail@2.service failed: killed by signal SIGKILL (9); seen 1.2 ms after it happened
@@ -74,12 +70,6 @@ fn one_in_full() {
           open for 1 min 3 s: pause between attempts, 4 s left (gate
           cooldown)
           1 attempt
-
-        Plan
-          1. restart: it is not running: starting it is the
-            mildest that can help
-          2. escalate: when the attempts are used up, an operator
-            must look
     "#]]
     .assert_eq(&text(&story(&open, NOW, &terminal(60))));
 }
