@@ -349,7 +349,19 @@ fn moment(now: Now, zone: &TimeZone) -> Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Wall;
+    use crate::model::{Evidence, Wall};
+
+    #[test]
+    fn what_is_unusual_is_named_by_its_measure() {
+        let evidence = Evidence::measured("errors in the journal 40 a minute, usually 0 to 1", 7.5, 3.0);
+        let raised = What::ConditionRaised { condition: Condition::Unusual, evidence, delay: None };
+        let expected = Unusual { name: "errors in the journal".into(), strength: 7.5 };
+        assert_eq!(unusual_in(&raised), Some(vec![expected]));
+        let cleared = What::ConditionCleared { condition: Condition::Unusual, held: Duration::ZERO };
+        assert_eq!(unusual_in(&cleared), Some(vec![]));
+        let other = What::ConditionCleared { condition: Condition::Hung, held: Duration::ZERO };
+        assert_eq!(unusual_in(&other), None);
+    }
 
     #[test]
     fn a_moment_is_that_of_the_zone() {
