@@ -11,6 +11,7 @@ use unitmedic::learn::forecast::{Forecast, Trend};
 use unitmedic::model::Mono;
 
 use crate::report::{Row, median};
+use crate::rng::Rng;
 
 const TRACES: u64 = 1_000;
 /// What was looked at while the forecasts were made: `DEVELOP=1` takes these, and the table never does.
@@ -28,36 +29,6 @@ const QUICK_HOURS: (f64, f64) = (2.0, 5.0);
 const LIVES: usize = 4;
 const HORIZON: Duration = Duration::from_secs(1_800);
 const LEAD: f64 = 1_800.0;
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn between(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * self.next()
-    }
-
-    /// As often between 1 and 2 as between 2 and 4.
-    fn scale(&mut self, low: f64, high: f64) -> f64 {
-        low * (high / low).powf(self.next())
-    }
-
-    /// Normal, about 0, by 1.
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.next().max(1e-12).ln()).sqrt() * (std::f64::consts::TAU * self.next()).cos()
-    }
-
-    fn chance(&mut self, chance: f64) -> bool {
-        self.next() < chance
-    }
-}
 
 /// Parts of a trace. Levels in hundredths of something: only their ratio to the limit counts.
 #[derive(Default)]

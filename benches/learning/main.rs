@@ -8,6 +8,7 @@ mod report;
 mod desk;
 mod forecast;
 mod patterns;
+mod rng;
 mod strategies;
 mod unusual;
 

@@ -16,6 +16,7 @@ use unitmedic::model::{
 };
 
 use crate::report::{Row, median};
+use crate::rng::Rng;
 
 const SEEDS: u64 = 1_000;
 const CLASSES: usize = 20;
@@ -25,25 +26,9 @@ const GIVEN_UP: f64 = 300.0;
 /// Between two incidents.
 const PAUSE: Duration = Duration::from_secs(3600);
 
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn between(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * self.next()
-    }
-
-    /// About 1, by a third more or less.
-    fn noise(&mut self) -> f64 {
-        (0.3 * (self.next() + self.next() + self.next() - 1.5) * 2.0).exp()
-    }
+/// About 1, by a third more or less.
+fn noise(rng: &mut Rng) -> f64 {
+    (0.3 * rng.bell()).exp()
 }
 
 /// The truth about one class.
@@ -61,7 +46,7 @@ impl Class {
         for action in 0..5 {
             let high = if rng.next() < 0.5 { 0.2 } else { 0.6 };
             class.chance[action] = if action == best { rng.between(0.75, 0.98) } else { rng.between(0.02, high) };
-            class.took[action] = 3.0 * 2.0_f64.powf((action as f64).powf(0.8)) * rng.noise();
+            class.took[action] = 3.0 * 2.0_f64.powf((action as f64).powf(0.8)) * noise(rng);
             class.wasted[action] = rng.between(10.0, 60.0);
         }
         class
@@ -122,7 +107,7 @@ impl Run {
             let class = &self.classes[index];
             for action in self.order(class, Explore::Sometimes) {
                 let helps = self.rng.next() < class.chance[action];
-                let time = if helps { class.took[action] } else { class.wasted[action] } * self.rng.noise();
+                let time = if helps { class.took[action] } else { class.wasted[action] } * noise(&mut self.rng);
                 self.learned.learn(&class.case, ACTIONS[action], helps, Duration::from_secs_f64(time), self.now);
                 if helps {
                     break;

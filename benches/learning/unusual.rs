@@ -12,6 +12,7 @@ use unitmedic::learn::unusual::{Common, Habits, Reading};
 use unitmedic::model::{Measure, Mono};
 
 use crate::report::{Row, median};
+use crate::rng::Rng;
 
 const TRACES: u64 = 1_000;
 /// Of the reported traces; those used while developing have others (`UNUSUAL_SEED`).
@@ -22,40 +23,10 @@ const AFTER: Duration = Duration::from_secs(900);
 const MIB: f64 = 1_048_576.0;
 const HOUR: u64 = 3_600;
 
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    fn between(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * self.next()
-    }
-
-    /// Evenly over the orders of magnitude.
-    fn scale(&mut self, low: f64, high: f64) -> f64 {
-        (self.between(low.ln(), high.ln())).exp()
-    }
-
-    fn chance(&mut self, chance: f64) -> bool {
-        self.next() < chance
-    }
-
-    /// About normal, of mean 0 and deviation 1.
-    fn normal(&mut self) -> f64 {
-        (self.next() + self.next() + self.next() - 1.5) * 2.0
-    }
-
-    /// Like the logarithm of a normal one, with a heavier tail.
-    fn noise(&mut self, sigma: f64) -> f64 {
-        let tail = if self.chance(0.02) { 2.5 } else { 1.0 };
-        (sigma * tail * self.normal()).exp()
-    }
+/// Like the logarithm of a normal one, with a heavier tail.
+fn noise(rng: &mut Rng, sigma: f64) -> f64 {
+    let tail = if rng.chance(0.02) { 2.5 } else { 1.0 };
+    (sigma * tail * rng.bell()).exp()
 }
 
 /// A stretch of time in which something more is done.
@@ -80,7 +51,7 @@ fn by_chance(rng: &mut Rng, apart: f64, lasts: f64, sigma: f64, low: f64, high: 
         if at > SECONDS as f64 || all.len() > 500 {
             return all;
         }
-        let long = (lasts * (sigma * rng.normal()).exp()).min(2.0 * HOUR as f64);
+        let long = (lasts * (sigma * rng.bell()).exp()).min(2.0 * HOUR as f64);
         all.push(Stretch { from: at as u64, until: (at + long) as u64, much: rng.between(low, high) });
         at += long;
     }
@@ -241,19 +212,19 @@ impl Trace {
         let leader = if at < 40 * HOUR { 0 } else { 1 };
         let idle = if worker.leads && number != leader { 0.05 } else { 1.0 };
         let load = worker.load(at) * one.part * idle;
-        one.drift = one.drift * 0.995 + worker.wobble * 0.1 * rng.normal();
+        one.drift = one.drift * 0.995 + worker.wobble * 0.1 * rng.bell();
         let busy = load * one.drift.exp() * (1.0 + Stretch::on(&one.bursts, at));
         let job = Stretch::on(&one.jobs, at);
-        let cpu = (worker.cpu * version[1] * busy * rng.noise(worker.cpu_noise) + job).min(400.0);
+        let cpu = (worker.cpu * version[1] * busy * noise(rng, worker.cpu_noise) + job).min(400.0);
         one.collected = (one.collected + rng.between(0.0, 0.02) * (0.2 + load)) % 1.0;
         let warm = 1.0 - 0.5 * (-age / 3_000.0).exp();
         let memory = worker.memory
             * version[0]
             * warm
             * (0.8 + 0.2 * one.part)
-            * (1.0 + 0.1 * load.min(3.0) + worker.collects * one.collected + 0.003 * job + 0.01 * rng.normal());
-        let tasks = (worker.tasks * (1.0 + 0.2 * busy.min(4.0)) + job / 20.0 + rng.normal()).max(1.0).round();
-        let io = worker.io * version[2] * busy * rng.noise(worker.io_noise) * (1.0 + job / 10.0);
+            * (1.0 + 0.1 * load.min(3.0) + worker.collects * one.collected + 0.003 * job + 0.01 * rng.bell());
+        let tasks = (worker.tasks * (1.0 + 0.2 * busy.min(4.0)) + job / 20.0 + rng.bell()).max(1.0).round();
+        let io = worker.io * version[2] * busy * noise(rng, worker.io_noise) * (1.0 + job / 10.0);
         let rate = worker.errors * load + Stretch::on(&one.failing, at) * f64::from(worker.errors > 0.0);
         let poisson = |rng: &mut Rng, mean: f64| {
             let (mut count, mut left) = (0.0, (-mean).exp());

@@ -149,7 +149,8 @@ impl PatternDesk {
             self.inbox.push_word(Word::Unusual { unit: unit.clone(), unusual });
         }
         let Some(incident) = fact.incident else { return };
-        let began = |condition: &Option<Condition>| condition.is_some();
+        // What is only foreseen is no trouble yet.
+        let began = |condition: &Option<Condition>| condition.is_some_and(|it| it != Condition::Predicted);
         match &fact.what {
             What::IncidentOpened { condition, .. } | What::IncidentReopened { condition, .. } if began(condition) => {
                 let (worker, unit) = (worker.clone(), unit.clone());

@@ -8,9 +8,10 @@ use clap::Args;
 use super::exit::{self, Usage};
 use super::recover::refused;
 use super::session::{self, Session};
+use super::target::Whom;
 use super::when;
+use crate::model::Wall;
 use crate::model::request::{Ask, Reply};
-use crate::model::{Wall, WorkerName};
 
 #[derive(Debug, Args)]
 pub struct PauseArgs {
@@ -37,18 +38,6 @@ pub struct ResumeArgs {
     /// The daemon's answer as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// One worker or all of them; nothing named is not all.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct Whom {
-    /// One worker
-    #[arg(value_name = "WORKER")]
-    worker: Option<WorkerName>,
-    /// All workers
-    #[arg(long)]
-    all: bool,
 }
 
 pub fn pause(args: &PauseArgs, session: &Session, out: &mut dyn Write) -> anyhow::Result<u8> {

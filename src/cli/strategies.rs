@@ -12,6 +12,7 @@ use clap::{Args, Subcommand};
 use super::exit::{self, Usage};
 use super::pause::tell;
 use super::session::{self, Session};
+use super::target::Whom;
 use crate::adapters::http::ASK_BYTES_MAX;
 use crate::model::request::Ask;
 use crate::model::strategy::{Case, Export, Ranked, Strategy};
@@ -60,18 +61,6 @@ enum StrategiesCommand {
         #[arg(long)]
         json: bool,
     },
-}
-
-/// One worker or all of them; nothing named is not all.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct Whom {
-    /// One worker
-    #[arg(value_name = "WORKER")]
-    worker: Option<WorkerName>,
-    /// All workers, and what is shared by them
-    #[arg(long)]
-    all: bool,
 }
 
 pub fn run(args: &StrategiesArgs, session: &Session, out: &mut dyn Write) -> anyhow::Result<u8> {

@@ -1,10 +1,24 @@
 //! What an operator may name: a worker, a unit, an incident.
 
+use clap::Args;
+
 use crate::adapters::http::client::ClientError;
 use crate::model::request::Target;
 use crate::model::{IncidentId, UnitName, WorkerName};
 
 use super::exit::Usage;
+
+/// One worker or all of them; nothing named is not all.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Whom {
+    /// One worker
+    #[arg(value_name = "WORKER")]
+    pub worker: Option<WorkerName>,
+    /// All workers
+    #[arg(long)]
+    all: bool,
+}
 
 /// What `explain` takes.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -244,7 +244,8 @@ impl Engine {
             Ok(taken) => taken,
             Err(why) => return Reply::Unknown { text: format!("nothing was taken over: {why}") },
         };
-        let mut text = format!("{} of {offered} cases from {from} were taken over", taken.len());
+        let count = taken.iter().filter(|known| !known.actions.is_empty()).count();
+        let mut text = format!("{count} of {offered} cases from {from} were taken over");
         if left_out > 0 {
             text.push_str(&format!("; {left_out} are of workers that are not configured here"));
         }

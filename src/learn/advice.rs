@@ -18,10 +18,12 @@ mod together;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::advice::Proposal;
+use crate::model::advice::{Confidence, Proposal, ProposalKind};
 use crate::model::strategy::Strategy;
 use crate::model::time::human;
 use crate::model::{Condition, Incident, IncidentId, Resolution, Settings, Wall, WorkerName, WorkerSettings};
+
+use change::Change;
 
 /// Proposals in one answer: who has more has another problem than these.
 pub const PROPOSALS_MAX: usize = 64;
@@ -48,6 +50,13 @@ struct Of<'p> {
     settings: &'p WorkerSettings,
     /// Closed, oldest first.
     incidents: Vec<&'p Incident>,
+}
+
+/// What a proposal says in words.
+struct Said {
+    title: String,
+    evidence: Vec<String>,
+    gain: String,
 }
 
 /// What the past is for, the surest first.
@@ -94,6 +103,22 @@ impl<'p> Of<'p> {
     /// Those in which something was wrong: neither errands nor instances that were started because of work.
     fn sick(&self) -> impl Iterator<Item = &'p Incident> {
         self.incidents.iter().copied().filter(|one| !one.is_errand() && one.leading() != Some(Condition::BacklogHigh))
+    }
+
+    /// A proposal for the worker that takes a change of its own keys.
+    fn proposal(&self, kind: ProposalKind, said: Said, change: &Change<'_>, confidence: Confidence) -> Proposal {
+        let Said { title, evidence, gain } = said;
+        Proposal {
+            kind,
+            worker: self.name().clone(),
+            others: Vec::new(),
+            title,
+            evidence,
+            gain,
+            toml: change.toml(),
+            confidence,
+            set_at: change.set_at(self.past.settings),
+        }
     }
 
     /// `30 d`

@@ -85,6 +85,7 @@ impl Strategies {
             }
         }
         strategies.bound();
+        strategies.bound_foreign();
         (strategies, refused)
     }
 
@@ -178,7 +179,7 @@ impl Strategies {
     }
 
     /// Takes over what another host has learned; of a case known from elsewhere already, the new counts. What is known
-    /// here is not touched, and outweighs it soon. Returns what was taken over.
+    /// here is not touched, and outweighs it soon. Returns what was taken over, and without actions what is gone for it.
     pub fn import(&mut self, export: Export, now: Duration) -> Result<Vec<Known>, String> {
         if export.format != EXPORT_FORMAT {
             return Err(format!("the format is {:?}; this unitmedic reads {EXPORT_FORMAT:?}", export.format));
@@ -199,8 +200,10 @@ impl Strategies {
             self.foreign.insert(case.clone(), (export.from.clone(), actions.clone()));
             taken.push(Known { case, from: Some(export.from.clone()), actions });
         }
-        self.bound();
+        // What had to go for it is told, too: it is to be forgotten wherever it is kept.
+        let gone = self.bound_foreign();
         taken.retain(|one| self.foreign.contains_key(&one.case));
+        taken.extend(gone);
         Ok(taken)
     }
 
@@ -296,9 +299,15 @@ impl Strategies {
             let oldest = self.own.iter().min_by_key(|(_, actions)| last(actions)).map(|(case, _)| case.clone());
             gone.extend(oldest.inspect(|case| drop(self.own.remove(case))));
         }
+        gone
+    }
+
+    fn bound_foreign(&mut self) -> Vec<Known> {
+        let mut gone = Vec::new();
         while self.foreign.len() > CASES_MAX {
             let oldest = self.foreign.iter().min_by_key(|(_, (from, _))| from.exported).map(|(case, _)| case.clone());
-            oldest.and_then(|case| self.foreign.remove(&case));
+            let Some((case, (from, _))) = oldest.and_then(|case| self.foreign.remove_entry(&case)) else { break };
+            gone.push(Known { case, from: Some(from), actions: BTreeMap::new() });
         }
         gone
     }

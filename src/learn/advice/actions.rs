@@ -11,7 +11,7 @@ use crate::model::{Action, Condition, Incident, Outcome};
 
 use super::change::Change;
 use super::odds::bounds;
-use super::{Of, named};
+use super::{Of, Said, named};
 
 /// An action is given up when it helps less often than this, by 95 %: never in 16 tries, say.
 const USELESS: f64 = 0.2;
@@ -82,20 +82,16 @@ fn without(of: &Of<'_>, condition: Condition, actions: &BTreeMap<Action, Tried<'
     let names: Vec<String> = useless.keys().map(ToString::to_string).collect();
     let verb = if names.len() == 1 { "does" } else { "do" };
     let change = Change::of(of.name()).plan(condition, order);
-    Some(Proposal {
-        kind: ProposalKind::UselessAction,
-        worker: of.name().clone(),
-        others: Vec::new(),
+    let confidence = if useless.values().all(|one| one.helped == 0) { Confidence::Sure } else { Confidence::Likely };
+    let said = Said {
         title: format!("{} {verb} not help {} against {condition}", names.join(" and "), of.name()),
         evidence,
         gain: format!(
             "{} less for each try (mean); an order that is set is kept as it stands, and not learned any more",
             human(lost / failed.max(1) as u32)
         ),
-        toml: change.toml(),
-        confidence: if useless.values().all(|one| one.helped == 0) { Confidence::Sure } else { Confidence::Likely },
-        set_at: change.set_at(of.past.settings),
-    })
+    };
+    Some(of.proposal(ProposalKind::UselessAction, said, &change, confidence))
 }
 
 fn sentence(of: &Of<'_>, condition: Condition, action: Action, one: &Tried<'_>) -> String {
@@ -148,10 +144,8 @@ fn settle(of: &Of<'_>, strategy: &Strategy) -> Option<Proposal> {
     }
     let order: Vec<Action> = lately.last()?.plan.steps.iter().map(|step| step.action).collect();
     let change = Change::of(of.name()).plan(condition, order);
-    Some(Proposal {
-        kind: ProposalKind::SettledOrder,
-        worker: of.name().clone(),
-        others: Vec::new(),
+    let confidence = Confidence::Likely;
+    let said = Said {
         title: format!("the learned order of {} for {condition} has settled, and may be fixed", of.name()),
         evidence: vec![
             format!("{} {}; {} {}", first.action, words(first), second.action, words(second)),
@@ -159,8 +153,6 @@ fn settle(of: &Of<'_>, strategy: &Strategy) -> Option<Proposal> {
         ],
         gain: "nothing else is tried first any more to learn more of it; a change of what helps is not noticed either"
             .into(),
-        toml: change.toml(),
-        confidence: Confidence::Likely,
-        set_at: change.set_at(of.past.settings),
-    })
+    };
+    Some(of.proposal(ProposalKind::SettledOrder, said, &change, confidence))
 }

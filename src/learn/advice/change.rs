@@ -21,6 +21,11 @@ impl<'w> Change<'w> {
         self
     }
 
+    pub fn switch(mut self, key: &'static str, value: bool) -> Self {
+        self.keys.push((key, value.to_string()));
+        self
+    }
+
     pub fn number(mut self, key: &'static str, value: f64) -> Self {
         self.keys.push((key, number_text(value)));
         self

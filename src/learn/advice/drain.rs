@@ -7,7 +7,7 @@ use crate::model::time::human;
 use crate::model::{Action, Attempt, Incident};
 
 use super::change::{Change, round_up, span_text};
-use super::{Of, named};
+use super::{Of, Said, named};
 
 /// Drains of a kind (ended by themselves, or cut off) that are asked for.
 const DRAINS_MIN: usize = 5;
@@ -73,7 +73,7 @@ fn in_vain(of: &Of<'_>, cut_off: &[Drain<'_>], ended: usize, longest: Duration) 
     let gain = format!("{} less for each that does not end; those that end have twice their time", human(now - wanted));
     let title = format!("drains of {} end soon or never", of.name());
     let change = Change::of(of.name()).span("drain_timeout", wanted);
-    Some(proposal(of, title, evidence, gain, (change, Confidence::Sure)))
+    Some(of.proposal(ProposalKind::DrainTime, Said { title, evidence, gain }, &change, Confidence::Sure))
 }
 
 fn far_earlier(of: &Of<'_>, ended: &[Drain<'_>], longest: Duration) -> Option<Proposal> {
@@ -92,7 +92,7 @@ fn far_earlier(of: &Of<'_>, ended: &[Drain<'_>], longest: Duration) -> Option<Pr
     let gain = format!("one that hangs while it drains is restarted {} earlier", human(now - wanted));
     let title = format!("drain_timeout of {} ({}) is far longer than its drains", of.name(), span_text(now));
     let change = Change::of(of.name()).span("drain_timeout", wanted);
-    Some(proposal(of, title, evidence, gain, (change, Confidence::Likely)))
+    Some(of.proposal(ProposalKind::DrainTime, Said { title, evidence, gain }, &change, Confidence::Likely))
 }
 
 fn never_ends(of: &Of<'_>, cut_off: &[Drain<'_>]) -> Option<Proposal> {
@@ -115,29 +115,9 @@ fn never_ends(of: &Of<'_>, cut_off: &[Drain<'_>]) -> Option<Proposal> {
     );
     let title = format!("drains of {} never end", of.name());
     let change = Change::of(of.name()).span("drain_timeout", wanted);
-    Some(proposal(of, title, evidence, gain, (change, Confidence::Try)))
+    Some(of.proposal(ProposalKind::DrainTime, Said { title, evidence, gain }, &change, Confidence::Try))
 }
 
 fn names(drains: &[Drain<'_>]) -> String {
     named(drains.iter().map(|drain| drain.incident))
-}
-
-fn proposal(
-    of: &Of<'_>,
-    title: String,
-    evidence: Vec<String>,
-    gain: String,
-    (change, confidence): (Change<'_>, Confidence),
-) -> Proposal {
-    Proposal {
-        kind: ProposalKind::DrainTime,
-        worker: of.name().clone(),
-        others: Vec::new(),
-        title,
-        evidence,
-        gain,
-        toml: change.toml(),
-        confidence,
-        set_at: change.set_at(of.past.settings),
-    }
 }

@@ -7,7 +7,7 @@ use crate::model::incident::Origin;
 use crate::model::{Action, Incident, Outcome, UnitName, Wall};
 
 use super::change::Change;
-use super::{Of, between, named};
+use super::{Of, Said, between, named};
 
 /// Starts because of work that are asked for.
 const STARTS_MIN: usize = 10;
@@ -42,10 +42,8 @@ pub fn propose(of: &Of<'_>) -> Option<Proposal> {
     }
     let change = Change::of(of.name()).count("min_instances", wanted);
     let percent = (share(more) * 100.0).min(100.0);
-    Some(Proposal {
-        kind: ProposalKind::MinInstances,
-        worker: of.name().clone(),
-        others: Vec::new(),
+    let confidence = if share(more) >= NEEDED_SURE { Confidence::Sure } else { Confidence::Likely };
+    let said = Said {
         title: format!("{} needs more than {floor} {} as a rule", of.name(), instances(floor)),
         evidence: vec![
             format!(
@@ -62,10 +60,8 @@ pub fn propose(of: &Of<'_>) -> Option<Proposal> {
             starts.len(),
             runs(more)
         ),
-        toml: change.toml(),
-        confidence: if share(more) >= NEEDED_SURE { Confidence::Sure } else { Confidence::Likely },
-        set_at: change.set_at(of.past.settings),
-    })
+    };
+    Some(of.proposal(ProposalKind::MinInstances, said, &change, confidence))
 }
 
 fn instances(count: u32) -> &'static str {

@@ -9,8 +9,9 @@ use crate::model::advice::{Confidence, Proposal, ProposalKind};
 use crate::model::time::human;
 use crate::model::{Condition, Incident, UnitName};
 
+use super::change::Change;
 use super::odds::median;
-use super::{Of, between, named, was_real};
+use super::{Of, Said, between, named, was_real};
 
 /// Intervals that are asked for. Failures that come by chance (Poisson) are as even as [`EVEN`] asks less than twice in ten
 /// thousand times, as a million made-up histories have shown; with five intervals it is nine times.
@@ -33,10 +34,12 @@ pub fn propose(of: &Of<'_>) -> Option<Proposal> {
     }
     let leaking = by_unit.into_iter().filter_map(|(unit, incidents)| Some((unit, period(&incidents)?, incidents)));
     let (unit, period, incidents) = leaking.max_by_key(|(_, _, incidents)| incidents.len())?;
-    Some(Proposal {
-        kind: ProposalKind::Leak,
-        worker: of.name().clone(),
-        others: Vec::new(),
+    // Where it is allowed already there is nothing to change: it comes faster than it is foreseen.
+    let change = match of.settings.preventive {
+        true => Change::of(of.name()),
+        false => Change::of(of.name()).switch("preventive", true),
+    };
+    let said = Said {
         title: format!("memory of {unit} fills every {}", human(period)),
         evidence: vec![format!(
             "{} times in {}, {} to {} apart: {}",
@@ -47,14 +50,12 @@ pub fn propose(of: &Of<'_>) -> Option<Proposal> {
             named(incidents.iter().copied())
         )],
         gain: format!(
-            "a restart at a quiet hour, at least every {}, comes before the failure does; the leak itself is for those who \
-             maintain the program",
+            "a graceful restart before it is full, through all gates, when it is foreseen (at hours that quiet_hours names), so \
+             about every {}; the leak itself is for those who maintain the program",
             human(rounded(period.mul_f64(1.0 - EVEN)))
         ),
-        toml: String::new(),
-        confidence: Confidence::Likely,
-        set_at: Vec::new(),
-    })
+    };
+    Some(of.proposal(ProposalKind::Leak, said, &change, Confidence::Likely))
 }
 
 fn is_of_memory(incident: &Incident) -> bool {

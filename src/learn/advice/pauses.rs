@@ -8,7 +8,7 @@ use crate::model::{Attempt, Incident, Outcome, WorkerSettings};
 
 use super::change::{Change, round_up, span_text};
 use super::odds::{median, mostly};
-use super::{Of, named};
+use super::{Of, Said, named};
 
 /// Incidents that are asked for, on one side of "mostly": see [`mostly`].
 const INCIDENTS_MIN: usize = 5;
@@ -95,7 +95,7 @@ fn cooldown(of: &Of<'_>, late: &[Retried<'_>]) -> Option<Proposal> {
     );
     let title = format!("restart_cooldown of {} ({}) is far longer than its recoveries", of.name(), span_text(now));
     let change = Change::of(of.name()).span("restart_cooldown", wanted);
-    Some(proposal(of, title, evidence, gain, (change, Confidence::Try)))
+    Some(of.proposal(ProposalKind::Pauses, Said { title, evidence, gain }, &change, Confidence::Try))
 }
 
 /// All attempts were used up before the cause was over. Spread over the time after which one helped, they would not be.
@@ -122,7 +122,7 @@ fn too_early(of: &Of<'_>, late: &[Retried<'_>]) -> Option<Proposal> {
     );
     let title = format!("attempts of {} follow too early on each other", of.name());
     let change = Change::of(of.name()).span("backoff", wanted);
-    Some(proposal(of, title, evidence, gain, (change, Confidence::Likely)))
+    Some(of.proposal(ProposalKind::Pauses, Said { title, evidence, gain }, &change, Confidence::Likely))
 }
 
 /// The second try helps, and most of the time to recover is the pause before it.
@@ -147,30 +147,10 @@ fn too_late(of: &Of<'_>, prompt: &[Retried<'_>]) -> Option<Proposal> {
     );
     let title = format!("backoff of {} ({}) is most of its time to recover", of.name(), span_text(now));
     let change = Change::of(of.name()).span("backoff", wanted);
-    Some(proposal(of, title, evidence, gain, (change, Confidence::Try)))
+    Some(of.proposal(ProposalKind::Pauses, Said { title, evidence, gain }, &change, Confidence::Try))
 }
 
 fn sentence(of: &Of<'_>, incidents: &[Retried<'_>], what: &str) -> String {
     let ids = named(incidents.iter().map(|one| one.incident));
     format!("in {} incidents in {} the same action {what}: {ids}", incidents.len(), of.span())
-}
-
-fn proposal(
-    of: &Of<'_>,
-    title: String,
-    evidence: Vec<String>,
-    gain: String,
-    (change, confidence): (Change<'_>, Confidence),
-) -> Proposal {
-    Proposal {
-        kind: ProposalKind::Pauses,
-        worker: of.name().clone(),
-        others: Vec::new(),
-        title,
-        evidence,
-        gain,
-        toml: change.toml(),
-        confidence,
-        set_at: change.set_at(of.past.settings),
-    }
 }

@@ -8,7 +8,7 @@ use crate::model::{Action, Attempt, Condition, Incident, Outcome};
 
 use super::change::Change;
 use super::odds::mostly;
-use super::{Of, between, named};
+use super::{Of, Said, between, named};
 
 /// Cleanups that helped which are asked for: see [`mostly`].
 const CLEANUPS_MIN: usize = 5;
@@ -59,17 +59,8 @@ pub fn propose(of: &Of<'_>) -> Option<Proposal> {
             Confidence::Likely,
         ),
     };
-    Some(Proposal {
-        kind: ProposalKind::ReclaimTarget,
-        worker: of.name().clone(),
-        others: Vec::new(),
-        title: format!("memory that is taken back from {} does not stay away", of.name()),
-        evidence,
-        gain,
-        toml: change.toml(),
-        confidence,
-        set_at: change.set_at(of.past.settings),
-    })
+    let title = format!("memory that is taken back from {} does not stay away", of.name());
+    Some(of.proposal(ProposalKind::ReclaimTarget, Said { title, evidence, gain }, &change, confidence))
 }
 
 fn cleanups<'p>(of: &Of<'p>) -> Vec<Cleanup<'p>> {

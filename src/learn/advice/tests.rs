@@ -41,7 +41,7 @@ fn all_kinds_are_found_and_each_names_its_change() {
         ("fills", "memory_target = 40"),
         ("fills-at-once", "plans.memory_high = [\"graceful_restart\", \"escalate\"]"),
         ("busy", "min_instances = 3"),
-        ("leaks", ""),
+        ("leaks", "preventive = true"),
         ("first", ""),
     ];
     for (name, toml) in expected {

@@ -9,7 +9,7 @@ use crate::model::{Condition, Incident};
 
 use super::change::{Change, number_text, round_up, span_text};
 use super::odds::mostly;
-use super::{Of, named, was_false, was_real};
+use super::{Of, Said, named, was_false, was_real};
 
 /// False alarms that are asked for: five of five are the fewest that are "mostly" by 95 %.
 const FALSE_MIN: usize = 5;
@@ -205,15 +205,6 @@ fn proposal(
     if marked > 0 {
         evidence.push(format!("{marked} of them were acted on for nothing"));
     }
-    Proposal {
-        kind: ProposalKind::Threshold,
-        worker: of.name().clone(),
-        others: Vec::new(),
-        title: format!("{key} of {} cries wolf", of.name()),
-        evidence,
-        gain,
-        toml: change.toml(),
-        confidence,
-        set_at: change.set_at(of.past.settings),
-    }
+    let title = format!("{key} of {} cries wolf", of.name());
+    of.proposal(ProposalKind::Threshold, Said { title, evidence, gain }, &change, confidence)
 }

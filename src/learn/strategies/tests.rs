@@ -194,6 +194,27 @@ fn what_is_forgotten_is_gone_and_the_rest_stays() {
 }
 
 #[test]
+fn what_has_to_go_for_an_import_is_named() {
+    let mut here = Strategies::default();
+    let import = |here: &mut Strategies, host: &str, exported: i64, patterns: std::ops::Range<u64>| {
+        let one = Evidence { helped: 1.0, tries: 1, successes: 1, ..Evidence::default() };
+        let known = patterns.map(|n| {
+            let case = Case { pattern: Some(PatternId(n)), ..case("mail") };
+            Known { case, from: None, actions: [(Action::Restart, one.clone())].into() }
+        });
+        let from = Provenance { host: host.into(), exported: Wall(exported), version: "0.1.0".into() };
+        let known = known.collect();
+        here.import(Export { format: EXPORT_FORMAT.into(), from, known }, HOUR).unwrap()
+    };
+    import(&mut here, "a1", 1, 0..CASES_MAX as u64);
+    let changed = import(&mut here, "a2", 2, 10_000..10_003);
+    let (taken, gone): (Vec<&Known>, Vec<&Known>) = changed.iter().partition(|one| !one.actions.is_empty());
+    assert_eq!((taken.len(), gone.len()), (3, 3));
+    assert!(gone.iter().all(|one| one.from.as_ref().is_some_and(|from| from.host == "a1")), "the older ones");
+    assert_eq!(here.known().count(), CASES_MAX);
+}
+
+#[test]
 fn cases_are_bounded_and_the_oldest_goes_first() {
     let mut strategies = Strategies::default();
     let mut gone = Vec::new();
