@@ -1,9 +1,11 @@
 //! Reading a ring back, oldest segment first.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use super::Header;
@@ -107,7 +109,7 @@ impl Records {
     fn open_next(&mut self) -> Option<Result<Option<Entry>, ReadError>> {
         let (number, path) = self.paths.pop()?;
         let missing = self.last.replace(number).map_or(0, |last| number.saturating_sub(last + 1));
-        match File::open(&path) {
+        match open_regular(&path) {
             Ok(file) => {
                 let reader = BufReader::with_capacity(READ_BYTES, file);
                 self.current = Some(Segment { path, reader, line: 0, bytes: Vec::new() });
@@ -117,6 +119,16 @@ impl Records {
             Err(source) => return Some(Err(ReadError::Io { path, source })),
         }
         Some(Ok((missing > 0).then_some(Entry::Missing(missing))))
+    }
+}
+
+/// The directory is the daemon's, and who reads may be root: no link is followed, and nothing waits for a writer.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")),
     }
 }
 

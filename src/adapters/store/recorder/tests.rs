@@ -255,3 +255,25 @@ fn zero_bytes_record_nothing() {
     recorder.close();
     assert!(!inputs_dir(dir.path()).exists());
 }
+
+#[test]
+fn links_and_pipes_in_the_place_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let recorder = Recorder::open(&settings(&dir, 1 << 20), header("one"));
+    let (now, input) = hold(1);
+    recorder.record(now, &input);
+    recorder.close();
+    let place = inputs_dir(dir.path());
+    let first = fs::read_dir(&place).unwrap().next().unwrap().unwrap().path();
+    let named = |number: &str| first.with_file_name(format!("{number}.jsonl"));
+    let secret = dir.path().join("secret");
+    fs::copy(&first, &secret).unwrap();
+    let width = first.file_stem().unwrap().len();
+    std::os::unix::fs::symlink(&secret, named(&format!("{:0width$}", 90))).unwrap();
+    let pipe = named(&format!("{:0width$}", 91));
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let read: Vec<_> = read(&place).unwrap().collect();
+    let refused = read.iter().filter(|one| matches!(one, Err(ReadError::Io { .. }))).count();
+    assert_eq!(refused, 2, "{read:?}");
+    assert_eq!(read.iter().filter(|one| matches!(one, Ok(Entry::Input { .. }))).count(), 1, "only what is its own");
+}
