@@ -1,9 +1,14 @@
 //! What people do to the host and ask of us.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::input::Wanted;
+use unitmedic::model::pattern::Warns;
 use unitmedic::model::request::{Ask, Target};
-use unitmedic::model::{Action, Input, Settings, UnitName, Wall};
+use unitmedic::model::strategy::{Case, EXPORT_FORMAT, Evidence, Export, Known, Provenance};
+use unitmedic::model::{Action, Condition, Input, PatternId, PatternSeen, Settings, UnitName, Wall};
 
 use crate::driver::{Event, Sim};
 use crate::faults::Step;
@@ -23,6 +28,8 @@ pub enum Doing {
     Recover,
     RecoverWorker,
     MarkFalse,
+    /// Brings knowledge from elsewhere, however wrong, or has it forgotten.
+    Teach,
     Reload,
     Reexec,
     Hold,
@@ -30,7 +37,7 @@ pub enum Doing {
     Reconfigure,
 }
 
-pub const ALL: [Doing; 17] = [
+pub const ALL: [Doing; 18] = [
     Doing::Start,
     Doing::Stop,
     Doing::Restart,
@@ -43,6 +50,7 @@ pub const ALL: [Doing; 17] = [
     Doing::Recover,
     Doing::RecoverWorker,
     Doing::MarkFalse,
+    Doing::Teach,
     Doing::Reload,
     Doing::Reexec,
     Doing::Hold,
@@ -117,6 +125,7 @@ pub fn act(sim: &mut Sim, doing: Doing) {
                 sim.ask(Ask::MarkFalse { incident });
             }
         }
+        Doing::Teach => teach(sim, &unit),
         Doing::Reload => sim.resync(ResyncReason::ManagerReloaded),
         Doing::Reexec => sim.resync(ResyncReason::ManagerReexecuted),
         Doing::Hold => {
@@ -149,6 +158,35 @@ pub fn act(sim: &mut Sim, doing: Doing) {
 }
 
 /// New settings are in force, and all units are looked at anew.
+/// Knowledge of another host, in which any action helps against anything; and a pattern that goes before incidents there.
+fn teach(sim: &mut Sim, unit: &UnitName) {
+    let worker = sim.settings.worker_of(unit.as_str()).map(|worker| worker.name.clone());
+    if sim.rng.chance(30) {
+        return sim.ask(Ask::ForgetStrategies { worker });
+    }
+    let mut known = Vec::new();
+    for condition in Condition::ALL {
+        let mut actions = BTreeMap::new();
+        for action in Action::ALL {
+            let tries = sim.rng.range(0, 20);
+            let successes = sim.rng.range(0, tries + 1);
+            let (helped, failed) = (successes as f64, (tries - successes) as f64);
+            actions.insert(*action, Evidence { helped, failed, tries, successes, ..Evidence::default() });
+        }
+        known.push(Known {
+            case: Case { worker: worker.clone(), condition: *condition, pattern: None },
+            from: None,
+            actions,
+        });
+    }
+    let from = Provenance { host: "elsewhere".into(), exported: sim.clock().wall, version: "0.1.0".into() };
+    sim.ask(Ask::ImportStrategies { export: Export { format: EXPORT_FORMAT.into(), from, known } });
+    let warns = Some(Warns { of: 10.0, followed: 9.0, lead: Duration::from_secs(300) });
+    let (at, template) = (sim.clock().mono, "it is about to fail".into());
+    let seen = PatternSeen { unit: unit.clone(), pattern: PatternId(1), template, at, count: 1, usual: 0.0, warns };
+    sim.deliver(Input::Patterns { seen: vec![seen] });
+}
+
 pub fn configure(sim: &mut Sim, settings: Settings) {
     // What went down while it belonged to no worker is nobody's to bring back.
     for unit in sim.host.units.values_mut().filter(|unit| unit.is_down()) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use unitmedic::model::settings::OnStop;
+use unitmedic::model::settings::{Explore, OnStop};
 use unitmedic::model::unit::FileState;
 use unitmedic::model::{Action, Condition, Selector, Settings, UnitName, WorkerName, WorkerSettings};
 
@@ -100,6 +100,9 @@ fn vary(settings: &mut WorkerSettings, units: u32, rng: &mut Rng) {
         let action = *rng.pick(&[Action::Restart, Action::GracefulRestart]);
         settings.plans.insert(Condition::External, vec![action, Action::Escalate]);
     }
+    settings.learn = rng.chance(85);
+    settings.explore = *rng.pick(&[Explore::Never, Explore::NotCritical, Explore::Always, Explore::Always]);
+    settings.preventive = rng.chance(30);
 }
 
 /// It consumes the queue of the broker, and may be scaled.
