@@ -57,11 +57,15 @@ impl Engine {
             && incident.not_before.is_none_or(|at| at <= self.now())
     }
 
-    /// A plan of escalation alone.
+    /// A plan of escalation alone. The page names what asks for it, not what is only told.
     fn escalate_when_due(&mut self, id: IncidentId) {
         let incident = &self.incidents[&id];
         let asking = self.asking(incident, Action::Escalate, false);
-        let because = self.instances[&incident.unit].because();
+        let asked_for = incident.plan.condition.and_then(|condition| incident.conditions.get(&condition));
+        let because = match asked_for {
+            Some(evidence) => evidence.text.clone(),
+            None => self.instances[&incident.unit].because(),
+        };
         match self.refusal(&asking) {
             None => self.escalate(id, &because),
             Some(refusal) if refusal.gate == Gate::Attempts => self.escalate(id, &because),

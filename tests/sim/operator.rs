@@ -157,7 +157,6 @@ pub fn act(sim: &mut Sim, doing: Doing) {
     }
 }
 
-/// New settings are in force, and all units are looked at anew.
 /// Knowledge of another host, in which any action helps against anything; and a pattern that goes before incidents there.
 fn teach(sim: &mut Sim, unit: &UnitName) {
     let worker = sim.settings.worker_of(unit.as_str()).map(|worker| worker.name.clone());
@@ -187,6 +186,7 @@ fn teach(sim: &mut Sim, unit: &UnitName) {
     sim.deliver(Input::Patterns { seen: vec![seen] });
 }
 
+/// New settings are in force, and all units are looked at anew.
 pub fn configure(sim: &mut Sim, settings: Settings) {
     // What went down while it belonged to no worker is nobody's to bring back.
     for unit in sim.host.units.values_mut().filter(|unit| unit.is_down()) {

@@ -72,7 +72,8 @@ fn other_settings_differ_as_they_must() {
         // What an operator forces is done in a dry run, too.
         assert!(report.candidate.actions_in_all() <= sim.forced, "seed {seed}: {} forced", sim.forced);
         let done = report.candidate.actions_in_all() - report.candidate.supposed;
-        assert!(report.withheld + 2 * done >= report.deviations.orders, "seed {seed}: {} withheld", report.withheld);
+        // An action may take several orders: a stop and a start, and what was refused is asked for again.
+        assert!(report.withheld + 3 * done >= report.deviations.orders, "seed {seed}: {} withheld", report.withheld);
         withheld += report.withheld;
         let patient = changed(&begun, |worker| {
             (worker.max_restart_attempts, worker.restart_cooldown) = (1, Duration::from_secs(3600));

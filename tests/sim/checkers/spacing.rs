@@ -16,7 +16,7 @@ pub struct Spacing {
 #[derive(Default, Clone)]
 struct Count {
     requested: bool,
-    /// There has been something to try.
+    /// There has been something to try, when it was last told what is planned.
     acts: bool,
     /// Attempts that count since it opened, or since the last escalation.
     used: u32,
@@ -98,7 +98,8 @@ impl Spacing {
                 count.intended_at = count.counted_at;
             }
             What::AttemptEnded { .. } => count.counted_at = count.intended_at,
-            What::Escalated { .. } => {
+            What::Escalated { next_try, .. } => {
+                count.acts = next_try.is_some();
                 count.escalations += 1;
                 count.escalated_at = now;
                 count.used = 0;
