@@ -196,6 +196,9 @@ impl Engine {
         }
         if !instance.conditions.is_empty() && (instance.should_run() || instance.is_spare()) {
             self.next_step(id);
+        } else if instance.is_spare() && !incident.is_errand() {
+            // The work was done by others while its start failed.
+            self.close(id, Resolution::SelfCleared, None);
         }
     }
 
@@ -240,7 +243,9 @@ impl Engine {
     pub(super) fn close(&mut self, id: IncidentId, resolution: Resolution, well_since: Option<Mono>) {
         let now = self.desk.now;
         let mut incident = self.incidents.remove(&id).expect("open");
-        let false_alarm = resolution == Resolution::SelfCleared && incident.action_was_allowed;
+        // More work was there, and others have done it.
+        let spare = self.instances.get(&incident.unit).is_some_and(|instance| instance.is_spare());
+        let false_alarm = resolution == Resolution::SelfCleared && incident.action_was_allowed && !spare;
         incident.closed_at = Some(now.mono);
         incident.closed_wall = Some(now.wall);
         incident.resolution = Some(if false_alarm { Resolution::FalseAlarm } else { resolution });

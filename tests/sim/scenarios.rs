@@ -549,6 +549,25 @@ fn a_backlog_scales_up_and_down_again() {
 }
 
 #[test]
+fn a_spare_whose_start_was_lost_is_let_be_when_the_backlog_is_gone() {
+    let mut stage = tasks(|task| task.max_instances = Some(2), 1);
+    stage.sim.broker.ready += 10_000;
+    stage.sim.swarm.call_fails = 100;
+    stage.pass(15.5);
+    stage.sim.swarm.call_fails = 0;
+    stage.sim.broker.ready = 0;
+    stage.pass(600.0);
+    stage.told(expect![[r#"
+        +315.0  task scale_wanted
+        +315.0  #1 task@2.service incident_opened: 9240 messages are ready in jobs for 1 consumers, over 100 each
+        +315.0  #1 task@2.service attempt_intended #1.1 scale_up
+        +315.0  -> act #1.1 task@2.service Start { reset_failed: false }
+        +376.8  [Proceed] #1 task@2.service attempt_ended #1.1 in_doubt : not well within 1 min: not needed now; unitmedic starts it when there is more work
+        +376.8  [Proceed] #1 task@2.service incident_closed self_cleared after 1 attempts
+    "#]]);
+}
+
+#[test]
 fn a_backlog_beyond_all_instances_calls_an_operator_when_it_lasts() {
     let mut stage = tasks(|_| {}, 3);
     stage.sim.broker.ready += 1_000_000;
