@@ -107,6 +107,7 @@ impl Engine {
             Input::Queues { readings } => self.queues(readings),
             Input::Errors(counts) => self.errors(counts),
             Input::Patterns { seen } => self.patterns(seen),
+            Input::Hours { ahead } => self.hours(ahead),
             Input::External { alerts } => self.external(alerts),
             Input::Probes { readings } => self.probes(readings),
             Input::Inquired { unit, finding } => self.inquired(&unit, finding),

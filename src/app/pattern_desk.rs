@@ -208,17 +208,21 @@ struct Work {
     save_at: Instant,
     minute_at: Instant,
     watched_until: Mono,
+    /// The last hour of the day that was looked at.
+    hour: u8,
 }
 
 impl Work {
     fn new(sources: Sources, inbox: Arc<Inbox>, counted: Arc<Counted>) -> Self {
         let now = Instant::now();
+        let zone = TimeZone::system();
         Self {
             sources,
             inbox,
             counted,
             learner: Learner::default(),
-            zone: TimeZone::system(),
+            hour: moment(clock::now(), &zone).hour,
+            zone,
             started: false,
             may_write: false,
             changed: false,
@@ -297,7 +301,13 @@ impl Work {
         self.turn_at = Instant::now() + TURN;
         self.changed = true;
         self.counted.patterns.store(self.learner.book.len() as u64, Relaxed);
-        if !seen.is_empty() && self.sources.inputs.try_send(Input::Patterns { seen }).is_err() {
+        if !seen.is_empty() {
+            self.tell(Input::Patterns { seen });
+        }
+    }
+
+    fn tell(&self, input: Input) {
+        if self.sources.inputs.try_send(input).is_err() {
             self.counted.inputs_dropped.fetch_add(1, Relaxed);
         }
     }
@@ -311,6 +321,12 @@ impl Work {
         let members = self.sources.roster.members();
         self.learner.book.watched(members.iter().map(|member| &member.worker), span);
         self.counted.patterns.store(self.learner.book.len() as u64, Relaxed);
+        if std::mem::replace(&mut self.hour, moment.hour) != moment.hour {
+            let ahead = self.learner.book.hours_ahead(&moment);
+            if !ahead.is_empty() {
+                self.tell(Input::Hours { ahead });
+            }
+        }
         // Time that goes by is worth knowing where there is something to know.
         self.changed |= !self.learner.book.is_empty();
     }

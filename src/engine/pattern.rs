@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::model::pattern::HoursAhead;
 use crate::model::time::human;
-use crate::model::{Evidence, IncidentPattern, Mono, PatternSeen};
+use crate::model::{Evidence, IncidentPattern, Mono, PatternSeen, UnitName};
 
 use super::Engine;
 
@@ -102,13 +103,6 @@ impl Engine {
     /// What mostly goes before an incident makes the condition `predicted`, which is only told.
     fn heed(&mut self, seen: &PatternSeen) {
         let Some(warns) = seen.warns else { return };
-        let Some(instance) = self.instances.get_mut(&seen.unit).filter(|instance| instance.incident.is_none()) else {
-            return;
-        };
-        let settings = self.settings.workers.get(&instance.worker);
-        if settings.is_none_or(|settings| settings.predict_horizon.is_zero()) {
-            return;
-        }
         let until = seen.at + (warns.lead * LEADS).clamp(FORETOLD_MIN, FORETOLD_MAX);
         let text = format!(
             "its log said \"{}\" (pattern {}), after which an incident came {:.0} of {:.0} times, mostly {} later",
@@ -118,16 +112,32 @@ impl Engine {
             warns.of,
             human(warns.lead)
         );
-        instance.foretold = Some((until, Evidence::text(text)));
-        let unit = seen.unit.clone();
-        self.reassess(&unit);
+        self.foretell(&seen.unit, until, text);
+    }
+
+    /// So do hours at which it mostly fails.
+    pub(super) fn hours(&mut self, ahead: Vec<HoursAhead>) {
+        for one in ahead {
+            self.foretell(&one.unit, one.until, one.text());
+        }
+    }
+
+    fn foretell(&mut self, unit: &UnitName, until: Mono, text: String) {
+        let Some(instance) = self.instances.get_mut(unit).filter(|instance| instance.incident.is_none()) else {
+            return;
+        };
+        let settings = self.settings.workers.get(&instance.worker);
+        if settings.is_some_and(|settings| !settings.predict_horizon.is_zero()) {
+            instance.foretold = Some((until, Evidence::text(text)));
+            self.reassess(unit);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{PatternId, UnitName};
+    use crate::model::PatternId;
 
     fn seen(pattern: u64, seconds: u64, usual: f64) -> PatternSeen {
         PatternSeen {

@@ -15,6 +15,7 @@ mod hours;
 mod report;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::model::{IncidentId, Mono, Now, PatternId, UnitName, Wall, WorkerName}
 
 use entry::Entry;
 use hours::Outbreaks;
+use trouble::Trouble;
 
 /// An incident within this time after the first line counts as preceded by it.
 pub const SPAN: Duration = Duration::from_secs(1800);
@@ -110,12 +112,17 @@ pub struct Book {
     wall: Wall,
     #[serde(skip)]
     mono: Option<Mono>,
+    #[serde(skip)]
+    present: Option<Moment>,
     faded_at: Age,
     entries: BTreeMap<PatternId, Entry>,
     workers: BTreeMap<WorkerName, Watched>,
     /// Microseconds that we ran in each hour of the day, and on each day of the week.
     hours: [u64; 24],
     days: [u64; 7],
+    /// When units failed.
+    #[serde(default)]
+    trouble: BTreeMap<UnitName, Trouble>,
     /// Units with an open incident, and since when.
     #[serde(skip)]
     troubled: BTreeMap<UnitName, (IncidentId, Age)>,
@@ -141,7 +148,7 @@ impl Book {
         self.hours[usize::from(moment.hour) % 24] += step;
         self.days[usize::from(moment.day) % 7] += step;
         self.mono = Some(self.mono.map_or(now.mono, |before| before.max(now.mono)));
-        self.wall = now.wall;
+        (self.wall, self.present) = (now.wall, Some(*moment));
         self.fade();
     }
 
@@ -192,6 +199,7 @@ impl Book {
         if let Some(watched) = self.worker(worker) {
             watched.incidents += 1.0;
         }
+        self.note_trouble(unit);
         for entry in self.entries.values_mut() {
             entry.incident(worker, unit, id, at);
         }
@@ -263,6 +271,9 @@ impl Book {
     pub fn check(&self) -> Result<(), String> {
         if self.entries.len() > PATTERNS_KEPT || self.workers.len() > WORKERS_KEPT {
             return Err("it has more patterns or workers than are kept".into());
+        }
+        if self.trouble.len() > trouble::UNITS_KEPT {
+            return Err("it has more units than are kept".into());
         }
         // A book that grows to its end in 30,000 years has not been written by us.
         if self.clock > 1 << 60 || self.run > self.clock || self.faded_at > self.clock {

@@ -6,7 +6,7 @@ use super::action::{Answer, Intent, Order};
 use super::fact::Fact;
 use super::incident::{AttemptId, Incident};
 use super::name::UnitName;
-use super::pattern::PatternSeen;
+use super::pattern::{HoursAhead, PatternSeen};
 use super::request::Request;
 use super::settings::Settings;
 use super::signal::{Beat, ErrorCounts, ExternalAlert, ProbeReading, QueueReading};
@@ -71,6 +71,10 @@ pub enum Input {
     /// Patterns of errors that instances have written since the last time.
     Patterns {
         seen: Vec<PatternSeen>,
+    },
+    /// Hours at which units mostly fail are near.
+    Hours {
+        ahead: Vec<HoursAhead>,
     },
     /// Alerts of others that name workers or units, as their Alertmanager told them.
     External {

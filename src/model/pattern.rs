@@ -157,6 +157,8 @@ pub struct Precedes {
     pub incidents: Vec<IncidentId>,
 }
 
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
 /// Hours of day, or days of week, in which a pattern breaks out beyond chance. Local time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cluster {
@@ -171,6 +173,54 @@ pub struct Cluster {
     pub chance: f64,
     /// The other patterns of the worker do so, too: its work may be at that time.
     pub like_others: bool,
+}
+
+impl Cluster {
+    /// `from 23:00 to 01:00`
+    pub fn hours_text(&self) -> String {
+        format!("from {:02}:00 to {:02}:00", self.from, (self.from + self.length) % 24)
+    }
+
+    /// `on Sun and Mon`
+    pub fn days_text(&self) -> String {
+        let day = |place: u8| DAYS[usize::from(place) % 7];
+        let days: Vec<&str> = (self.from..self.from + self.length).map(day).collect();
+        format!("on {}", days.join(" and "))
+    }
+
+    /// Whether the hour, or day, is one of them.
+    pub fn contains(&self, place: u8, places: u8) -> bool {
+        (place + places - self.from) % places < self.length
+    }
+}
+
+/// The hours at which a unit mostly fails are there, or are the next.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HoursAhead {
+    pub unit: UnitName,
+    pub hours: Cluster,
+    /// It is so on these days only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<Cluster>,
+    /// Dates on which these hours were watched, and those of them on which it failed then.
+    pub dates: u32,
+    pub failed: u32,
+    /// When they are over.
+    pub until: Mono,
+}
+
+impl HoursAhead {
+    /// `it has mostly failed from 03:00 to 04:00 (local time): on 9 of 11 days, 9 of 10 times`
+    pub fn text(&self) -> String {
+        let days = self.days.as_ref().map(|days| format!(" {}", days.days_text())).unwrap_or_default();
+        let Cluster { within, of, .. } = self.hours;
+        format!(
+            "it has mostly failed {}{days} (local time): on {} of {} days, {within} of {of} times",
+            self.hours.hours_text(),
+            self.failed,
+            self.dates
+        )
+    }
 }
 
 /// A reading that was unusual when a pattern came.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::input::Wanted;
-use unitmedic::model::pattern::Warns;
+use unitmedic::model::pattern::{Cluster, HoursAhead, Warns};
 use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::strategy::{Case, EXPORT_FORMAT, Evidence, Export, Known, Provenance};
 use unitmedic::model::{Action, Condition, Input, PatternId, PatternSeen, Settings, UnitName, Wall};
@@ -184,6 +184,10 @@ fn teach(sim: &mut Sim, unit: &UnitName) {
     let (at, template) = (sim.clock().mono, "it is about to fail".into());
     let seen = PatternSeen { unit: unit.clone(), pattern: PatternId(1), template, at, count: 1, usual: 0.0, warns };
     sim.deliver(Input::Patterns { seen: vec![seen] });
+    let hours = Cluster { from: 3, length: 1, within: 9, of: 10, chance: 0.001, like_others: false };
+    let until = at + Duration::from_secs(sim.rng.range(0, 7_200));
+    let ahead = HoursAhead { unit: unit.clone(), hours, days: None, dates: 11, failed: 9, until };
+    sim.deliver(Input::Hours { ahead: vec![ahead] });
 }
 
 /// New settings are in force, and all units are looked at anew.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::hours::Hours;
-use unitmedic::model::pattern::Warns;
+use unitmedic::model::pattern::{Cluster, HoursAhead, Warns};
 use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::{
     Action, Condition, IncidentId, Input, Mono, PatternId, PatternSeen, Selector, Settings, UnitName, WorkerSettings,
@@ -1029,4 +1029,31 @@ fn what_mostly_goes_before_an_incident_is_told_of_for_a_while() {
     stage.pass(20.0);
     assert_eq!(foretold(&stage), None);
     stage.told(expect![[""]]);
+}
+
+#[test]
+fn hours_at_which_it_mostly_fails_are_told_of_until_they_are_over_or_it_has_failed() {
+    let mut stage = Stage::one(|_| {}, plain());
+    let tell = |stage: &mut Stage| {
+        let hours = Cluster { from: 3, length: 1, within: 9, of: 10, chance: 0.001, like_others: false };
+        let until = Mono(stage.sim.now + 7_200 * SEC);
+        let ahead = HoursAhead { unit: unit("api.service"), hours, days: None, dates: 11, failed: 9, until };
+        stage.sim.deliver(Input::Hours { ahead: vec![ahead] });
+    };
+    let foretold = |stage: &Stage| {
+        let target = Target::Unit(unit("api.service"));
+        let explained = stage.sim.engine.as_ref().expect("it runs").explain(&target, stage.sim.clock()).remove(0);
+        explained.conditions.get(&Condition::Predicted).map(|evidence| evidence.text.clone())
+    };
+    tell(&mut stage);
+    let text = foretold(&stage).expect("told at once");
+    assert_eq!(text, "it has mostly failed from 03:00 to 04:00 (local time): on 9 of 11 days, 9 of 10 times");
+    stage.pass(7_190.0);
+    assert!(foretold(&stage).is_some());
+    stage.pass(20.0);
+    assert_eq!(foretold(&stage), None);
+    stage.told(expect![[""]]);
+    tell(&mut stage);
+    stage.kill("api.service").pass(60.0);
+    assert_eq!(foretold(&stage), None, "it has come");
 }

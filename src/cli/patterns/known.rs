@@ -6,7 +6,6 @@ use crate::views::look::{Look, Tone, clean, wrap};
 use crate::views::story::{coarse, count};
 use crate::views::table::{Cell, Table};
 
-const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 /// Units that one cell names.
 const UNITS_NAMED: usize = 2;
 
@@ -92,21 +91,13 @@ fn precedes(precedes: &Precedes) -> String {
 }
 
 fn clusters(of: &PatternWorker) -> Vec<String> {
-    let hour = |place: u8| format!("{place:02}:00");
-    let day = |place: u8| DAYS[usize::from(place) % 7].to_owned();
     let tell = |cluster: &Cluster, range: String| {
         let others = if cluster.like_others { ", as the worker's other errors do" } else { "" };
         let (within, of) = (cluster.within, cluster.of);
         format!("breaks out {range}: {within} of {of} times (p {}){others}", small(cluster.chance))
     };
-    let hours = of.hours.as_ref().map(|cluster| {
-        let end = (cluster.from + cluster.length) % 24;
-        tell(cluster, format!("from {} to {}", hour(cluster.from), hour(end)))
-    });
-    let days = of.days.as_ref().map(|cluster| {
-        let days: Vec<String> = (cluster.from..cluster.from + cluster.length).map(day).collect();
-        tell(cluster, format!("on {}", days.join(" and ")))
-    });
+    let hours = of.hours.as_ref().map(|cluster| tell(cluster, cluster.hours_text()));
+    let days = of.days.as_ref().map(|cluster| tell(cluster, cluster.days_text()));
     hours.into_iter().chain(days).collect()
 }
 

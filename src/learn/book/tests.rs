@@ -1,7 +1,7 @@
 //! A worker's life in virtual time, and what the book says of it.
 
 use super::*;
-use crate::model::pattern::{PatternFilter, PatternView};
+use crate::model::pattern::{HoursAhead, PatternFilter, PatternView};
 
 const MINUTE: u64 = 60_000_000;
 const HOUR: u64 = 60 * MINUTE;
@@ -342,4 +342,75 @@ fn patterns_that_become_one_have_one_past() {
     assert_eq!((life.book.len(), merged.total), (1, 3));
     assert_eq!(merged.workers[0].precedes.incidents, [IncidentId(1)]);
     assert_eq!(merged.workers[0].units.len(), 2);
+}
+
+/// The unit fails within the hour `at(day)` of each day, if in one; says what is foretold at which hours of the last day.
+fn nights(days: u64, at: impl Fn(u64) -> Option<u64>) -> Vec<(u8, HoursAhead)> {
+    let mut life = Life::new();
+    let mut told = Vec::new();
+    for day in 0..days {
+        for hour in 0..24 {
+            let moment = life.moment();
+            if day + 1 == days {
+                told.extend(life.book.hours_ahead(&moment).into_iter().map(|ahead| (moment.hour, ahead)));
+            }
+            life.pass(20 * MINUTE);
+            if at(day) == Some(hour) {
+                life.fail(1);
+                life.pass(10 * MINUTE);
+                life.heal(1);
+                life.pass(30 * MINUTE);
+            } else {
+                life.pass(40 * MINUTE);
+            }
+        }
+    }
+    told
+}
+
+#[test]
+fn hours_at_which_a_unit_mostly_fails_are_foretold() {
+    let told = nights(12, |day| (day != 4).then_some(3));
+    let hours: Vec<u8> = told.iter().map(|(hour, _)| *hour).collect();
+    assert_eq!(hours, [2, 3], "an hour before, and when it begins; not after it has failed");
+    let ahead = &told[0].1;
+    assert_eq!((ahead.hours.from, ahead.hours.length, ahead.days.is_some()), (3, 1, false), "{ahead:?}");
+    assert_eq!((ahead.failed, ahead.dates), (10, 11));
+    assert_eq!(ahead.text(), "it has mostly failed from 03:00 to 04:00 (local time): on 10 of 11 days, 10 of 10 times");
+    assert_eq!(ahead.until, Mono(HOUR * (1 + 11 * 24 + 4)));
+    // The second time it is the same hour, and it ends at the same time.
+    assert_eq!(told[1].1.until, ahead.until);
+}
+
+#[test]
+fn what_has_no_hours_or_none_any_more_is_not_foretold() {
+    assert_eq!(nights(40, |day| (day % 9 == 0).then_some(3)), [], "seldom");
+    assert_eq!(nights(40, |day| Some(day * 7 % 24)), [], "at all hours");
+    assert_eq!(nights(16, |day| (day < 12).then_some(3)), [], "no longer");
+    assert_ne!(nights(14, |day| (day < 12).then_some(3)), [], "one date may be missed");
+    assert_eq!(nights(4, |_| Some(3)), [], "too few");
+}
+
+#[test]
+fn what_fails_on_certain_days_is_foretold_for_these() {
+    let sundays = |day: u64| (day % 7 == 6).then_some(3);
+    let told = nights(7 * 7, sundays);
+    assert_eq!(told.iter().map(|(hour, _)| *hour).collect::<Vec<_>>(), [2, 3]);
+    let text = told[0].1.text();
+    assert_eq!(text, "it has mostly failed from 03:00 to 04:00 on Sun (local time): on 6 of 6 days, 6 of 6 times");
+    assert_eq!(nights(7 * 7 - 1, sundays), [], "on a Saturday");
+}
+
+#[test]
+fn units_whose_hours_are_known_are_bounded() {
+    let mut life = Life::new();
+    life.pass(HOUR);
+    for number in 0..5_000 {
+        life.fail(number);
+        life.pass(MINUTE);
+    }
+    assert_eq!(life.book.trouble.len(), trouble::UNITS_KEPT);
+    assert!(life.book.trouble.contains_key(&unit(4_999)) && !life.book.trouble.contains_key(&unit(0)));
+    let body = serde_json::to_string(&life.book).unwrap();
+    assert_eq!(serde_json::from_str::<Book>(&body).unwrap().trouble, life.book.trouble);
 }
