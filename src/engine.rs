@@ -11,6 +11,7 @@ mod experience;
 mod explain;
 mod external;
 mod gate;
+mod habits;
 mod incident;
 mod instance;
 mod observe;
@@ -80,6 +81,8 @@ pub struct Engine {
     counts: Counts,
     /// Workers whose sum must be judged anew at the end of the turn.
     changed: BTreeSet<WorkerName>,
+    /// What was known of instances that are not there now.
+    former: habits::Former,
     /// Instances whose samples wait to be judged.
     habits_due: unusual::Due,
     dice: Dice,
@@ -108,6 +111,7 @@ impl Engine {
             Input::Errors(counts) => self.errors(counts),
             Input::Patterns { seen } => self.patterns(seen),
             Input::Hours { ahead } => self.hours(ahead),
+            Input::Habits { known } => self.recall_habits(known),
             Input::External { alerts } => self.external(alerts),
             Input::Probes { readings } => self.probes(readings),
             Input::Inquired { unit, finding } => self.inquired(&unit, finding),

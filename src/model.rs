@@ -8,6 +8,7 @@ pub mod alert;
 pub mod condition;
 pub mod fact;
 pub mod families;
+pub mod habits;
 pub mod history;
 pub mod hours;
 pub mod incident;

@@ -18,6 +18,7 @@ use crate::views::story::count;
 
 use super::Query;
 use super::dispatch::Dispatch;
+use super::habit_desk::HabitDesk;
 
 /// Inputs handled in one turn before the commands are drained and others get their word.
 const BATCH: usize = 256;
@@ -29,6 +30,7 @@ pub(super) struct Ended;
 
 pub(super) struct EventLoop {
     pub engine: Engine,
+    pub habits: HabitDesk,
     pub dispatch: Dispatch,
     pub inputs: mpsc::Receiver<Input>,
     /// Answers to commands. Apart from the signals, so that none of them is ever dropped.
@@ -96,6 +98,9 @@ impl EventLoop {
             }
         }
         self.notify(|notifier| notifier.stopping("stopping"));
+        if let Some(saved) = self.habits.save(&self.engine) {
+            let _ = saved.await;
+        }
         self.dispatch.close();
         let recorder = self.recorder.clone();
         let _ = tokio::task::spawn_blocking(move || recorder.close()).await;
@@ -190,6 +195,7 @@ impl EventLoop {
         let line = self.status_line();
         self.notify(|notifier| notifier.status(Instant::now(), &line));
         self.dispatch.keep_house(&self.recorder);
+        self.habits.save_when_due(&self.engine);
         if self.recorder.checkpoint_is_due() {
             let (settings, checkpoint) = (self.engine.settings().clone(), self.engine.checkpoint());
             self.recorder.begin(Header::going_on(&self.boot, clock::now(), settings, checkpoint));

@@ -1,12 +1,11 @@
 //! Learns patterns from the errors of the workers, on a thread of its own: neither the journal nor the event loop waits
 //! for it, and what it has no room for is dropped and counted.
 //!
-//! Lines come from the journal, incidents from the facts. What it knows it writes to the store ([`recall`] reads it at the
-//! start), and the engine is told which patterns its instances have shown.
+//! Lines come from the journal, incidents from the facts. What it knows it writes to the store ([`super::recall`] reads it at
+//! the start), and the engine is told which patterns its instances have shown.
 
 mod inbox;
 mod learner;
-mod recall;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +26,7 @@ use crate::model::pattern::{PatternFilter, PatternsView};
 use crate::model::{Condition, Fact, IncidentId, Input, Mono, Now, Settings, UnitName, What, WorkerName};
 use crate::views::metrics::PatternTotals;
 
+use super::recall::{Kind, Recalled, recall};
 use super::roster::Roster;
 use inbox::{Handed, Inbox};
 use learner::{FORMAT, Learned, Learner};
@@ -178,7 +178,19 @@ impl PatternDesk {
 
     /// Gives the thread what was known, as soon as the store can tell.
     pub async fn recall(self, store: Store) {
-        recall::recall(&store, &self.inbox, &self.counted).await;
+        let kind = Kind { name: NAME, of: "patterns", read: Learned::read };
+        let not_yet = || _ = self.inbox.push_word(Word::NotYet);
+        let recalled = recall(&store, &kind, not_yet).await;
+        let learned = match recalled {
+            Recalled::Known(learned) => Some(Box::new(learned)),
+            Recalled::Nothing => None,
+            Recalled::Refused => {
+                self.counted.refused.fetch_add(1, Relaxed);
+                None
+            }
+        };
+        // A thread that has ended needs it no more.
+        self.inbox.push_word(Word::Recalled(learned));
     }
 
     /// Learns what waits, hands it to the store and ends the thread.

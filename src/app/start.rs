@@ -33,6 +33,7 @@ use crate::views::metrics::{Board, Build, Own};
 use super::authority::Authority;
 use super::dispatch::Dispatch;
 use super::event_loop::{EventLoop, selectors};
+use super::habit_desk::HabitDesk;
 use super::pattern_desk::{PatternDesk, Sources as Learning};
 use super::roster::Roster;
 use super::{Counted, Daemon, FACTS_BEHIND, Options, QUERIES, Shared};
@@ -122,11 +123,15 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let recorder = recorder(&boot, now, &settings, &memory, seed);
     prepare(authority.clone());
     let sampler = sampler(&settings, inputs_in.clone());
+    let habits = HabitDesk::new(shared.store.clone());
+    let habits_recalled = habits.recall(inputs_in.clone());
     let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared);
+    watchers.push(tokio::spawn(habits_recalled));
     watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch =
         Dispatch::new(shared.clone(), authority, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
+        habits,
         hold_file: settings.daemon.runtime_dir.join(HOLD_FILE),
         engine: Engine::new(now, settings, memory, seed),
         dispatch,

@@ -28,8 +28,9 @@ impl Engine {
             .collect();
         match instance.incident {
             Some(id) if complaints.is_empty() && instance.is_spare() && self.is_idle(id) => {
-                // Not wanted any more before it was started.
-                self.close(id, Resolution::SelfCleared, None);
+                // Not wanted any more before it was started; or what an operator asked for came too late.
+                let errand = self.incidents[&id].is_errand();
+                self.close(id, if errand { Resolution::Operator } else { Resolution::SelfCleared }, None);
             }
             None if complaints.is_empty() => {}
             None => self.open_or_reopen(unit, complaints),

@@ -186,12 +186,14 @@ impl Engine {
         let mut instance = Instance::new(unit.clone(), worker.clone());
         instance.incident = self.incidents.values().find(|incident| incident.unit == *unit).map(|incident| incident.id);
         self.instances.insert(unit.clone(), instance);
+        self.take_up_habits(unit);
         self.recount(worker, None, Some(Health::Unknown));
         self.desk.tell_unit(worker, unit, None, What::InstanceAppeared { health: Health::Unknown });
     }
 
     pub(super) fn vanish(&mut self, unit: &UnitName) {
-        let Some(instance) = self.instances.remove(unit) else { return };
+        let Some(mut instance) = self.instances.remove(unit) else { return };
+        self.put_habits_by(&mut instance);
         self.timers.set(TimerKey::Assess(unit.clone()), None);
         self.recount(&instance.worker, Some(instance.health), None);
         if let Some(id) = instance.incident {

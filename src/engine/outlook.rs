@@ -3,6 +3,7 @@
 //! A forecast is a guess: what it may do is up to the plan, and it is told apart from what is there.
 
 use crate::learn::forecast::{Forecast, Trend};
+use crate::model::habits::{KeptGrowth, Resource};
 use crate::model::time::human;
 use crate::model::{Evidence, Mono, WorkerSettings};
 
@@ -38,6 +39,23 @@ impl Outlook {
     /// A new activation of the unit.
     pub fn begin_life(&mut self) {
         self.memory.begin_life();
+    }
+
+    /// How it grew in lives that are over.
+    pub fn kept(&self) -> Vec<KeptGrowth> {
+        let courses = [(Resource::Memory, &self.memory)];
+        let grew =
+            courses.into_iter().filter_map(|(resource, course)| Some((resource, course.trend.as_ref()?.habit()?)));
+        grew.map(|(resource, (slope, lives))| KeptGrowth { resource, slope, lives }).collect()
+    }
+
+    pub fn recall(&mut self, known: &[KeptGrowth]) {
+        for one in known {
+            let course = match one.resource {
+                Resource::Memory => &mut self.memory,
+            };
+            course.trend.get_or_insert_default().recall(one.slope, one.lives);
+        }
     }
 
     /// The setting that decides, for people.

@@ -49,6 +49,7 @@ impl Engine {
             place_freed: false,
             counts: Default::default(),
             changed: Default::default(),
+            former: Default::default(),
             habits_due: Default::default(),
             dice: Dice::new(seed),
             experience,

@@ -276,4 +276,25 @@ mod tests {
         assert_eq!(of(1).unusual.len(), 1);
         assert_eq!(of(1).unusual[0].measure, Measure::Cpu);
     }
+
+    #[test]
+    fn what_was_usual_outlives_the_instance_and_the_life() {
+        let mut bench = Bench::new(4, QUARTER);
+        bench.run(60, |_| 20);
+        let known = bench.engine.kept_habits(now(bench.minute).wall);
+        assert_eq!(known.len(), 4);
+        let mut next = Bench::new(4, QUARTER);
+        next.take(Input::Habits { known });
+        next.run(3, |_| 20);
+        // One is taken away and comes back.
+        next.engine.vanish(&unit(1));
+        assert!(!next.engine.instances.contains_key(&unit(1)), "it is not there");
+        assert_eq!(next.engine.kept_habits(now(next.minute).wall).len(), 4);
+        let later = Wall(now(next.minute).wall.0 + 31 * 86_400_000_000);
+        assert_eq!(next.engine.kept_habits(later).len(), 3, "what is long away is forgotten");
+        next.take(Input::Unit { unit: unit(1), change: Box::new(change(ActiveState::Active)) });
+        next.run(3, |_| 20);
+        next.run(2, |n| if n == 1 { 150 } else { 20 });
+        assert!(next.told(1).is_some_and(|text| text.starts_with("CPU 150 %, usually ")), "{:?}", next.told(1));
+    }
 }

@@ -159,6 +159,18 @@ impl Trend {
         *self = Trend { habit, ..Trend::default() };
     }
 
+    /// How fast it grew in lives that are over, a second, and in how many of them alike.
+    pub fn habit(&self) -> Option<(f64, u32)> {
+        (self.habit.lives > 0).then_some((self.habit.slope, self.habit.lives))
+    }
+
+    /// What [`Self::habit`] said once; less than is known by now, or no number, is let be.
+    pub fn recall(&mut self, slope: f64, lives: u32) {
+        if slope.is_finite() && slope > 0.0 && lives > self.habit.lives {
+            self.habit = Habit { slope, lives };
+        }
+    }
+
     /// When it will cross the limit; `None`: it does not grow, it is not known, or it is further away than can be said.
     pub fn forecast(&self, limit: f64) -> Option<Forecast> {
         let fastest =
@@ -309,6 +321,28 @@ mod tests {
     /// Between 0 and 1, rising in each `hours`.
     fn tooth(hour: f64, hours: f64) -> f64 {
         (hour / hours).fract()
+    }
+
+    #[test]
+    fn how_it_grew_in_former_lives_is_read_again() {
+        let mut trend = Trend::default();
+        assert_eq!(trend.habit(), None);
+        for life in 0..2 {
+            let begin = f64::from(life) * 8.0;
+            feed(&mut trend, begin..begin + 8.0, |hour| 300.0 + 200.0 * (hour - begin));
+            trend.begin_life();
+        }
+        let (slope, lives) = trend.habit().expect("it grew alike twice");
+        assert_eq!(lives, 2);
+        let mut read = Trend::default();
+        read.recall(slope, lives);
+        read.recall(f64::NAN, 9);
+        read.recall(1.0, 1);
+        assert_eq!(read.habit(), Some((slope, lives)));
+        for trend in [&mut trend, &mut read] {
+            feed(trend, 16.0..18.5, |hour| 300.0 + 500.0 * (hour - 16.0));
+        }
+        assert_eq!(read.forecast(LIMIT), trend.forecast(LIMIT));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod past;
 use std::time::Duration;
 
 use crate::model::Mono;
+use crate::model::habits::KeptUsual;
 use crate::model::unusual::{Against, Measure, Siblings, Unusual};
 
 use past::{BLOCK, Learn, Levels, NONE, Past, SPANS, Usual};
@@ -292,6 +293,29 @@ impl Habits {
     /// Nothing has been seen of it.
     pub fn is_new(&self) -> bool {
         self.block == 0
+    }
+
+    /// What outlives it: what was usual of each measure.
+    pub fn kept(&self) -> Vec<KeptUsual> {
+        let measures = Measure::ALL.iter().zip(&self.series);
+        let seen = measures.filter_map(|(measure, series)| Some((*measure, series.as_ref()?)));
+        let pasts = seen.flat_map(|(measure, series)| {
+            [(measure, false, Some(&series.alone)), (measure, true, series.beside.as_deref())]
+        });
+        let known = pasts.filter_map(|(measure, beside, past)| Some((measure, beside, past?)));
+        known.filter_map(|(measure, beside, past)| past.kept(measure, beside)).collect()
+    }
+
+    /// What [`Self::kept`] said once, of measures of which less is known by now.
+    pub fn recall(&mut self, known: &[KeptUsual]) {
+        for one in known {
+            let series = self.series[one.measure as usize].get_or_insert_with(|| Box::new(Series::new()));
+            let past = match one.beside {
+                false => &mut series.alone,
+                true => &mut **series.beside.get_or_insert_with(|| Box::new(Past::new(0))),
+            };
+            past.recall(one);
+        }
     }
 
     /// Something is, or just was, outside of its own range. Cheap; where it says no there is nothing unusual.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Answer, Intent, Order};
 use super::fact::Fact;
+use super::habits::KeptHabits;
 use super::incident::{AttemptId, Incident};
 use super::name::UnitName;
 use super::pattern::{HoursAhead, PatternSeen};
@@ -75,6 +76,10 @@ pub enum Input {
     /// Hours at which units mostly fail are near.
     Hours {
         ahead: Vec<HoursAhead>,
+    },
+    /// What was known of instances in a former life of ours.
+    Habits {
+        known: Vec<KeptHabits>,
     },
     /// Alerts of others that name workers or units, as their Alertmanager told them.
     External {

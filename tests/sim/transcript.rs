@@ -88,6 +88,7 @@ pub fn input_text(input: &Input) -> String {
         Input::Beats { beats } => format!("beats of {}", beats.len()),
         Input::Queues { readings } => format!("queues {readings:?}"),
         Input::Errors(counts) => format!("errors {:?}", counts.counts),
+        Input::Habits { known } => format!("habits of {}", known.len()),
         Input::Hours { ahead } => format!("hours ahead {:?}", ahead.iter().map(|one| &one.unit).collect::<Vec<_>>()),
         Input::Patterns { seen } => format!("patterns {:?}", seen.iter().map(|one| &one.template).collect::<Vec<_>>()),
         Input::External { alerts } => format!("alerts of others {alerts:?}"),

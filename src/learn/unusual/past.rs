@@ -5,10 +5,13 @@
 //! these only visit is not. Hours are learned two hours later, and what was beyond the usual is held back: it is learned when it
 //! has ended by itself, or has lasted for a day.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::habits::KeptUsual;
+use crate::model::unusual::Measure;
 
 /// Samples are put together in blocks; the level of a block is the median of its samples.
 pub const BLOCK: Duration = Duration::from_secs(300);
@@ -24,6 +27,10 @@ const LAG: usize = 2;
 const SHIFT: usize = 8;
 /// Shifts kept: ten days.
 const SHIFTS_KEPT: usize = 30;
+/// Shifts that are written as one. Always the same ones, so that they grow old however often they are written and read.
+const TOGETHER: u32 = 10;
+/// A number that no past of ours comes to.
+const SHIFT_MAX: u32 = 1 << 24;
 /// No level: nothing was seen.
 pub const NONE: i16 = i16::MIN;
 /// Levels are kept in the past in steps of so many thousandths.
@@ -112,6 +119,8 @@ pub struct Past {
     calm: u8,
     hours: Vec<Range>,
     shifts: VecDeque<Range>,
+    /// Number of the next shift.
+    shift: u32,
     /// Hours in which something was seen.
     seen: u16,
     usual: Range,
@@ -129,6 +138,7 @@ impl Past {
             calm: 0,
             hours: Vec::new(),
             shifts: VecDeque::new(),
+            shift: 0,
             seen: 0,
             usual: Range::EMPTY,
         }
@@ -236,6 +246,7 @@ impl Past {
                 self.shifts.pop_front();
             }
             self.shifts.push_back(shift);
+            self.shift = self.shift.saturating_add(1);
         }
         self.refresh();
     }
@@ -245,6 +256,42 @@ impl Past {
         for known in self.shifts.iter().chain(&self.hours) {
             self.usual.merge(known);
         }
+    }
+
+    /// What outlives it; `None`: nothing is known. The days are told apart less finely: ten shifts become one.
+    pub fn kept(&self, measure: Measure, beside: bool) -> Option<KeptUsual> {
+        let begin = self.shift - self.shifts.len() as u32;
+        let shifts = (begin..).zip(&self.shifts).chain(self.hours.iter().map(|range| (self.shift, range)));
+        let mut groups: BTreeMap<u32, Range> = BTreeMap::new();
+        for (number, range) in shifts {
+            groups.entry(number / TOGETHER).or_insert(Range::EMPTY).merge(range);
+        }
+        let first = *groups.keys().next()?;
+        let levels = groups.values().map(|range| [range.top, range.bottom].concat()).collect();
+        // Hours that are no shift yet are one, or none, whichever is nearer.
+        let shift = self.shift + u32::from(self.hours.len() >= SHIFT / 2);
+        let (hours, zero) = (self.seen, self.zero);
+        Some(KeptUsual { measure, beside, hours, zero, shift, first, levels })
+    }
+
+    /// What [`Self::kept`] said once, if less is known by now. It is forgotten in its time.
+    pub fn recall(&mut self, known: &KeptUsual) {
+        if known.hours <= self.seen || known.zero != self.zero || known.first > SHIFT_MAX {
+            return;
+        }
+        let own: Vec<Range> = self.shifts.drain(..).chain(self.hours.drain(..)).collect();
+        for (number, levels) in (known.first..).zip(&known.levels).take(SHIFTS_KEPT) {
+            let (top, bottom) = levels.split_at_checked(SPANS.len()).unwrap_or_default();
+            let (Ok(top), Ok(bottom)) = (top.try_into(), bottom.try_into()) else { continue };
+            let begin = number * TOGETHER;
+            // The last ten may not have been over.
+            self.shift = known.shift.clamp(begin + 1, begin + TOGETHER);
+            self.shifts.extend((begin + 1..self.shift).map(|_| Range::EMPTY).chain([Range { top, bottom }]));
+            self.shifts.drain(..self.shifts.len().saturating_sub(SHIFTS_KEPT));
+        }
+        self.seen = known.hours.saturating_add(self.seen);
+        own.into_iter().for_each(|range| self.learn(range));
+        self.refresh();
     }
 
     /// Bytes on the heap.
@@ -258,4 +305,93 @@ fn whole(level: i32, up: bool) -> i8 {
     let step = i32::from(STEP);
     let steps = if up { (level + step - 1).div_euclid(step) } else { level.div_euclid(step) };
     steps.clamp(i32::from(i8::MIN) + 1, i32::from(i8::MAX) - 1) as i8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// So many hours at a level.
+    fn run(past: &mut Past, hours: u32, level: i16) {
+        for block in past.block + 1..=past.block + hours * HOUR {
+            past.take(block, Levels { median: level, low: level, high: level }, Learn::Usual);
+        }
+    }
+
+    fn top(past: &Past) -> i16 {
+        past.usual(1).expect("known").top
+    }
+
+    /// Written and read.
+    fn again(past: &Past) -> Past {
+        let kept = past.kept(Measure::Cpu, false).expect("something is known");
+        assert!(kept.levels.len() <= 1 + SHIFTS_KEPT.div_ceil(TOGETHER as usize), "{kept:?}");
+        let mut read = Past::new(0);
+        read.recall(&serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap());
+        read.block = past.block;
+        read
+    }
+
+    #[test]
+    fn what_is_read_again_is_as_it_was() {
+        for hours in [10, 30, 79, 80, 81, 90, 239, 240, 300] {
+            let mut past = Past::new(0);
+            run(&mut past, hours / 2, 500);
+            run(&mut past, hours - hours / 2, 900);
+            let read = again(&past);
+            assert_eq!((read.usual, read.seen, read.shift), (past.usual, past.seen, read.shift), "{hours} hours");
+            let kept = |past: &Past| past.kept(Measure::Cpu, false).map(|kept| (kept.levels, kept.first, kept.hours));
+            assert_eq!(kept(&again(&read)), kept(&read), "{hours} hours");
+        }
+        assert_eq!(Past::new(0).kept(Measure::Cpu, false), None);
+    }
+
+    #[test]
+    fn it_is_forgotten_in_its_time_however_often_it_is_read() {
+        let mut past = Past::new(0);
+        run(&mut past, 24, 900);
+        for day in 0..10 {
+            assert_eq!(top(&past), 900, "day {day}");
+            past = again(&past);
+            run(&mut past, 24, 500);
+        }
+        // Ten shifts are forgotten together, ten days after the last of them.
+        for _ in 0..6 {
+            past = again(&past);
+            run(&mut past, 24, 500);
+        }
+        assert_eq!(top(&past), 500);
+    }
+
+    #[test]
+    fn what_is_seen_now_counts_beside_what_was() {
+        let mut past = Past::new(0);
+        run(&mut past, 48, 900);
+        let kept = past.kept(Measure::Cpu, false).unwrap();
+        let mut young = Past::new(0);
+        run(&mut young, 8, 1_400);
+        young.recall(&kept);
+        assert_eq!((top(&young), young.usual(1).unwrap().bottom), (1_400, 900));
+        let mut old = Past::new(0);
+        run(&mut old, 60, 500);
+        old.recall(&kept);
+        assert_eq!(top(&old), 500, "more is known than that");
+    }
+
+    #[test]
+    fn nonsense_is_let_be() {
+        let mut past = Past::new(0);
+        run(&mut past, 24, 500);
+        let good = past.kept(Measure::Cpu, false).unwrap();
+        let none = |known: KeptUsual| {
+            let mut read = Past::new(0);
+            read.recall(&known);
+            assert_eq!(read.usual(1), None, "{known:?}");
+            assert!(read.shifts.len() <= SHIFTS_KEPT);
+        };
+        none(KeptUsual { zero: 7, ..good.clone() });
+        none(KeptUsual { first: u32::MAX, ..good.clone() });
+        none(KeptUsual { levels: vec![vec![1, 2, 3]; 50], ..good.clone() });
+        none(KeptUsual { levels: Vec::new(), shift: u32::MAX, ..good });
+    }
 }

@@ -226,3 +226,20 @@ fn memory_is_bounded() {
     group.run(24 * 3, usual);
     assert_eq!(group.all[0].heap_bytes(), before);
 }
+
+#[test]
+fn another_life_goes_on_from_what_was_usual() {
+    let mut group = Group::of(5);
+    group.run(60, usual);
+    let kept: Vec<Vec<KeptUsual>> = group.all.iter().map(Habits::kept).collect();
+    let mut heir = Group::of(5);
+    heir.all.iter_mut().zip(&kept).for_each(|(one, known)| one.recall(known));
+    let mut stranger = Group::of(5);
+    for group in [&mut heir, &mut stranger] {
+        group.run(3, usual);
+        assert_eq!(group.told, []);
+        group.run(1, |minute, n| if n == 2 { Some(150.0) } else { usual(minute, n) });
+    }
+    assert!(heir.first().is_some_and(|text| text.starts_with("CPU 150 %, usually ")), "{:?}", heir.told);
+    assert_eq!(stranger.told, [], "who knows little says nothing");
+}

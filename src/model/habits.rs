@@ -1,0 +1,54 @@
+//! What is known of an instance's habits, as it outlives a life of ours: no samples, only what they came to.
+
+use serde::{Deserialize, Serialize};
+
+use super::condition::closed_set;
+use super::name::{UnitName, WorkerName};
+use super::time::Wall;
+use super::unusual::Measure;
+
+/// Instances of which it is kept, those that were there last first.
+pub const HABITS_KEPT: usize = 2_000;
+
+closed_set!(
+    /// What may be used up.
+    Resource {
+        Memory = "memory",
+    }
+);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptHabits {
+    pub unit: UnitName,
+    pub worker: WorkerName,
+    /// When it was there last.
+    pub at: Wall,
+    pub usual: Vec<KeptUsual>,
+    pub growth: Vec<KeptGrowth>,
+}
+
+/// What is usual of one measure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptUsual {
+    pub measure: Measure,
+    /// Of its distance to the siblings, not of itself.
+    pub beside: bool,
+    /// Hours in which something was seen.
+    pub hours: u16,
+    /// The level that 0 stands for, thousandths.
+    pub zero: i16,
+    /// Number of the next shift of eight hours, and of the first ten shifts that are told of here.
+    pub shift: u32,
+    pub first: u32,
+    /// For each ten shifts, oldest first: the highest levels that were held for 0, 1, 3, ... blocks, and then the lowest.
+    pub levels: Vec<Vec<i8>>,
+}
+
+/// How a resource grew in former lives of the process.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct KeptGrowth {
+    pub resource: Resource,
+    /// A second.
+    pub slope: f64,
+    pub lives: u32,
+}
