@@ -659,9 +659,10 @@ mod tests {
 
     #[test]
     fn no_control_gets_into_a_pattern() {
-        let line: String = (0..0x100).filter_map(char::from_u32).flat_map(|c| ['a', c, 'b', ' ']).collect();
-        let shown = masked(&line);
-        assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        for c in (0..0x100).filter_map(char::from_u32) {
+            let shown = masked(&format!("a{c}b"));
+            assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        }
     }
 
     #[test]
