@@ -42,6 +42,9 @@ const SECRET_ENDS: [&str; 2] = ["pass", "pwd"];
 const SECRET_NAMES: [&str; 2] = ["pw", "sid"];
 /// Bytes of a key that are looked at, the last ones.
 const KEY_MAX: usize = 64;
+/// Bytes of a number in hexadecimal with colons: a fingerprint of 64 bytes has 191. So no line is gone through for each of
+/// its words.
+const COLONS_MAX: usize = 256;
 /// A word after which a secret stands.
 const SCHEMES: [&str; 4] = ["Bearer", "bearer", "BEARER", "Basic"];
 /// Options of programs that are given `user:password`.
@@ -472,7 +475,7 @@ fn path(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// Numbers in hexadecimal with colons between: hardware addresses, IPv6, times.
 fn colons(rest: &[u8]) -> Option<usize> {
-    let run = rest.iter().take_while(|byte| byte.is_ascii_hexdigit() || **byte == b':').count();
+    let run = rest.iter().take(COLONS_MAX).take_while(|byte| byte.is_ascii_hexdigit() || **byte == b':').count();
     let ends = rest.get(run).is_none_or(|byte| !byte.is_ascii_alphanumeric());
     let colons = rest[..run].iter().filter(|byte| **byte == b':').count();
     (ends && colons >= 2 && rest[..run].iter().any(u8::is_ascii_digit)).then_some(run)
