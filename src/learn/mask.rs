@@ -276,10 +276,10 @@ impl Masked {
         let end = match (bytes[at], opened) {
             (quote, Some((opening, _))) if quote == opening => at,
             (_, Some((opening, _))) => closing(bytes, at, opening),
-            (b'"' | b'\'' | b':' | b'=', None) => return None,
+            (b'\x22' | b'\'' | b':' | b'=', None) => return None,
             _ if self.after == After::Secrets => self.quote.map_or(bytes.len(), |(quote, _)| closing(bytes, at, quote)),
             (b'\\' | b'`', None) => escaped(line, at),
-            (b'(' | b'[' | b'{', None) => group(bytes, at),
+            (b'(' | b'[' | b'\x7b', None) => group(bytes, at),
             // Behind `password(`.
             _ if self.parts.last().is_some_and(|last| &line[last.start..last.end] == "(") => within(bytes, at),
             _ => run(bytes, at),
