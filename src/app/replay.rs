@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::model::{Settings, Wall, WorkerName};
 
 pub use crate::adapters::store::recorder::{ReadError, inputs_dir};
-pub use report::{Difference, ReplayReport, Sums};
+pub use report::{Difference, ReplayReport, Sums, Trouble};
 
 /// The same act of both counts as the same decision when they are no further apart.
 pub(crate) const NEAR: Duration = Duration::from_secs(5);

@@ -3,6 +3,10 @@
 use std::io;
 
 use crate::adapters::http::client::ClientError;
+use crate::views::look::clean;
+
+/// Characters of a line of an error that are told.
+const LINE_SHOWN: usize = 2_000;
 
 pub const OK: u8 = 0;
 /// What was asked for did not succeed.
@@ -36,9 +40,18 @@ pub struct Usage(pub String);
 pub fn report(error: &anyhow::Error) -> u8 {
     let code = code(error);
     if code != OK {
-        eprintln!("unitmedic: {error:#}");
+        eprintln!("unitmedic: {}", told(error));
     }
     code
+}
+
+/// The error without what a terminal would obey in what it cites, and not longer than anybody reads.
+fn told(error: &anyhow::Error) -> String {
+    let line = |line: &str| match line.char_indices().nth(LINE_SHOWN) {
+        Some((end, _)) => format!("{}…", clean(&line[..end])),
+        None => clean(line),
+    };
+    format!("{error:#}").lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn code(error: &anyhow::Error) -> u8 {
@@ -88,5 +101,13 @@ mod tests {
         for (error, expected) in table {
             assert_eq!(code(&error), expected, "{error:#}");
         }
+    }
+
+    #[test]
+    fn what_an_error_cites_does_not_reach_the_terminal_as_it_is() {
+        let error = anyhow::anyhow!("unknown \x1b[2J`{}`\nsecond line", "x".repeat(100_000)).context("a\u{9b}b");
+        let told = told(&error);
+        assert!(told.starts_with("a\u{fffd}b: unknown \u{fffd}[2J`xxx") && told.ends_with("…\nsecond line"), "{told}");
+        assert!(told.chars().count() < 3_000);
     }
 }

@@ -12,7 +12,7 @@ use super::check_config::EXIT_CONFIG;
 use super::exit::{self, Usage};
 use super::{session, when};
 use crate::adapters::clock;
-use crate::app::replay::{DIFFERENCES, Options, ReadError, inputs_dir, replay};
+use crate::app::replay::{DIFFERENCES, Options, ReadError, Trouble, inputs_dir, replay};
 use crate::config::{self, ConfigErrors, Mode, Source};
 use crate::model::{Settings, WorkerName};
 use crate::views::look::Look;
@@ -66,10 +66,7 @@ pub fn run(args: &ReplayArgs, look: &Look, out: &mut dyn Write) -> anyhow::Resul
     bar.clear();
     let report = report.map_err(hint).context("there is no recording to replay")?;
     if report.recording.inputs == 0 {
-        anyhow::bail!(
-            "nothing is recorded in {}: the daemon records while record_bytes is not 0",
-            recordings.display()
-        );
+        anyhow::bail!(nothing(&recordings, &report.recording.troubles));
     }
     if let Some(worker) = &args.worker
         && !settings.workers.contains_key(worker)
@@ -119,6 +116,15 @@ fn options(args: &ReplayArgs, look: &Look) -> Result<Options, Usage> {
     Ok(Options { since, until, worker: args.worker.clone(), differences: args.differences })
 }
 
+/// Why there is nothing to replay.
+fn nothing(recordings: &Path, troubles: &Trouble) -> String {
+    let dir = recordings.display();
+    match troubles.told.first() {
+        Some(first) => format!("nothing of what is recorded in {dir} can be replayed: {first}"),
+        None => format!("nothing is recorded in {dir}: the daemon records while record_bytes is not 0"),
+    }
+}
+
 /// The file that was tried, as a heading.
 fn name_of(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
@@ -126,8 +132,7 @@ fn name_of(path: &Path) -> String {
 
 /// What to do where the recording may not be read.
 fn hint(error: ReadError) -> anyhow::Error {
-    let denied =
-        matches!(&error, ReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied);
+    let denied = matches!(&error, ReadError::Io { error, .. } if error.kind() == std::io::ErrorKind::PermissionDenied);
     let error = anyhow::Error::from(error);
     if denied { error.context("run it as root, or as a member of the daemon's group unitmedic") } else { error }
 }

@@ -275,9 +275,15 @@ impl Book {
         if self.trouble.len() > trouble::UNITS_KEPT {
             return Err("it has more units than are kept".into());
         }
-        // A book that grows to its end in 30,000 years has not been written by us.
-        if self.clock > 1 << 60 || self.run > self.clock || self.faded_at > self.clock {
+        // A book that grows to its end in 18,000 years has not been written by us.
+        if self.clock > 1 << 59 || self.run > self.clock || self.faded_at > self.clock {
             return Err("its time is not a time".into());
+        }
+        if self.hours.iter().chain(&self.days).any(|ran| *ran > self.run) {
+            return Err("an hour or a day is longer than the time in which we ran".into());
+        }
+        if !self.workers.values().all(|watched| watched.outbreaks.is_sound()) {
+            return Err("outbreaks are no counts".into());
         }
         let sound = |value: f64| value.is_finite() && value >= 0.0;
         if !self.workers.values().all(|watched| sound(watched.spans) && sound(watched.incidents)) {

@@ -16,21 +16,58 @@ const ESCAPE: u8 = 0x1b;
 /// They belong to the number before them.
 const UNITS: [&str; 17] =
     ["B", "kB", "KB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "bytes", "ns", "us", "ms", "s", "sec", "secs", "%"];
-/// What follows a key with such a word in it is nobody's business.
-const SECRETS: [&str; 10] = [
+/// What follows a key with such a word in it is nobody's business, however its words are put together.
+const SECRETS: [&str; 17] = [
     "password",
     "passwd",
     "passphrase",
+    "passcode",
     "secret",
     "token",
     "apikey",
-    "api_key",
-    "api-key",
+    "accesskey",
+    "accountkey",
+    "encryptionkey",
+    "privatekey",
+    "signingkey",
     "credential",
-    "authorization",
+    "bearer",
+    "sessionid",
+    "sessid",
+    "signature",
 ];
+/// So ends the name of a secret.
+const SECRET_ENDS: [&str; 2] = ["pass", "pwd"];
+/// Such short names have to be the whole key.
+const SECRET_NAMES: [&str; 2] = ["pw", "sid"];
+/// Bytes of a key that are looked at, the last ones.
+const KEY_MAX: usize = 64;
+/// Bytes of a number in hexadecimal with colons: a fingerprint of 64 bytes has 191. So no line is gone through for each of
+/// its words.
+const COLONS_MAX: usize = 256;
 /// A word after which a secret stands.
-const SCHEMES: [&str; 2] = ["Bearer", "Basic"];
+const SCHEMES: [&str; 4] = ["Bearer", "bearer", "BEARER", "Basic"];
+/// Options of programs that are given `user:password`.
+const USER_OPTIONS: [&str; 3] = ["-u", "--user", "--proxy-user"];
+/// So begin the tokens that well-known services give out. All others of their length have a digit.
+const ISSUED: [&str; 14] = [
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "eyJ",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xox",
+    "sk_",
+    "rk_",
+    "sk-",
+    "npm_",
+];
+/// Bytes that such a token has at least.
+const ISSUED_MIN: usize = 16;
 
 /// A token of a masked line, by a number that is the same on every host and in every run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +127,38 @@ enum After {
     Equals,
     /// `password=`, `token:`, `Bearer`.
     Secret,
+    /// `Authorization:`: a scheme, and then a secret.
+    Scheme,
+    /// `Cookie:`: all that comes is secret.
+    Secrets,
+}
+
+impl After {
+    /// What follows this key.
+    fn key(key: &str) -> Option<Self> {
+        let mut plain = [0; KEY_MAX];
+        let mut length = 0;
+        for byte in key.bytes().rev().filter(u8::is_ascii_alphanumeric).take(KEY_MAX) {
+            length += 1;
+            plain[KEY_MAX - length] = byte.to_ascii_lowercase();
+        }
+        let plain = &plain[KEY_MAX - length..];
+        let has =
+            |word: &str| plain.len() >= word.len() && plain.windows(word.len()).any(|part| part == word.as_bytes());
+        match plain {
+            _ if plain.len() < 2 => None,
+            _ if has("authorization") => Some(After::Scheme),
+            _ if has("cookie") => Some(After::Secrets),
+            _ if SECRETS.into_iter().any(has) => Some(After::Secret),
+            _ if SECRET_ENDS.iter().any(|end| plain.ends_with(end.as_bytes())) => Some(After::Secret),
+            _ if SECRET_NAMES.iter().any(|name| plain == name.as_bytes()) => Some(After::Secret),
+            _ => None,
+        }
+    }
+
+    fn hides(self) -> bool {
+        matches!(self, After::Secret | After::Scheme | After::Secrets)
+    }
 }
 
 impl Masked {
@@ -107,6 +176,11 @@ impl Masked {
                 at += escape(&bytes[at..]);
             } else if KINDS[byte as usize] == Kind::Space {
                 (at, spaced) = (at + 1, true);
+            } else if is_control(bytes, at) {
+                (at, spaced) = (at + 2, true);
+            } else if let Some(end) = self.secret(line, at) {
+                self.value(line, Part { start: at, end, spaced });
+                (at, spaced) = (end, false);
             } else if is_separator(bytes, at) {
                 self.separator(line, Part { start: at, end: at + 1, spaced });
                 (at, spaced) = (at + 1, false);
@@ -162,29 +236,74 @@ impl Masked {
         if opened {
             self.value(line, Part { start: part.start, end: part.start, spaced: false });
         }
-        if matches!(byte, b'"' | b'\'') {
-            self.quoted(bytes, part);
+        match byte {
+            // Before a secret it opens, whatever was counted so far.
+            b'"' | b'\'' if self.after.hides() => self.quote = Some((byte, self.tokens.len() + 1)),
+            b'"' | b'\'' => self.quoted(bytes, part),
+            _ => {}
         }
-        self.after = match (byte, before) {
-            (b'=' | b':', Some(key)) if is_secret(key) => After::Secret,
-            (b'=', _) => After::Equals,
+        self.after = match byte {
             // Between a key and its secret: `token: "…"`, `"token": "…"`.
-            (b'"' | b'\'', _) if self.after == After::Secret => After::Secret,
-            (b'"' | b'\'' | b':', Some(key)) if is_secret(key) => After::Secret,
-            (b':', Some("\"" | "'")) if self.before_quote(line).is_some_and(is_secret) => After::Secret,
+            b'"' | b'\'' | b':' | b'=' if self.after.hides() => self.after,
+            b'"' | b'\'' | b':' | b'=' => match self.key(line, before) {
+                None if byte == b'=' => After::Equals,
+                after => after.unwrap_or_default(),
+            },
+            b'(' if !part.spaced => before.and_then(After::key).unwrap_or_default(),
             _ => After::Anything,
         };
         self.push(Token::of(&line[part.start..part.end]), part);
     }
 
+    /// What follows the word before, or the one in quotes before; `API key` is one word.
+    fn key(&self, line: &str, before: Option<&str>) -> Option<After> {
+        let word = |back: usize| self.parts.iter().rev().nth(back);
+        let before = match before? {
+            "\"" | "'" => &line[word(1)?.start..word(1)?.end],
+            key if key.eq_ignore_ascii_case("key") => &line[word(1).or(word(0))?.start..word(0)?.end],
+            before => before,
+        };
+        After::key(before)
+    }
+
+    /// Where the secret ends that begins at `at`; `None`: none does.
+    fn secret(&mut self, line: &str, at: usize) -> Option<usize> {
+        if !self.after.hides() {
+            return None;
+        }
+        let bytes = line.as_bytes();
+        let opened = self.quote.filter(|(_, first)| *first == self.tokens.len());
+        let end = match (bytes[at], opened) {
+            (quote, Some((opening, _))) if quote == opening => at,
+            (_, Some((opening, _))) => closing(bytes, at, opening),
+            (b'\x22' | b'\'' | b':' | b'=', None) => return None,
+            _ if self.after == After::Secrets => self.quote.map_or(bytes.len(), |(quote, _)| closing(bytes, at, quote)),
+            (b'\\' | b'`', None) => escaped(line, at),
+            (b'(' | b'[' | b'\x7b', None) => group(bytes, at),
+            // Behind `password(`.
+            _ if self.parts.last().is_some_and(|last| &line[last.start..last.end] == "(") => within(bytes, at),
+            _ => run(bytes, at),
+        };
+        let text = &line[at..end];
+        let scheme = SCHEMES.contains(&text);
+        self.after = match self.after {
+            After::Scheme if !scheme && opened.is_none() => After::Secret,
+            // `password => …`
+            after if !text.is_empty() && text.bytes().all(|byte| b"=>:-".contains(&byte)) => after,
+            _ if scheme => After::Secret,
+            _ => After::Anything,
+        };
+        (!text.is_empty() && !scheme).then_some(end)
+    }
+
     /// A single word in quotes is a value, however it looks; but a key has them, too.
     fn quoted(&mut self, bytes: &[u8], part: Part) {
         let (byte, here) = (bytes[part.start], self.tokens.len());
+        let key = matches!(bytes.get(part.end), Some(b':' | b'='));
         let Some((_, opened)) = self.quote.take_if(|(opening, _)| *opening == byte) else {
-            self.quote = Some((byte, here + 1));
+            self.quote = (!key).then_some((byte, here + 1));
             return;
         };
-        let key = matches!(bytes.get(part.end), Some(b':' | b'='));
         if here == opened + 1
             && !key
             && self.last().is_some_and(Token::is_word)
@@ -194,22 +313,15 @@ impl Masked {
         }
     }
 
-    /// The word before a closing quote.
-    fn before_quote<'l>(&self, line: &'l str) -> Option<&'l str> {
-        let word = self.parts.iter().rev().nth(1)?;
-        Some(&line[word.start..word.end])
-    }
-
     fn word(&mut self, line: &str, part: Part, masked: bool) {
         let text = &line[part.start..part.end];
         let looks = |text: &str| text.bytes().any(|byte| matches!(byte, b'.' | b'/' | b'@'));
         let value = match self.after {
-            After::Secret if SCHEMES.contains(&text) => return self.push(Token::of(text), part),
-            After::Secret => true,
             After::Equals => masked || looks(text),
-            After::Anything => masked,
+            _ => masked,
         };
-        self.after = if SCHEMES.contains(&text) { After::Secret } else { After::Anything };
+        let hides = SCHEMES.contains(&text) || is_option(text);
+        self.after = if hides { After::Secret } else { After::Anything };
         if value {
             return self.value(line, part);
         }
@@ -314,15 +426,16 @@ fn word(bytes: &[u8], at: usize) -> (usize, bool) {
         return (at + length, true);
     }
     let mut end = at;
-    let (mut digit, mut odd, mut mail) = (false, false, false);
+    let (mut digit, mut odd, mut user) = (false, false, false);
     while let Some(byte) = bytes.get(end) {
         match KINDS[*byte as usize] {
             Kind::Digit => digit = true,
             Kind::Word => match byte {
                 b'\\' => odd = true,
-                b'@' => mail = end > at,
-                b'.' => odd |= mail,
-                _ => {}
+                // Of `user@host`, or what is left of `user:password@host`.
+                b'@' => user = end > at,
+                0xc2 if is_control(bytes, end) => break,
+                _ => odd |= user,
             },
             Kind::Space => break,
             Kind::Separator | Kind::Apostrophe if is_separator(bytes, end) => break,
@@ -333,7 +446,16 @@ fn word(bytes: &[u8], at: usize) -> (usize, bool) {
     if let Some(length) = url(rest, end - at) {
         return (at + length, true);
     }
-    (end, digit || odd)
+    (end, digit || odd || is_issued(&rest[..end - at]))
+}
+
+/// A token by its beginning, or a secret in a tag: `<password>…`.
+fn is_issued(word: &[u8]) -> bool {
+    if word.len() >= ISSUED_MIN && ISSUED.iter().any(|start| word.starts_with(start.as_bytes())) {
+        return true;
+    }
+    let tag = word.iter().position(|byte| *byte == b'>').filter(|_| word[0] == b'<');
+    tag.and_then(|end| str::from_utf8(&word[..end]).ok()).is_some_and(|key| After::key(key).is_some())
 }
 
 /// An absolute path: a slash that nothing leads to, and what belongs to names and arguments in addresses.
@@ -353,7 +475,7 @@ fn path(bytes: &[u8], at: usize) -> Option<usize> {
 
 /// Numbers in hexadecimal with colons between: hardware addresses, IPv6, times.
 fn colons(rest: &[u8]) -> Option<usize> {
-    let run = rest.iter().take_while(|byte| byte.is_ascii_hexdigit() || **byte == b':').count();
+    let run = rest.iter().take(COLONS_MAX).take_while(|byte| byte.is_ascii_hexdigit() || **byte == b':').count();
     let ends = rest.get(run).is_none_or(|byte| !byte.is_ascii_alphanumeric());
     let colons = rest[..run].iter().filter(|byte| **byte == b':').count();
     (ends && colons >= 2 && rest[..run].iter().any(u8::is_ascii_digit)).then_some(run)
@@ -368,10 +490,64 @@ fn url(rest: &[u8], scheme: usize) -> Option<usize> {
     Some(rest.iter().position(ends).unwrap_or(rest.len()))
 }
 
-fn is_secret(key: &str) -> bool {
-    let has = |word: &str| key.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
-    matches!(key.len(), 3..=64)
-        && (["pwd", "pass"].iter().any(|word| key.eq_ignore_ascii_case(word)) || SECRETS.into_iter().any(has))
+/// An option of a program that a secret follows.
+fn is_option(text: &str) -> bool {
+    text.starts_with('-') && (USER_OPTIONS.contains(&text) || After::key(text).is_some())
+}
+
+/// Controls beyond ASCII, which terminals heed as well: U+0080 to U+009F.
+fn is_control(bytes: &[u8], at: usize) -> bool {
+    bytes[at] == 0xc2 && bytes.get(at + 1).is_some_and(|byte| (0x80..0xa0).contains(byte))
+}
+
+/// Where the quote is that closes what begins at `at`; a quote behind a backslash does not.
+fn closing(bytes: &[u8], at: usize, quote: u8) -> usize {
+    let mut end = at;
+    while end < bytes.len() && bytes[end] != quote {
+        end += 1 + usize::from(bytes[end] == b'\\');
+    }
+    end.min(bytes.len())
+}
+
+/// Where a secret ends whose quotes are escaped, or are backquotes.
+fn escaped(line: &str, at: usize) -> usize {
+    let bytes = line.as_bytes();
+    let quote = match (bytes[at], bytes.get(at + 1)) {
+        (b'`', _) => "`",
+        (_, Some(b'"')) => "\\\"",
+        (_, Some(b'\'')) => "\\'",
+        _ => return run(bytes, at),
+    };
+    let from = at + quote.len();
+    line[from..].find(quote).map_or(line.len(), |length| from + length + quote.len())
+}
+
+/// Where what is in brackets ends, which are opened at `at`.
+fn group(bytes: &[u8], at: usize) -> usize {
+    bytes.len().min(within(bytes, at + 1) + 1)
+}
+
+/// Where the bracket is closed that was opened before `at`.
+fn within(bytes: &[u8], at: usize) -> usize {
+    let mut depth = 1_usize;
+    for (end, byte) in bytes.iter().enumerate().skip(at) {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return end;
+        }
+    }
+    bytes.len()
+}
+
+/// Where the word ends that begins at `at`, whatever is in it but spaces, and what closes may close something else.
+fn run(bytes: &[u8], at: usize) -> usize {
+    let length = bytes[at..].iter().take_while(|byte| !byte.is_ascii_whitespace()).count();
+    let closes = bytes[at..at + length].iter().rev().take_while(|byte| b")]},;\"'".contains(byte)).count();
+    at + length - closes
 }
 
 #[cfg(test)]
@@ -423,8 +599,72 @@ mod tests {
             "amqp://guest:hunter@broker.example/ refused",
             "--passphrase=hunter",
             "PASSWD=hunter",
+            "password=\"hunter wins hunter\"",
+            "password='it\\'s hunter' for all",
+            "{\"secret\":\"no, hunter\"}",
+            "{\\\"secret\\\":\\\"the hunter\\\"}",
+            "password=so,hunter;or=hunter|hunter",
+            "password=(hunter hunter)",
+            "credentials: {user: hunter, key: [hunter]}",
+            "password => hunter",
+            "password := hunter",
+            "password==hunter",
+            "password=`the hunter`",
+            "connect(user='me', password='the hunter')",
+            "set_password(\"the hunter\")",
+            "set_token(the hunter)",
+            "<password>hunter</password>",
+            "DB_PASS=hunter",
+            "MYSQL_PWD=hunter",
+            "db.pass=hunter",
+            "AWS_SECRET_ACCESS_KEY=hunter",
+            "accessKey: hunter",
+            "API key: hunter",
+            "private key = hunter",
+            "AccountName=x;AccountKey=hunter;EndpointSuffix=y",
+            "Server=db;User Id=me;Password=hunter;Pwd=hunter",
+            "curl --token hunter --user me:hunter",
+            "--api-key hunter",
+            "bearer hunter",
+            "Authorization: Token hunter",
+            "{\"Authorization\": \"Token the hunter\"}",
+            "5\" disk, password=\"the hunter\"",
+            "5\" disk, {\"password\":\"the hunter\"}",
+            "Cookie: session=hunter; csrf=hunter hunter",
+            "sessionid=hunter",
+            "me:hunter@db refused",
+            "amqp://me:hun,hunter@db/ refused",
+            "ghp_hunterhunterhunterhunterhunterhunter",
+            "AKIAIOSFODNNHUNTERhunter",
+            "eyJhbGciOiJIUzI.hunter.hunter",
+            "\x1b[31mpassword\x1b[0m=\x1b[33mhunter\x1b[0m",
+            "password=\0hunter",
+            "a.very.long.key.of.a.tool.that.names.all.that.leads.to.it.in.its.configuration.password=hunter",
         ] {
             assert!(!masked(line).contains("hunter"), "{line}: {}", masked(line));
+        }
+    }
+
+    #[test]
+    fn what_is_said_around_a_secret_stays() {
+        for (line, pattern) in [
+            ("login failed, password=hunter at noon", "login failed, password=<*> at noon"),
+            ("{\"token\": \"a b\", \"level\": \"high\"}", "{\"token\": \"<*>\", \"level\": \"<*>\"}"),
+            ("open(user=root, password=x) failed", "open(user=root, password=<*>) failed"),
+            ("(password=) is empty", "(password=) is empty"),
+            ("Failed password for root", "Failed password for root"),
+            ("Authorization: Bearer x refused", "Authorization: Bearer <*> refused"),
+            ("bypass=no reason", "bypass=<*> reason"),
+        ] {
+            assert_eq!(masked(line), pattern, "{line}");
+        }
+    }
+
+    #[test]
+    fn no_control_gets_into_a_pattern() {
+        for c in (0..0x100).filter_map(char::from_u32) {
+            let shown = masked(&format!("a{c}b"));
+            assert!(!shown.chars().any(char::is_control), "{shown:?}");
         }
     }
 
@@ -440,6 +680,20 @@ mod tests {
         {
             one.read(line);
             let _ = one.text(line);
+        }
+        let parts = [
+            "pass", "=", "(", ")", "é", "\"", "'", "\\", "`", " ", "[", "}", "\u{85}", "Bearer", "cookie:", "<", ">",
+            "@", "-u",
+        ];
+        let mut seed = 1_u64;
+        for _ in 0..20_000 {
+            let mut line = String::new();
+            for _ in 0..12 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                line.push_str(parts[(seed >> 33) as usize % parts.len()]);
+            }
+            one.read(&line);
+            let _ = one.text(&line);
         }
     }
 }

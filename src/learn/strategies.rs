@@ -11,7 +11,7 @@
 //! Time is that which unitmedic has watched since it began to learn: no clock of the wall that may jump, and it goes on over
 //! restarts of the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::model::strategy::{Case, EXPORT_FORMAT, Evidence, Export, Known, Provenance, Ranked, Ranking};
@@ -51,6 +51,9 @@ const WASTED: Duration = Duration::from_secs(30);
 const ACTIONS_MAX: usize = 64;
 /// What is believed of knowledge that was read from outside.
 const COUNT_MAX: f64 = 2.0 * WEIGHT_MAX;
+/// Bytes of the name of a host, and of a version.
+const HOST_MAX: usize = 253;
+const VERSION_MAX: usize = 64;
 const TIME_MAX: Duration = Duration::from_secs(366 * 86_400);
 const AGE_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 
@@ -85,7 +88,7 @@ impl Strategies {
             }
         }
         strategies.bound();
-        strategies.bound_foreign();
+        strategies.bound_foreign(&BTreeSet::new());
         (strategies, refused)
     }
 
@@ -182,16 +185,26 @@ impl Strategies {
     /// here is not touched, and outweighs it soon. Returns what was taken over, and without actions what is gone for it.
     pub fn import(&mut self, export: Export, now: Duration) -> Result<Vec<Known>, String> {
         if export.format != EXPORT_FORMAT {
-            return Err(format!("the format is {:?}; this unitmedic reads {EXPORT_FORMAT:?}", export.format));
+            let format: String = export.format.chars().take(EXPORT_FORMAT.len()).collect();
+            return Err(format!("the format is {format:?}; this unitmedic reads {EXPORT_FORMAT:?}"));
         }
         if export.known.len() > CASES_MAX {
             return Err(format!("it has {} cases; at most {CASES_MAX} are kept", export.known.len()));
         }
+        check_source(&export.from)?;
+        let mut cases = BTreeSet::new();
         for one in &export.known {
             check(one)?;
+            if one.actions.contains_key(&Action::Escalate) {
+                return Err(format!("{}: escalate is nothing that could help", name(&one.case)));
+            }
+            if !cases.insert(one.case.clone()) {
+                return Err(format!("{}: it is there twice", name(&one.case)));
+            }
         }
         let mut taken = Vec::new();
-        for Known { case, actions, .. } in export.known {
+        // Where nothing was tried, nothing is known that could take the place of what is.
+        for Known { case, actions, .. } in export.known.into_iter().filter(|one| !one.actions.is_empty()) {
             // It was faded when it was written; how old it is over there says nothing here.
             let actions: BTreeMap<Action, Evidence> = actions
                 .into_iter()
@@ -201,9 +214,7 @@ impl Strategies {
             taken.push(Known { case, from: Some(export.from.clone()), actions });
         }
         // What had to go for it is told, too: it is to be forgotten wherever it is kept.
-        let gone = self.bound_foreign();
-        taken.retain(|one| self.foreign.contains_key(&one.case));
-        taken.extend(gone);
+        taken.extend(self.bound_foreign(&cases));
         Ok(taken)
     }
 
@@ -302,14 +313,20 @@ impl Strategies {
         gone
     }
 
-    fn bound_foreign(&mut self) -> Vec<Known> {
-        let mut gone = Vec::new();
-        while self.foreign.len() > CASES_MAX {
-            let oldest = self.foreign.iter().min_by_key(|(_, (from, _))| from.exported).map(|(case, _)| case.clone());
-            let Some((case, (from, _))) = oldest.and_then(|case| self.foreign.remove_entry(&case)) else { break };
-            gone.push(Known { case, from: Some(from), actions: BTreeMap::new() });
+    /// What was taken over longest ago goes first, of that what is said to be oldest; what was `taken` just now stays.
+    fn bound_foreign(&mut self, taken: &BTreeSet<Case>) -> Vec<Known> {
+        let over = self.foreign.len().saturating_sub(CASES_MAX);
+        if over == 0 {
+            return Vec::new();
         }
-        gone
+        let age = |(case, (from, actions)): (&Case, &(Provenance, BTreeMap<Action, Evidence>))| {
+            let last = actions.values().map(|one| one.last).max();
+            (taken.contains(case), last, from.exported, case.clone())
+        };
+        let mut ranked: Vec<_> = self.foreign.iter().map(age).collect();
+        ranked.sort();
+        let gone = ranked.into_iter().take(over).filter_map(|(.., case)| self.foreign.remove_entry(&case));
+        gone.map(|(case, (from, _))| Known { case, from: Some(from), actions: BTreeMap::new() }).collect()
     }
 }
 
@@ -465,8 +482,8 @@ fn reason(ranked: &[Ranked]) -> String {
 
 /// Knowledge that comes from a file is not believed to be what it should be.
 fn check(known: &Known) -> Result<(), String> {
-    let case = &known.case;
-    let name = || format!("{} of {}", case.condition, case.worker.as_ref().map_or("all workers", WorkerName::as_str));
+    let name = || name(&known.case);
+    known.from.as_ref().map_or(Ok(()), check_source)?;
     if known.actions.len() > ACTIONS_MAX {
         return Err(format!("{}: {} actions; at most {ACTIONS_MAX} are kept", name(), known.actions.len()));
     }
@@ -487,6 +504,19 @@ fn check(known: &Known) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn name(case: &Case) -> String {
+    format!("{} of {}", case.condition, case.worker.as_ref().map_or("all workers", WorkerName::as_str))
+}
+
+/// It is told in the journal and kept with every case.
+fn check_source(from: &Provenance) -> Result<(), String> {
+    let is_name = |text: &str, most: usize| (1..=most).contains(&text.len()) && !text.chars().any(char::is_control);
+    match is_name(&from.host, HOST_MAX) && is_name(&from.version, VERSION_MAX) {
+        true => Ok(()),
+        false => Err("the host or the version that it names is none".into()),
+    }
 }
 
 #[cfg(test)]

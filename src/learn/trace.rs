@@ -1,4 +1,5 @@
-//! Lines that belong together: the frames of a stack trace belong to the error, and are no messages of their own.
+//! Lines that belong together: the frames of a stack trace belong to the error, and the lines of a key or a certificate to
+//! its heading; they are no messages of their own.
 
 /// Lines that one trace may have; what comes after them stands for itself again.
 const TRACE_MAX: u32 = 1_000;
@@ -13,6 +14,10 @@ const BELOW: [&str; 6] = [
     "During handling of the above exception",
     "The above exception was the direct cause",
 ];
+
+/// Around keys and certificates, `-----BEGIN PRIVATE KEY-----`; their lines are nobody's business.
+const ARMOUR_BEGINS: &str = "-----BEGIN ";
+const ARMOUR_ENDS: &str = "-----END ";
 
 /// What a line is to its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,8 @@ enum State {
     Python,
     /// Below Go's heading; an empty line ends it, or a line that is no frame.
     Go,
+    /// Below the heading of a key or a certificate, until its end.
+    Armour,
 }
 
 impl Traces {
@@ -60,6 +67,16 @@ impl Traces {
     }
 
     fn place(&mut self, line: &str) -> Belongs {
+        if self.state == State::Armour {
+            if line.contains(ARMOUR_ENDS) {
+                self.state = State::Outside;
+            }
+            return Belongs::Before;
+        }
+        if line.contains(ARMOUR_BEGINS) && !line.contains(ARMOUR_ENDS) {
+            self.state = State::Armour;
+            return Belongs::ToItself;
+        }
         if line.starts_with(PYTHON) {
             self.state = State::Python;
             return Belongs::After;
@@ -73,7 +90,7 @@ impl Traces {
                 return Belongs::Before;
             }
             State::Go if indented || line.ends_with(')') || line.starts_with("created by ") => return Belongs::Before,
-            State::Go | State::Outside => self.state = State::Outside,
+            State::Go | State::Armour | State::Outside => self.state = State::Outside,
         }
         if !self.any {
             return Belongs::ToItself;
@@ -122,6 +139,12 @@ mod tests {
     fn rust() {
         let text = "thread 'main' panicked at src/main.rs:2:5:\nboom\nstack backtrace:\n   0: f\n             at ./a.rs:1\nnote: run with `RUST_BACKTRACE=1`";
         assert_eq!(placed(text), [ToItself, ToItself, Before, Before, Before, Before]);
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_heading() {
+        let text = "cannot use this:\n-----BEGIN RSA PRIVATE KEY-----\nProc-Type: x\n\nMIIEpAIB\nhunter==\n-----END RSA PRIVATE KEY-----\nnext";
+        assert_eq!(placed(text), [ToItself, ToItself, Before, Before, Before, Before, Before, ToItself]);
     }
 
     #[test]

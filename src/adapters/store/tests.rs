@@ -635,3 +635,46 @@ async fn knowledge_is_kept_over_a_restart_and_what_is_set_aside_is_never_lost() 
         .collect();
     assert_eq!(bodies, ["anew", "new"]);
 }
+
+/// Opens the store after its database was changed by another hand, and closes it again.
+fn after(place: &Place, sql: &str) -> Opened {
+    Connection::open(place.db()).unwrap().execute(sql, []).unwrap();
+    place.open()
+}
+
+#[tokio::test]
+async fn a_damaged_row_of_what_was_learned_costs_nothing_else() {
+    let place = Place::new();
+    place.open().store.close().await;
+    for (body, why) in [
+        ("CAST(x'ff7b' AS TEXT)", "cannot be read back"),
+        ("'{}'", "cannot be read back"),
+        ("CAST(zeroblob(30000000) AS TEXT)", "larger than"),
+    ] {
+        let opened = after(&place, &format!("INSERT OR REPLACE INTO strategies VALUES ('x', 0, {body})"));
+        assert!(opened.problems.iter().any(|problem| problem.contains(why)), "{body}: {:?}", opened.problems);
+        assert_eq!(opened.problems.len(), 1, "{body}: the history is there: {:?}", opened.problems);
+        opened.store.close().await;
+    }
+    after(&place, "DELETE FROM strategies").store.close().await;
+    let opened = after(&place, "INSERT INTO intents VALUES (7, 1, 'boot', 1, CAST(x'ff7b' AS TEXT))");
+    let told = "an intent cannot be read back";
+    assert!(matches!(&opened.problems[..], [one] if one.starts_with(told)), "{:?}", opened.problems);
+    opened.store.close().await;
+}
+
+#[tokio::test]
+async fn knowledge_that_nobody_can_have_written_is_still_told_of() {
+    let place = Place::new();
+    place.open().store.close().await;
+    for (format, body, told) in [
+        ("-5", "'x'", (u32::MAX, "x".to_string())),
+        ("99999999999", "'x'", (u32::MAX, "x".into())),
+        ("1", "CAST(zeroblob(30000000) AS TEXT)", (1, String::new())),
+    ] {
+        let sql = format!("INSERT OR REPLACE INTO knowledge VALUES ('patterns', 1, {format}, {body})");
+        let store = after(&place, &sql).store;
+        assert_eq!(store.knowledge("patterns").await.unwrap(), Some(told), "{sql}");
+        store.close().await;
+    }
+}

@@ -229,6 +229,18 @@ mod tests {
     }
 
     #[test]
+    fn whatever_a_worker_writes_what_was_learned_is_read_again() {
+        let mut learner = Learner::default();
+        let controls: String = (0..0x100).filter_map(char::from_u32).collect();
+        for text in [&controls, "a \u{9b}K b", "half\u{85}a line", "<*>\u{1f}<*>", "\u{202e}\u{fffd}", "( ) [] {}"] {
+            learner.take(&line(1, text), &worker());
+        }
+        learner.turn(&moment(2));
+        let body = serde_json::to_string(&learner.learned()).unwrap();
+        assert_eq!(Learned::read(FORMAT, &body).err(), None);
+    }
+
+    #[test]
     fn what_is_foreign_or_damaged_is_refused() {
         let good = serde_json::to_string(&Learner::default().learned()).unwrap();
         assert!(Learned::read(FORMAT, &good).is_ok());

@@ -308,6 +308,8 @@ impl Run<'_> {
         match verb {
             // It was held when the recorded act came: what followed has to be supposed after all.
             Some(verb) if number < self.next_ask => {
+                self.found.withheld = self.found.withheld.saturating_sub(1);
+                self.found.tally.suppose(attempt);
                 self.world.suppose(self.story, (at, now), attempt, (&unit, verb), answer);
             }
             Some(_) => self.world.rejoin(&unit),

@@ -298,6 +298,22 @@ fn the_same_settings_come_to_the_same_decisions() {
 }
 
 #[test]
+fn an_order_that_comes_later_is_not_left_out() {
+    let mut taping = Taping::new(plain());
+    taping.pass(100 * SEC);
+    for _ in 0..2 {
+        taping.die();
+        taping.pass(3 * SEC);
+    }
+    taping.pass(600 * SEC);
+    let slower = settings(|worker, _| worker.backoff += Duration::from_millis(300));
+    let report = taping.with(&slower);
+    let orders = report.baseline.actions["restart"];
+    assert_eq!((report.candidate.actions["restart"], report.withheld), (orders, 0), "{report:#?}");
+    assert!(report.supposed().0 > 0, "what came of it had to be supposed");
+}
+
+#[test]
 fn a_dry_run_leaves_the_unit_where_it_was() {
     let mut taping = Taping::new(plain());
     taping.pass(100 * SEC);

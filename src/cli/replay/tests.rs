@@ -136,9 +136,18 @@ fn a_directory_of_configuration_is_read_like_the_default_one() {
 }
 
 #[test]
+fn why_there_is_nothing_to_replay_is_told() {
+    let troubles = Trouble { count: 2, told: vec!["/r/1.jsonl is passed over: a later format".into()] };
+    assert!(
+        nothing(Path::new("/r"), &troubles).ends_with("can be replayed: /r/1.jsonl is passed over: a later format")
+    );
+    assert!(nothing(Path::new("/r"), &Trouble::default()).contains("record_bytes"));
+}
+
+#[test]
 fn who_may_not_read_is_told_what_to_do() {
-    let denied = ReadError::Io { path: "/r".into(), source: std::io::ErrorKind::PermissionDenied.into() };
+    let denied = ReadError::Io { path: "/r".into(), error: std::io::ErrorKind::PermissionDenied.into() };
     assert!(format!("{:#}", hint(denied)).starts_with("run it as root, or as a member of"));
-    let missing = ReadError::Io { path: "/r".into(), source: std::io::ErrorKind::NotFound.into() };
-    assert!(format!("{:#}", hint(missing)).starts_with("cannot read /r"));
+    let missing = ReadError::Io { path: "/r".into(), error: std::io::ErrorKind::NotFound.into() };
+    assert_eq!(format!("{:#}", hint(missing)), "cannot read /r: entity not found");
 }

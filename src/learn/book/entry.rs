@@ -181,6 +181,7 @@ impl Entry {
         let sound = |value: f64| value.is_finite() && value >= 0.0;
         let of_worker = |of: &OfWorker| {
             let bounded = of.units.len() <= UNITS_MAX && of.leads.len() <= LEADS_KEPT;
+            let bounded = bounded && of.outbreaks.is_sound();
             bounded && of.incidents.len() <= INCIDENTS_KEPT && sound(of.spans) && sound(of.followed) && of.seen <= clock
         };
         let resource =
@@ -188,6 +189,7 @@ impl Entry {
         let bounded = self.workers.len() <= WORKERS_MAX && self.resources.len() <= RESOURCES_MAX;
         match bounded && self.template.len() <= TEMPLATE_MAX {
             false => Err("a pattern is larger than any that is kept".into()),
+            true if self.template.chars().any(char::is_control) => Err("a template is no masked line".into()),
             true if !(sound(self.recent) && sound(self.begun)) => Err("a count is not a number".into()),
             true if self.began > clock || self.seen > clock => Err("a pattern is of the future".into()),
             true if !self.workers.values().all(of_worker) => Err("what a worker wrote cannot be".into()),

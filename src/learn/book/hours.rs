@@ -18,6 +18,8 @@ use super::{Age, Moment};
 const SILENCE: Age = 6 * 3_600_000_000;
 /// Outbreaks from which it can be seen.
 const OUTBREAKS_MIN: u32 = 4;
+/// One in each second of years; more have not been seen.
+const OUTBREAKS_MAX: u32 = 1 << 26;
 const HOURS_WIDEST: usize = 6;
 const DAYS_WIDEST: usize = 2;
 /// A cluster is told below this chance.
@@ -50,6 +52,11 @@ impl Outbreaks {
             let day = &mut self.days[usize::from(moment.day) % 7];
             *day = day.saturating_add(1);
         }
+    }
+
+    /// Whether these can have been counted.
+    pub fn is_sound(&self) -> bool {
+        self.hours.iter().chain(&self.days).all(|count| *count <= OUTBREAKS_MAX)
     }
 
     pub fn can_be_judged(&self) -> bool {

@@ -320,6 +320,11 @@ fn what_no_book_of_ours_would_be_is_refused() {
         (format!("/entries/{id}/seen"), serde_json::json!(1_u64 << 59)),
         (format!("/entries/{id}/workers/mail/followed"), serde_json::json!(-3.0)),
         ("/workers/mail/spans".to_owned(), serde_json::json!(-3.0)),
+        ("/workers/mail/outbreaks/hours/3".to_owned(), serde_json::json!(u32::MAX)),
+        (format!("/entries/{id}/workers/mail/outbreaks/days/3"), serde_json::json!(u32::MAX)),
+        (format!("/entries/{id}/template"), serde_json::json!("a\x1b[2J")),
+        ("/hours/3".to_owned(), serde_json::json!(u64::MAX)),
+        ("/days/3".to_owned(), serde_json::json!(1_u64 << 50)),
     ] {
         let mut bad = good.clone();
         *bad.pointer_mut(&path).unwrap() = value;

@@ -11,6 +11,8 @@ use crate::model::PatternId;
 /// Shapes that are written, those that are worth most, and bytes of their texts.
 const SHAPES_MAX: usize = 4_000;
 const BYTES_MAX: usize = 1 << 20;
+/// Lines of one; nobody lives to write more.
+const COUNT_MAX: u64 = 1 << 50;
 /// Bytes of one text: a line that was looked at, masked, with what stands between its tokens.
 const TEXT_MAX: usize = mask::LINE_MAX + 4 * mask::TOKENS_MAX;
 
@@ -35,6 +37,7 @@ impl Kept {
         let odd = |one: &One| one.text.len() > TEXT_MAX || one.text.chars().any(|c| c.is_control() && c != mask::GLUE);
         match self.0.len() > SHAPES_MAX {
             true => Err("it has more templates than are kept".into()),
+            false if self.0.iter().any(|one| one.count > COUNT_MAX) => Err("a count is not a count".into()),
             false if self.0.iter().any(odd) => Err("a template is no masked line".into()),
             false => Ok(()),
         }
@@ -149,9 +152,11 @@ mod tests {
         let kept = miner.kept();
         assert!(kept.0.len() <= SHAPES_MAX && kept.0.iter().map(|one| one.text.len()).sum::<usize>() <= BYTES_MAX);
         let one = One { text: "a".into(), count: 1, pattern: PatternId(1), general: false };
-        for bad in
-            [One { text: "x".repeat(TEXT_MAX + 1), ..one.clone() }, One { text: "\x1b[31m".into(), ..one.clone() }]
-        {
+        for bad in [
+            One { count: u64::MAX, ..one.clone() },
+            One { text: "x".repeat(TEXT_MAX + 1), ..one.clone() },
+            One { text: "\x1b[31m".into(), ..one.clone() },
+        ] {
             assert!(Kept(vec![bad]).check().is_err());
         }
         assert!(Kept(vec![one; SHAPES_MAX + 1]).check().is_err());

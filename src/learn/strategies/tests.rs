@@ -230,3 +230,59 @@ fn cases_are_bounded_and_the_oldest_goes_first() {
     assert_eq!(strategies.known().count(), CASES_MAX);
     assert_eq!(gone.iter().map(|case| case.pattern.unwrap().0).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
 }
+
+fn foreign(host: &str, exported: i64, known: Vec<Known>) -> Export {
+    let from = Provenance { host: host.into(), exported: Wall(exported), version: "0.1.0".into() };
+    Export { format: EXPORT_FORMAT.into(), from, known }
+}
+
+fn told(pattern: u64, actions: &[Action]) -> Known {
+    let one = Evidence { helped: 1.0, tries: 1, successes: 1, ..Evidence::default() };
+    let actions = actions.iter().map(|action| (*action, one.clone())).collect();
+    Known { case: Case { pattern: Some(PatternId(pattern)), ..case("mail") }, from: None, actions }
+}
+
+#[test]
+fn who_says_that_he_wrote_it_is_a_name_and_no_more() {
+    let long = "x".repeat(1_000);
+    for (host, version) in
+        [("a\n1", "0"), ("a\x1b[2J", "0"), (long.as_str(), "0"), ("", "0"), ("a1", "\u{9b}"), ("a1", &long)]
+    {
+        let mut export = foreign(host, 1, vec![told(1, &[Action::Restart])]);
+        export.from.version = version.into();
+        let mut here = Strategies::default();
+        let why = here.import(export.clone(), HOUR).unwrap_err();
+        assert!(why.len() < 200 && !why.chars().any(char::is_control), "{why}");
+        assert_eq!(here, Strategies::default());
+        let known = Known { from: Some(export.from), ..told(1, &[Action::Restart]) };
+        assert_eq!(Strategies::restore(vec![known]).1.len(), 1);
+    }
+    let mut other = foreign("a1", 1, Vec::new());
+    other.format = "x".repeat(1_000_000);
+    assert!(Strategies::default().import(other, HOUR).unwrap_err().len() < 200);
+}
+
+#[test]
+fn an_import_says_each_thing_once_and_nothing_takes_nothing_away() {
+    let mut here = Strategies::default();
+    let twice = vec![told(1, &[Action::Restart]), told(1, &[Action::ConnectionReset])];
+    assert!(here.import(foreign("a1", 1, twice), HOUR).unwrap_err().contains("twice"));
+    let why = here.import(foreign("a1", 1, vec![told(1, &[Action::Escalate])]), HOUR).unwrap_err();
+    assert!(why.contains("escalate"), "{why}");
+    assert_eq!(here, Strategies::default());
+    here.import(foreign("a1", 1, vec![told(1, &[Action::Restart])]), HOUR).unwrap();
+    let known = here.clone();
+    assert_eq!(here.import(foreign("a1", 2, vec![told(1, &[])]), HOUR), Ok(Vec::new()));
+    assert_eq!(here, known);
+}
+
+#[test]
+fn what_was_imported_last_stays_whatever_date_the_others_claim() {
+    let mut here = Strategies::default();
+    let many = (0..CASES_MAX as u64).map(|n| told(n + 10, &[Action::Restart])).collect();
+    here.import(foreign("liar", i64::MAX, many), HOUR).unwrap();
+    let changed = here.import(foreign("a1", 1, vec![told(1, &[Action::Restart])]), 2 * HOUR).unwrap();
+    assert_eq!(changed.iter().filter(|one| !one.actions.is_empty()).count(), 1);
+    assert_eq!(here.known().count(), CASES_MAX);
+    assert!(here.source(&told(1, &[]).case).is_some());
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
+use serde::de::DeserializeOwned;
 
 use super::write::HOUR_US;
 use crate::adapters::store::knowledge::BODY_MAX;
@@ -25,6 +26,9 @@ const MEMORY_INCIDENTS_MAX: i64 = 10_000;
 const MEMORY_INTENTS_MAX: i64 = 10_000;
 /// Cases of what was learned, of this host and of others.
 const MEMORY_STRATEGIES_MAX: i64 = 8_192;
+
+/// Bytes of one row of these: 64 actions with all their evidence are 20 KB.
+const ROW_MAX: i64 = 1 << 20;
 
 /// What the engine needs of the past when it starts.
 #[derive(Debug, Default)]
@@ -58,26 +62,20 @@ pub(in crate::adapters::store) fn past(connection: &Connection, closed_since: Wa
         }
     }
     past.incidents.reverse();
-    let mut select = connection.prepare("SELECT body FROM intents ORDER BY at_wall DESC LIMIT ?1")?;
-    let bodies = select.query_map([MEMORY_INTENTS_MAX], |row| row.get::<_, String>(0))?;
-    for body in bodies {
-        match serde_json::from_str(&body?) {
-            Ok(intent) => past.intents.push(intent),
-            Err(error) => past.problems.push(format!("an intent cannot be read back: {error}")),
-        }
-    }
+    let sql = "SELECT iif(octet_length(body) <= ?2, body, NULL) FROM intents ORDER BY at_wall DESC LIMIT ?1";
+    let (intents, problems) = bodies(connection, sql, MEMORY_INTENTS_MAX)?;
+    past.intents = intents;
+    past.problems.extend(problems.into_iter().map(|why| format!("an intent cannot be read back: {why}")));
     experience(connection, &mut past)?;
     Ok(past)
 }
 
 fn experience(connection: &Connection, past: &mut Past) -> rusqlite::Result<()> {
-    let mut select = connection.prepare("SELECT body FROM strategies LIMIT ?1")?;
-    for body in select.query_map([MEMORY_STRATEGIES_MAX], |row| row.get::<_, String>(0))? {
-        match serde_json::from_str(&body?) {
-            Ok(known) => past.strategies.push(known),
-            Err(error) => past.problems.push(format!("what was learned of a case cannot be read back: {error}")),
-        }
-    }
+    let sql = "SELECT iif(octet_length(body) <= ?2, body, NULL) FROM strategies LIMIT ?1";
+    let (strategies, problems) = bodies(connection, sql, MEMORY_STRATEGIES_MAX)?;
+    past.strategies = strategies;
+    let of_case = |why| format!("what was learned of a case cannot be read back: {why}");
+    past.problems.extend(problems.into_iter().map(of_case));
     let mut select = connection.prepare(
         "SELECT id, state, marked_false FROM incidents WHERE closed_wall IS NOT NULL ORDER BY id DESC LIMIT ?1",
     )?;
@@ -88,6 +86,27 @@ fn experience(connection: &Connection, past: &mut Past) -> rusqlite::Result<()> 
     }
     past.closed.reverse();
     Ok(())
+}
+
+/// What stands in the rows, and why some cannot be read back: one that is damaged costs no other. `sql` takes the most rows
+/// and the most bytes of one.
+fn bodies<T: DeserializeOwned>(
+    connection: &Connection,
+    sql: &str,
+    most: i64,
+) -> rusqlite::Result<(Vec<T>, Vec<String>)> {
+    let (mut read, mut problems) = (Vec::new(), Vec::new());
+    let mut select = connection.prepare(sql)?;
+    let mut rows = select.query([most, ROW_MAX])?;
+    while let Some(row) = rows.next()? {
+        // No String: a text with bytes that are none would end the reading of all others.
+        match row.get_ref(0)?.as_bytes_or_null().ok().flatten().map(serde_json::from_slice) {
+            Some(Ok(one)) => read.push(one),
+            Some(Err(error)) => problems.push(error.to_string()),
+            None => problems.push(format!("it is larger than {ROW_MAX} bytes")),
+        }
+    }
+    Ok((read, problems))
 }
 
 fn next_incident(connection: &Connection) -> rusqlite::Result<u64> {
@@ -324,15 +343,17 @@ pub struct Gap {
     pub why: String,
 }
 
-/// `None`: nothing was learned. A body that is no text of bounded length is the empty text, which nobody can read.
+/// `None`: nothing was learned. A body that is no text of bounded length is the empty text, and a format that is no such
+/// number the largest: nobody can read them.
 pub(in crate::adapters::store) fn knowledge(
     connection: &Connection,
     name: &str,
 ) -> rusqlite::Result<Option<(u32, String)>> {
-    let sql = "SELECT format, CASE WHEN length(body) <= ?2 THEN body ELSE '' END FROM knowledge WHERE name = ?1";
+    let sql = "SELECT format, iif(octet_length(body) <= ?2, body, '') FROM knowledge WHERE name = ?1";
     let row = |row: &Row<'_>| {
         let body = row.get_ref(1)?.as_bytes().map(<[u8]>::to_vec).unwrap_or_default();
-        Ok((row.get(0)?, String::from_utf8(body).unwrap_or_default()))
+        let format = u32::try_from(row.get::<_, i64>(0)?).unwrap_or(u32::MAX);
+        Ok((format, String::from_utf8(body).unwrap_or_default()))
     };
     connection.prepare_cached(sql)?.query_row(params![name, BODY_MAX as i64], row).optional()
 }

@@ -47,8 +47,8 @@ pub enum Entry {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("cannot read {}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
     /// A line that is not ours; the next one may be.
     #[error("{}:{line}: {why}", path.display())]
     Line { path: PathBuf, line: u64, why: String },
@@ -69,7 +69,7 @@ pub(super) struct Line {
 
 /// Reads every segment in `dir`, oldest first, a line at a time.
 pub fn read(dir: &Path) -> Result<Records, ReadError> {
-    let mut paths = segments(dir).map_err(|source| ReadError::Io { path: dir.into(), source })?;
+    let mut paths = segments(dir).map_err(|error| ReadError::Io { path: dir.into(), error })?;
     let total = paths.iter().map(|(_, path)| path.metadata().map_or(0, |it| it.len())).sum();
     paths.reverse();
     Ok(Records { paths, current: None, last: None, total, taken: 0 })
@@ -116,7 +116,7 @@ impl Records {
             }
             // The ring went on while we read.
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.last = None,
-            Err(source) => return Some(Err(ReadError::Io { path, source })),
+            Err(error) => return Some(Err(ReadError::Io { path, error })),
         }
         Some(Ok((missing > 0).then_some(Entry::Missing(missing))))
     }
@@ -167,7 +167,7 @@ impl Iterator for Records {
 impl Segment {
     fn next(&mut self) -> Result<Option<Entry>, ReadError> {
         self.bytes.clear();
-        let io = |source| ReadError::Io { path: self.path.clone(), source };
+        let io = |error| ReadError::Io { path: self.path.clone(), error };
         self.reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut self.bytes).map_err(io)?;
         self.line += 1;
         if self.bytes.last() != Some(&b'\n') {
