@@ -15,7 +15,7 @@ pub const BLOCK: Duration = Duration::from_secs(300);
 /// How many blocks in a row a level must have been held, for each span; the first is that it was touched at all.
 pub const SPANS: [usize; 7] = [0, 1, 3, 6, 12, 24, 48];
 /// Blocks of an hour.
-const HOUR: u32 = 12;
+pub const HOUR: u32 = 12;
 /// Blocks that are remembered one by one: those of the longest span.
 const RECENT: usize = SPANS[SPANS.len() - 1];
 /// Hours between being seen and being learned.
