@@ -8,7 +8,7 @@ use super::{Common, HELD, Habits, Scale, Series, median, scale, value_of};
 use crate::model::unusual::Measure;
 
 /// One takes over from another that loses at least this share of what it gains, and the other way round.
-const GIVEN: f64 = 0.2;
+const GIVEN: f64 = 0.1;
 /// The work of one is taken over by another within so many blocks.
 const HANDOVER_BLOCKS: usize = 6;
 /// Hours that are remembered; the last is compared with those before it, of which so many must be known.
