@@ -16,7 +16,7 @@ use crate::rng::Rng;
 
 const TRACES: u64 = 1_000;
 /// Of the reported traces; those used while developing have others (`UNUSUAL_SEED`).
-const FIRST_SEED: u64 = 40_000_000;
+const FIRST_SEED: u64 = 340_000_000;
 const SECONDS: u64 = 3 * 86_400;
 const EVERY: u64 = 30;
 const AFTER: Duration = Duration::from_secs(900);

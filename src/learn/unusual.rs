@@ -5,22 +5,29 @@
 //! longer than that. Where there are at least three siblings, what counts is the distance to their median, which takes out the
 //! rhythm that they have in common: it must be far from what it usually is *and* far from the siblings as they differ now.
 //!
-//! One that takes over what a sibling gives up has a new role, which is learned for a day before it is judged in full.
+//! One that takes over what a sibling gives up has a new role ([`handover`]), which is learned for a day before it is judged in
+//! full. Of CPU what is there in every sample is judged for itself ([`steady`]): a thread that spins does not come and go.
 //! What nobody was ever at is a matter of 15 minutes; the longer it was held before, the longer it takes, up to eight hours.
 //! No data is no anomaly.
 
+mod handover;
 mod past;
+mod steady;
 
 use std::time::Duration;
 
 use crate::model::Mono;
-use crate::model::habits::KeptUsual;
+use crate::model::habits::{KeptUsual, UsualOf};
 use crate::model::unusual::{Against, Measure, Siblings, Unusual};
 
-use past::{BLOCK, Learn, Levels, NONE, Past, SPANS, Usual};
+use handover::HOURS;
+use past::{BLOCK, HOUR, Learn, Levels, NONE, Past, SPANS, Usual};
+use steady::{Present, Scatter, Steady};
 
 /// Samples of a block are spread over so many slots; of those in one slot the last counts.
 const SLOTS: usize = 15;
+/// So many samples of a block tell how it scatters.
+const SCATTER_SAMPLES: usize = 4;
 /// Fewer siblings say nothing.
 const SIBLINGS_MIN: usize = 3;
 /// So many siblings are looked at.
@@ -66,15 +73,13 @@ const CALM_BLOCKS: u32 = 2;
 const CLEAR_BELOW: f64 = 0.7;
 /// A sibling that is by this share of the distance beyond its usual shares the cause.
 const SHARED: f64 = 0.5;
-/// One takes over from another that loses at least this share of what it gains.
-const GIVEN: f64 = 0.2;
-/// The work of one is taken over by another within so many blocks, and is what it does for so many.
-const HANDOVER_BLOCKS: usize = 6;
 /// For so many blocks (a day) after it took over it is judged as one that is young.
 const FRESH_BLOCKS: u32 = 288;
 const FRESH_PATIENCE: u32 = 8;
 /// Less is a matter of so many times longer: there may be nothing to do.
 const LOW_PATIENCE: u32 = 2;
+/// And at least so many times longer than what is asked.
+const LOW_PATIENCE_LEAST: u32 = 4;
 /// Less is judged by what was held so low for so long: an hour, and of one alone a quarter of an hour.
 const LOW_SPAN: usize = HELD;
 const LOW_SPAN_ALONE: usize = 2;
@@ -82,9 +87,11 @@ const LOW_SPAN_ALONE: usize = 2;
 const WINDOW_PATIENCE: u32 = 2;
 /// As long as a past has not seen two days, or without siblings a whole week.
 const EARLY_PATIENCE: u32 = 4;
+/// IO comes with jobs, of which one alone has seen few.
+const EARLY_PATIENCE_IO: u32 = 8;
 const DAYS_HOURS: u16 = 50;
 /// So many times longer it must last, for each of the spans.
-const PATIENCE: [u32; SPANS.len()] = [1, 2, 3, 6, 8, 15, 28];
+const PATIENCE: [u32; SPANS.len()] = [1, 2, 3, 6, 12, 15, 28];
 /// The same of one alone that has not seen a whole week.
 const LONE_PATIENCE: [u32; SPANS.len()] = [1, 2, 3, 6, 12, 18, 32];
 /// Strength at which unusual begins, and the most that is said.
@@ -127,13 +134,18 @@ const fn scale(measure: usize) -> Scale {
         Scale { floor, least, high, low, week }
     }
     match Measure::ALL[measure] {
-        Measure::Cpu => of(0.1, 10.0, Some(0.6), Some(1.2), 0.6),
+        Measure::Cpu => of(0.1, 10.0, Some(0.6), Some(1.2), 1.5),
         // Little memory is what a process has that was started.
         Measure::Memory => of(32.0 * MIB, 64.0 * MIB, Some(0.4), None, 0.1),
         Measure::Tasks => of(4.0, 8.0, Some(0.5), Some(0.7), 0.2),
         Measure::Io => of(MIB / 64.0, MIB, Some(1.1), Some(1.4), 0.5),
         Measure::Errors => of(0.5, 1.0, Some(1.2), None, 0.3),
     }
+}
+
+/// What an instance has more of when it takes over from another; memory is its own.
+fn is_of_role(measure: usize) -> bool {
+    Measure::ALL[measure] != Measure::Memory
 }
 
 fn level_of(measure: usize, value: f64) -> i16 {
@@ -181,6 +193,12 @@ struct Series {
     settled: bool,
     /// What it does is new: it took over from a sibling less than a day ago.
     fresh: bool,
+    /// The usual distance to the siblings in each of the last hours, newest last.
+    hours: [i16; HOURS],
+    /// Of CPU only.
+    steady: Option<Box<Steady>>,
+    /// Of the last closed block; of CPU only.
+    scatter: Option<Scatter>,
 }
 
 /// Blocks in a row beyond the usual.
@@ -193,6 +211,15 @@ struct Run {
 impl Run {
     fn holds(&self, block: u32) -> bool {
         self.first != 0 && block.saturating_sub(self.last) < CALM_BLOCKS
+    }
+
+    /// `far`: how far it is beyond the usual; from 1 on a run begins.
+    fn goes_on(&mut self, block: u32, far: f64) {
+        let goes_on = self.holds(block.saturating_sub(1));
+        if far >= if goes_on { CLEAR_BELOW } else { 1.0 } {
+            self.first = if goes_on { self.first } else { block };
+            self.last = block;
+        }
     }
 
     fn lasts(&self, block: u32) -> u32 {
@@ -299,22 +326,25 @@ impl Habits {
     pub fn kept(&self) -> Vec<KeptUsual> {
         let measures = Measure::ALL.iter().zip(&self.series);
         let seen = measures.filter_map(|(measure, series)| Some((*measure, series.as_ref()?)));
-        let pasts = seen.flat_map(|(measure, series)| {
-            [(measure, false, Some(&series.alone)), (measure, true, series.beside.as_deref())]
-        });
-        let known = pasts.filter_map(|(measure, beside, past)| Some((measure, beside, past?)));
-        known.filter_map(|(measure, beside, past)| past.kept(measure, beside)).collect()
+        let of = |measure: Measure, series: &Series| {
+            let alone = series.alone.kept(measure, UsualOf::Itself);
+            let beside = series.beside.as_ref().and_then(|past| past.kept(measure, UsualOf::Siblings));
+            let steady = series.steady.as_ref().and_then(|steady| steady.kept(measure));
+            [alone, beside, steady]
+        };
+        seen.flat_map(|(measure, series)| of(measure, series)).flatten().collect()
     }
 
     /// What [`Self::kept`] said once, of measures of which less is known by now.
     pub fn recall(&mut self, known: &[KeptUsual]) {
         for one in known {
             let series = self.series[one.measure as usize].get_or_insert_with(|| Box::new(Series::new()));
-            let past = match one.beside {
-                false => &mut series.alone,
-                true => &mut **series.beside.get_or_insert_with(|| Box::new(Past::new(0))),
-            };
-            past.recall(one);
+            match one.of {
+                UsualOf::Itself => series.alone.recall(one),
+                UsualOf::Siblings => series.beside.get_or_insert_with(|| Box::new(Past::new(0))).recall(one),
+                UsualOf::Steady if one.measure != Measure::Cpu => {}
+                UsualOf::Steady => series.steady.get_or_insert_with(|| Box::new(Steady::new())).recall(one),
+            }
         }
     }
 
@@ -323,7 +353,7 @@ impl Habits {
         let outside = |series: &Series| {
             let level = if series.present() == Levels::UNSEEN { series.last } else { series.present() }.median;
             let left = series.alone.usual(1).is_some_and(|usual| level > usual.top || level < usual.bottom);
-            level != NONE && (left || series.runs.iter().any(|run| run.holds(self.over)))
+            level != NONE && (left || series.beyond_since(self.over).is_some())
         };
         block_of(now) <= self.block + 1 && self.series.iter().flatten().any(|series| outside(series))
     }
@@ -333,7 +363,9 @@ impl Habits {
         let block = block_of(at);
         let over = (block > self.block && self.block != 0).then_some(self.block);
         if block > self.block {
-            self.series.iter_mut().flatten().for_each(|series| series.close());
+            self.series.iter_mut().enumerate().for_each(|(measure, series)| {
+                series.iter_mut().for_each(|series| series.close(measure));
+            });
             (self.over, self.block) = (self.block, block);
             self.was_well = self.well;
             self.well = true;
@@ -364,54 +396,28 @@ impl Habits {
         let (block, well) = (common.block, self.was_well);
         if self.takes_over(common, siblings) {
             self.role = block;
-            self.series.iter_mut().flatten().for_each(|series| series.runs = Default::default());
+            let of_role = self.series.iter_mut().enumerate().filter(|(measure, _)| is_of_role(*measure));
+            of_role.filter_map(|(_, series)| series.as_mut()).for_each(|series| series.runs = Default::default());
         }
         let since_role = if self.role == 0 { u32::MAX } else { block.saturating_sub(self.role) };
-        let since_start = block.saturating_sub(self.began).min(since_role);
+        let since_began = block.saturating_sub(self.began);
         for measure in 0..MEASURES {
             let Some(series) = self.series[measure].as_mut().filter(|_| block == self.over) else { continue };
             let levels = series.last;
             if levels == Levels::UNSEEN {
                 continue;
             }
+            let since_role = if is_of_role(measure) { since_role } else { u32::MAX };
+            let since_start = since_began.min(since_role);
             let frame = Frame { measure, block, levels, since_start, since_role, well };
+            if measure == Measure::Cpu as usize {
+                series.judge_steady(&frame, siblings);
+            }
             match common.medians[measure] {
                 NONE => series.judge_alone(&frame, siblings),
                 median => series.judge_beside(&frame, median, siblings),
             }
         }
-    }
-
-    /// It does more than it ever held, since shortly after another began to do as much less than that one ever did.
-    fn takes_over(&self, common: &Common, siblings: &[&Habits]) -> bool {
-        let measures = [Measure::Cpu as usize, Measure::Io as usize];
-        common.block == self.over
-            && measures.into_iter().any(|measure| {
-                let Some(gain) = self.change(measure, common, true) else { return false };
-                let given = |loss: f64| loss >= GIVEN * gain && gain >= GIVEN * loss;
-                siblings.iter().any(|one| one.change(measure, common, false).is_some_and(given))
-            })
-    }
-
-    /// By how much it has just come to do more, or less than it ever held for an hour, and has done so for three blocks.
-    fn change(&self, measure: usize, common: &Common, up: bool) -> Option<f64> {
-        let block = common.block;
-        let series = self.series[measure].as_deref().filter(|_| self.is_settled(block))?;
-        let median = Some(common.medians[measure]).filter(|median| *median != NONE && series.in_group);
-        let (past, zero) = (series.past(), median.unwrap_or(0));
-        let known = |level: &i16| *level != NONE;
-        let now = Some(self.level(measure, block)).filter(known)?.saturating_sub(zero);
-        let level = [now, past.ago(0), past.ago(1)].into_iter().filter(known);
-        let before = (3..3 + HANDOVER_BLOCKS).map(|ago| past.ago(ago)).filter(known);
-        let Scale { high, low, .. } = scale(measure);
-        let (level, before, far) = match up {
-            true => (level.min()?, before.max()?, high?),
-            false => (level.max()?, before.min()?, low?),
-        };
-        let left = up || past.usual(HELD).is_some_and(|usual| level < usual.bottom);
-        let gone = if up { level.saturating_sub(before) } else { before.saturating_sub(level) };
-        let in_values = |level: i16| value_of(measure, level.saturating_add(zero));
-        (left && f64::from(gone) / 1000.0 >= far).then(|| (in_values(level) - in_values(before)).abs())
     }
 
     /// What has been unusual for so long and still is, the strongest first.
@@ -437,7 +443,7 @@ impl Habits {
         let at_all = |measure: usize| {
             let series = self.series[measure].as_deref()?;
             let block = if series.present() == Levels::UNSEEN { self.over } else { self.block };
-            let first = series.runs.iter().filter(|run| run.holds(block)).map(|run| run.first).min();
+            let first = series.beyond_since(block);
             let mut unusual = self.unusual(measure, series, block, first.unwrap_or(block), siblings);
             if first.is_none() {
                 unusual.since = now;
@@ -460,6 +466,7 @@ impl Habits {
             let left = series.alone.usual(1).is_some_and(|usual| level > usual.top || level < usual.bottom);
             against = if left && series.is_mature_alone() { Against::Both } else { Against::Siblings };
         }
+        let steady = series.steady.as_ref().map_or(0.0, |steady| steady.far(block));
         let own = series.alone.usual(1).filter(|_| against != Against::Siblings);
         let in_values = |usual: Usual| (value_of(measure, usual.bottom), value_of(measure, usual.top));
         Unusual {
@@ -467,7 +474,7 @@ impl Habits {
             value: value_of(measure, level),
             usual: own.map(in_values),
             siblings: group.map(|group| group.in_values(measure)),
-            strength: (far * STRENGTH_MIN).min(STRENGTH_MAX),
+            strength: (far.max(steady) * STRENGTH_MIN).min(STRENGTH_MAX),
             since: Mono(u64::from(first.saturating_sub(1)) * BLOCK.as_micros() as u64),
             against,
         }
@@ -476,9 +483,10 @@ impl Habits {
     /// Bytes on the heap.
     pub fn heap_bytes(&self) -> usize {
         let past = |past: &Past| past.heap_bytes();
+        let steady = |series: &Series| series.steady.as_ref().map_or(0, |one| one.bytes());
         let beside = |series: &Series| series.beside.as_ref().map_or(0, |one| size_of::<Past>() + past(one));
         let series = self.series.iter().flatten();
-        series.map(|series| size_of::<Series>() + past(&series.alone) + beside(series)).sum()
+        series.map(|series| size_of::<Series>() + steady(series) + past(&series.alone) + beside(series)).sum()
     }
 }
 
@@ -514,6 +522,9 @@ impl Series {
             in_group: false,
             settled: false,
             fresh: false,
+            hours: [NONE; HOURS],
+            steady: None,
+            scatter: None,
         }
     }
 
@@ -526,6 +537,14 @@ impl Series {
         for past in [Some(&mut self.alone), self.beside.as_deref_mut()].into_iter().flatten() {
             past.begin(ended);
         }
+        self.scatter = None;
+        self.steady.iter_mut().for_each(|steady| steady.begin(block));
+    }
+
+    /// The first block of what goes on beyond the usual.
+    fn beyond_since(&self, block: u32) -> Option<u32> {
+        let held = self.runs.iter().filter(|run| run.holds(block)).map(|run| run.first);
+        held.chain(self.steady.as_ref().and_then(|steady| steady.beyond_since(block))).min()
     }
 
     /// The median of the samples of the block that is under way.
@@ -539,8 +558,23 @@ impl Series {
         }
     }
 
-    fn close(&mut self) {
+    /// The middle half of the samples.
+    fn scatter_now(&self) -> Option<Scatter> {
+        let mut levels = self.slots;
+        levels.sort_unstable();
+        let known = &levels[levels.iter().take_while(|level| **level == NONE).count()..];
+        if known.len() < SCATTER_SAMPLES {
+            return None;
+        }
+        let value = |place: usize| value_of(Measure::Cpu as usize, known[place]);
+        let quarter = known.len() / 4;
+        let median = value_of(Measure::Cpu as usize, median(known));
+        Some(Scatter { low: value(quarter), median, high: value(known.len() - 1 - quarter) })
+    }
+
+    fn close(&mut self, measure: usize) {
         self.last = self.present();
+        self.scatter = self.scatter_now().filter(|_| measure == Measure::Cpu as usize);
         self.slots = [NONE; SLOTS];
     }
 
@@ -621,6 +655,9 @@ impl Series {
         self.judged_in_group(true);
         self.fresh = frame.since_role < FRESH_BLOCKS;
         self.beside.get_or_insert_with(|| Box::new(Past::new(0)));
+        if frame.block.is_multiple_of(HOUR) {
+            self.hour_is_over();
+        }
         let settles = frame.since_start < SETTLES_BLOCKS;
         if !settles {
             let far = self.far(frame, Some(median), siblings);
@@ -664,6 +701,23 @@ impl Series {
         far
     }
 
+    /// What is there in every sample of CPU, and does not end.
+    fn judge_steady(&mut self, frame: &Frame, siblings: &[&Habits]) {
+        let Some(scatter) = self.scatter else { return };
+        let steady = self.steady.get_or_insert_with(|| Box::new(Steady::new()));
+        steady.note(scatter);
+        if frame.since_start >= SETTLES_BLOCKS {
+            steady.judge(frame.block, |span, present| siblings.iter().any(|one| one.knows_steady(span, present)));
+        }
+        let goes_on = |run: &Run| run.holds(frame.block.saturating_sub(1));
+        let learn = match frame.well {
+            true if steady.beyond_since(frame.block).is_some() || self.runs.iter().any(goes_on) => Learn::Beyond,
+            true => Learn::Usual,
+            false => Learn::Nothing,
+        };
+        steady.take(frame.block, scatter, learn);
+    }
+
     /// What is judged by changes: nothing that went on before goes on.
     fn judged_in_group(&mut self, in_group: bool) {
         if std::mem::replace(&mut self.in_group, in_group) != in_group {
@@ -673,12 +727,7 @@ impl Series {
 
     fn run_on(&mut self, block: u32, far: [f64; 2 * SPANS.len()]) {
         for (run, far) in self.runs.iter_mut().zip(far) {
-            let goes_on = run.holds(block.saturating_sub(1));
-            if far < if goes_on { CLEAR_BELOW } else { 1.0 } {
-                continue;
-            }
-            run.first = if goes_on { run.first } else { block };
-            run.last = block;
+            run.goes_on(block, far);
         }
     }
 
@@ -695,7 +744,7 @@ impl Series {
         match frame.well {
             // Its new role is what it does from now on, for however long.
             true if self.fresh => Learn::Usual,
-            true if self.runs.iter().any(|run| run.holds(frame.block)) => Learn::Beyond,
+            true if self.beyond_since(frame.block).is_some() => Learn::Beyond,
             true => Learn::Usual,
             false => {
                 self.alone.drop_held();
@@ -725,6 +774,7 @@ impl Series {
         let patience = match (self.in_group, self.past().hours_known()) {
             (_, ..DAYS_HOURS) => YOUNG_PATIENCE,
             _ if self.fresh => FRESH_PATIENCE,
+            (false, ..WEEK_HOURS) if Measure::ALL[measure] == Measure::Io => EARLY_PATIENCE_IO,
             (false, ..WEEK_HOURS) => EARLY_PATIENCE,
             _ => 1,
         };
@@ -738,11 +788,15 @@ impl Series {
             // Errors are counted over a window: a short burst is seen for as long as that.
             let patience =
                 if Measure::ALL[measure] == Measure::Errors { patience.max(WINDOW_PATIENCE) } else { patience };
-            let side = if place.is_multiple_of(2) { 1 } else { LOW_PATIENCE };
+            let (side, patience) = match place.is_multiple_of(2) {
+                true => (1, patience),
+                false => (LOW_PATIENCE, patience.max(LOW_PATIENCE_LEAST)),
+            };
             blocks * (spans[place / 2] * side * factor).max(patience)
         };
         let long = self.runs.iter().enumerate().filter(|(place, run)| run.lasts(block) >= enough(*place));
-        long.map(|(_, run)| run.first).min()
+        let steady = self.steady.as_ref().and_then(|steady| steady.longest(block, blocks, !self.in_group));
+        long.map(|(_, run)| run.first).chain(steady).min()
     }
 }
 
@@ -756,6 +810,11 @@ impl Habits {
         let same = median.is_none() && series.distances(measure, self.level(measure, block), None)[held] >= SHARED;
         let had = series.distances(measure, level, median)[place] < 1.0;
         same || series.past().usual(place / 2).is_some() && had
+    }
+
+    fn knows_steady(&self, span: usize, present: Present) -> bool {
+        let steady = self.series[Measure::Cpu as usize].as_ref().and_then(|series| series.steady.as_ref());
+        steady.is_some_and(|steady| steady.knows(span, present))
     }
 
     /// It has run for so long that it can be compared with.

@@ -17,6 +17,17 @@ closed_set!(
     }
 );
 
+closed_set!(
+    /// What of a measure is usual.
+    UsualOf {
+        Itself = "itself",
+        /// Its distance to the siblings.
+        Siblings = "siblings",
+        /// What is there in every sample.
+        Steady = "steady",
+    }
+);
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeptHabits {
     pub unit: UnitName,
@@ -31,8 +42,7 @@ pub struct KeptHabits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeptUsual {
     pub measure: Measure,
-    /// Of its distance to the siblings, not of itself.
-    pub beside: bool,
+    pub of: UsualOf,
     /// Hours in which something was seen.
     pub hours: u16,
     /// The level that 0 stands for, thousandths.
@@ -42,6 +52,9 @@ pub struct KeptUsual {
     pub first: u32,
     /// For each ten shifts, oldest first: the highest levels that were held for 0, 1, 3, ... blocks, and then the lowest.
     pub levels: Vec<Vec<i8>>,
+    /// Of the steady part only: how a block of samples scatters, to its median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scatter: Option<f32>,
 }
 
 /// How a resource grew in former lives of the process.

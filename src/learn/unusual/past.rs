@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::habits::KeptUsual;
+use crate::model::habits::{KeptUsual, UsualOf};
 use crate::model::unusual::Measure;
 
 /// Samples are put together in blocks; the level of a block is the median of its samples.
@@ -18,7 +18,7 @@ pub const BLOCK: Duration = Duration::from_secs(300);
 /// How many blocks in a row a level must have been held, for each span; the first is that it was touched at all.
 pub const SPANS: [usize; 7] = [0, 1, 3, 6, 12, 24, 48];
 /// Blocks of an hour.
-const HOUR: u32 = 12;
+pub const HOUR: u32 = 12;
 /// Blocks that are remembered one by one: those of the longest span.
 const RECENT: usize = SPANS[SPANS.len() - 1];
 /// Hours between being seen and being learned.
@@ -259,7 +259,7 @@ impl Past {
     }
 
     /// What outlives it; `None`: nothing is known. The days are told apart less finely: ten shifts become one.
-    pub fn kept(&self, measure: Measure, beside: bool) -> Option<KeptUsual> {
+    pub fn kept(&self, measure: Measure, of: UsualOf) -> Option<KeptUsual> {
         let begin = self.shift - self.shifts.len() as u32;
         let shifts = (begin..).zip(&self.shifts).chain(self.hours.iter().map(|range| (self.shift, range)));
         let mut groups: BTreeMap<u32, Range> = BTreeMap::new();
@@ -271,7 +271,7 @@ impl Past {
         // Hours that are no shift yet are one, or none, whichever is nearer.
         let shift = self.shift + u32::from(self.hours.len() >= SHIFT / 2);
         let (hours, zero) = (self.seen, self.zero);
-        Some(KeptUsual { measure, beside, hours, zero, shift, first, levels })
+        Some(KeptUsual { measure, of, hours, zero, shift, first, levels, scatter: None })
     }
 
     /// What [`Self::kept`] said once, if less is known by now. It is forgotten in its time.
@@ -324,7 +324,7 @@ mod tests {
 
     /// Written and read.
     fn again(past: &Past) -> Past {
-        let kept = past.kept(Measure::Cpu, false).expect("something is known");
+        let kept = past.kept(Measure::Cpu, UsualOf::Itself).expect("something is known");
         assert!(kept.levels.len() <= 1 + SHIFTS_KEPT.div_ceil(TOGETHER as usize), "{kept:?}");
         let mut read = Past::new(0);
         read.recall(&serde_json::from_str(&serde_json::to_string(&kept).unwrap()).unwrap());
@@ -340,10 +340,12 @@ mod tests {
             run(&mut past, hours - hours / 2, 900);
             let read = again(&past);
             assert_eq!((read.usual, read.seen, read.shift), (past.usual, past.seen, read.shift), "{hours} hours");
-            let kept = |past: &Past| past.kept(Measure::Cpu, false).map(|kept| (kept.levels, kept.first, kept.hours));
+            let kept = |past: &Past| {
+                past.kept(Measure::Cpu, UsualOf::Itself).map(|kept| (kept.levels, kept.first, kept.hours))
+            };
             assert_eq!(kept(&again(&read)), kept(&read), "{hours} hours");
         }
-        assert_eq!(Past::new(0).kept(Measure::Cpu, false), None);
+        assert_eq!(Past::new(0).kept(Measure::Cpu, UsualOf::Itself), None);
     }
 
     #[test]
@@ -367,7 +369,7 @@ mod tests {
     fn what_is_seen_now_counts_beside_what_was() {
         let mut past = Past::new(0);
         run(&mut past, 48, 900);
-        let kept = past.kept(Measure::Cpu, false).unwrap();
+        let kept = past.kept(Measure::Cpu, UsualOf::Itself).unwrap();
         let mut young = Past::new(0);
         run(&mut young, 8, 1_400);
         young.recall(&kept);
@@ -382,7 +384,7 @@ mod tests {
     fn nonsense_is_let_be() {
         let mut past = Past::new(0);
         run(&mut past, 24, 500);
-        let good = past.kept(Measure::Cpu, false).unwrap();
+        let good = past.kept(Measure::Cpu, UsualOf::Itself).unwrap();
         let none = |known: KeptUsual| {
             let mut read = Past::new(0);
             read.recall(&known);

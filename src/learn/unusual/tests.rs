@@ -243,3 +243,63 @@ fn another_life_goes_on_from_what_was_usual() {
     assert!(heir.first().is_some_and(|text| text.starts_with("CPU 150 %, usually ")), "{:?}", heir.told);
     assert_eq!(stranger.told, [], "who knows little says nothing");
 }
+
+/// Work that scatters as there is more of it.
+fn work(minute: u64, percent: f64) -> f64 {
+    percent * (0.7 + ((minute * 7) % 11) as f64 * 0.06)
+}
+
+#[test]
+fn a_thread_that_spins_is_told_of_one_alone_and_more_of_the_same_work_is_not() {
+    let mut group = Group::of(1);
+    group.run(60, |minute, _| Some(work(minute, 30.0)));
+    group.run(6, |minute, _| Some(work(minute, 120.0)));
+    assert_eq!(group.told, []);
+    let mut group = Group::of(1);
+    group.run(60, |minute, _| Some(work(minute, 30.0)));
+    let from = group.minute;
+    group.run(6, |minute, _| Some(work(minute, 30.0) + 97.0));
+    let after = group.told.first().map(|(minute, ..)| minute - from);
+    assert!(after.is_some_and(|after| (60..90).contains(&after)), "after {after:?} min");
+}
+
+#[test]
+fn a_job_as_steady_as_a_thread_that_spins_is_usual_for_as_long_as_jobs_are() {
+    let mut group = Group::of(1);
+    let job = |minute: u64| if minute % 300 < 40 { 97.0 } else { 0.0 };
+    group.run(60, |minute, _| Some(work(minute, 30.0) + job(minute)));
+    let from = group.minute;
+    group.run(8, |minute, _| Some(work(minute, 30.0) + 97.0));
+    let after = group.told.first().map(|(minute, ..)| minute - from);
+    assert!(after.is_some_and(|after| (120..360).contains(&after)), "after {after:?} min");
+}
+
+#[test]
+fn a_handover_is_seen_that_a_job_before_it_hides() {
+    let mut group = Group::of(5);
+    let lead = |leader: usize, minute: u64, n: usize| match n == leader {
+        true => usual(minute, n).map(|cpu| cpu * 2.0),
+        false => Some(0.5),
+    };
+    // The last of its jobs ends when it takes over.
+    let job = |minute: u64, n: usize| n == 1 && (minute + 340 - 3_660 % 300) % 300 < 40;
+    group.run(60, |minute, n| if job(minute, n) { Some(95.0) } else { lead(0, minute, n) });
+    group.run(30, |minute, n| lead(1, minute, n).map(|cpu| if n == 1 { cpu * 2.0 } else { cpu }));
+    assert_eq!(group.told, []);
+}
+
+#[test]
+fn a_spin_within_what_is_usual_is_evidence_as_well() {
+    let mut group = Group::of(1);
+    // A job of half an hour, twice a day, takes more than a thread that spins.
+    let job = |minute: u64, n: usize| match minute % 720 {
+        0..30 => Some(180.0 + (minute * 37 % 60) as f64),
+        _ => usual(minute, n),
+    };
+    group.run(4 * 24, job);
+    assert_eq!(group.told, []);
+    group.run(6, |minute, n| job(minute, n).map(|cpu| cpu + 97.0));
+    let evidence = group.all[0].now(group.now(), &[]);
+    assert!(group.all[0].may_be_unusual(group.now()), "a first look does not leave it out");
+    assert!(evidence.first().is_some_and(|one| one.measure == Measure::Cpu && one.since < group.now()), "{evidence:?}");
+}
