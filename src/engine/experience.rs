@@ -68,8 +68,11 @@ impl Engine {
             return plan::of(condition, weak, &choice, None);
         }
         let case = Case { worker: Some(settings.name.clone()), condition, pattern };
-        let may_explore = settings.explores() && !self.storm;
-        let explore = if may_explore { Explore::Sometimes } else { Explore::Never };
+        let explore = match (settings.explores(), self.storm) {
+            (false, _) => Explore::OwnOnly,
+            (true, true) => Explore::Never,
+            (true, false) => Explore::Sometimes,
+        };
         let ranking = self.ranking(&case, &choice, weak, settings, explore);
         plan::of(condition, weak, &choice, Some(ranking))
     }
@@ -213,7 +216,9 @@ impl Engine {
         let tried: Vec<Action> = actions.keys().copied().filter(|action| !acts.contains(action)).collect();
         acts.extend(tried);
         let now = self.experience.at(self.now());
-        let mut ranking = self.experience.strategies.rank(&case, &acts, Explore::Never, now);
+        let own_only = settings.is_some_and(|settings| !settings.explores());
+        let explore = if own_only { Explore::OwnOnly } else { Explore::Never };
+        let mut ranking = self.experience.strategies.rank(&case, &acts, explore, now);
         let why = match settings {
             Some(settings) if settings.plans.contains_key(&case.condition) => "the order is configured and is kept",
             Some(settings) if !settings.learn => "the default order is kept (learn = false)",

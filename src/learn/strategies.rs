@@ -68,6 +68,8 @@ pub struct Strategies {
 /// What may be done to find out more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Explore {
+    /// And what was only heard of from elsewhere is no reason to leave the default order.
+    OwnOnly,
     Never,
     /// Neither on critical workers nor while many are sick: for the caller to say.
     Sometimes,
@@ -127,10 +129,14 @@ impl Strategies {
     /// The order in which to try `actions`, which are in their default order. What is not among them is never added.
     pub fn rank(&self, case: &Case, actions: &[Action], explore: Explore, now: Duration) -> Ranking {
         let mut ranked: Vec<Ranked> = actions.iter().map(|action| self.ranked(case, *action, now)).collect();
-        let (weight, tries) = self.weight(case, now);
+        let (own, heard, tries) = self.weight(case, now);
+        let weight = if explore == Explore::OwnOnly { own } else { own + heard };
         if weight < TRIES_MIN || ranked.len() < 2 {
             let why = match (ranked.len(), weight as u64) {
                 (0 | 1, _) => "nothing to choose from".into(),
+                (_, 0) if heard >= 1.0 => {
+                    format!("default order: it was tried elsewhere only, {TRIES_MIN} tries here are needed")
+                }
                 (_, 0) => "default order: nothing is known yet".into(),
                 (_, 1) => format!("default order: 1 try is known, {TRIES_MIN} are needed"),
                 (_, few) => format!("default order: {few} tries are known, {TRIES_MIN} are needed"),
@@ -242,12 +248,12 @@ impl Strategies {
         of(case).filter(enough).or_else(|| of(&Case { pattern: None, ..case.clone() }))
     }
 
-    /// Tries that are known of a case, as they count now, and those of this host in all.
-    fn weight(&self, case: &Case, now: Duration) -> (f64, u64) {
+    /// Tries of this host and of others that are known of a case, as they count now, and those of this host in all.
+    fn weight(&self, case: &Case, now: Duration) -> (f64, f64, u64) {
         let sum = |actions: Option<&BTreeMap<Action, Evidence>>| actions.map_or(0.0, |actions| total(actions, now));
         let own = self.evidence(case, now);
         let tries = own.map_or(0, |actions| actions.values().map(|one| one.tries).sum());
-        (sum(own) + sum(self.foreign_evidence(case, now)), tries)
+        (sum(own), sum(self.foreign_evidence(case, now)), tries)
     }
 
     /// From the widest to the closest, each a prior for the next.

@@ -144,6 +144,9 @@ fn knowledge_travels_with_its_provenance_and_gives_way_to_what_is_seen_here() {
     assert_eq!(taken.len(), 2, "the case, and what is shared by all workers");
     assert_eq!(here.source(&mail), Some(&from));
     assert_eq!(order(&here, &mail, HOUR)[0], Action::Restart, "it is used");
+    let careful = here.rank(&mail, &ORDER, Explore::OwnOnly, HOUR);
+    assert_eq!(careful.why, "default order: it was tried elsewhere only, 3 tries here are needed");
+    assert_eq!((careful.learned, careful.actions[0].action), (false, ORDER[0]));
     let now = live(&mut here, &mail, Action::ConnectionReset, 6, HOUR);
     assert_eq!(order(&here, &mail, now)[0], Action::ConnectionReset, "what is seen here outweighs it");
     assert!(here.export(None, now).iter().all(|one| one.from.is_none()), "hearsay is not passed on");
