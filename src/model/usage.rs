@@ -22,7 +22,14 @@ pub struct Usage {
     pub memory_max_bytes: Option<u64>,
     /// Lowest memory.high on its path, bytes.
     pub memory_high_bytes: Option<u64>,
+    /// Processes and threads.
     pub tasks: Option<u64>,
+    /// Lowest pids.max (TasksMax=) on its path; `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks_max: Option<u64>,
+    /// Looked at once a minute; between two looks the last one stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<OpenFiles>,
     pub io_read_bytes: Option<u64>,
     pub io_written_bytes: Option<u64>,
     pub cpu_pressure: Option<Pressure>,
@@ -45,6 +52,8 @@ impl Usage {
             memory_max_bytes: None,
             memory_high_bytes: None,
             tasks: None,
+            tasks_max: None,
+            open_files: None,
             io_read_bytes: None,
             io_written_bytes: None,
             cpu_pressure: None,
@@ -52,6 +61,21 @@ impl Usage {
             io_pressure: None,
             oom_kills: None,
         }
+    }
+}
+
+/// Open files of one process: of the processes of an instance the one that is nearest to its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OpenFiles {
+    pub count: u64,
+    /// The soft RLIMIT_NOFILE (LimitNOFILE=): the process gets no further file.
+    pub limit: u64,
+}
+
+impl OpenFiles {
+    /// Part of its limit that is used. A process that may open nothing has used it up.
+    pub fn share(&self) -> f64 {
+        self.count as f64 / self.limit.max(1) as f64
     }
 }
 

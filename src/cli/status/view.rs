@@ -180,13 +180,18 @@ fn queue_note(queue: &QueueStatus, look: &Look) -> Cell {
     }
 }
 
-/// `started by unitmedic, last sign of life 3 s ago (socket), 0.2 errors per minute`
+/// `started by unitmedic, last sign of life 3 s ago (socket), 0.2 errors per minute, 12 of 512 tasks, 90 of 1024 files open`
 fn work_note(instance: &InstanceStatus, now: Wall) -> Option<Cell> {
     let beat = instance.heartbeat.as_ref();
+    let usage = instance.usage.as_ref();
+    let tasks = usage.and_then(|usage| usage.tasks.zip(usage.tasks_max));
+    let files = usage.and_then(|usage| usage.open_files);
     let parts = [
         instance.scaled.then(|| "started by unitmedic".to_owned()),
         beat.map(|beat| format!("last sign of life {} ago ({})", between(beat.at, now), beat.source)),
         instance.errors_per_minute.filter(|rate| *rate > 0.0).map(|rate| format!("{rate:.1} errors per minute")),
+        tasks.map(|(tasks, limit)| format!("{tasks} of {limit} tasks")),
+        files.map(|files| format!("{} of {} files open", files.count, files.limit)),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| Cell::new(parts.join(", ")))

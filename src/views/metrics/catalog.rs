@@ -89,6 +89,12 @@ catalog! {
         "Lowest memory.max on the path of the unit's cgroup; absent where there is no limit.";
     UNIT_TASKS = Gauge "unitmedic_unit_tasks" "count" ["worker", "unit"]
         "Processes and threads of the unit.";
+    UNIT_TASKS_LIMIT = Gauge "unitmedic_unit_tasks_limit" "count" ["worker", "unit"]
+        "Lowest pids.max (TasksMax=) on the path of the unit's cgroup; absent where there is no limit.";
+    UNIT_OPEN_FILES = Gauge "unitmedic_unit_open_files" "count" ["worker", "unit"]
+        "Open files of the process of the unit that is nearest to its limit, read once a minute; absent before Linux 6.2.";
+    UNIT_OPEN_FILES_LIMIT = Gauge "unitmedic_unit_open_files_limit" "count" ["worker", "unit"]
+        "Soft limit of open files (RLIMIT_NOFILE, LimitNOFILE=) of that process.";
     UNIT_IO_READ = Counter "unitmedic_unit_io_read_bytes_total" "bytes" ["worker", "unit"]
         "Bytes that the unit read from block devices since its cgroup began.";
     UNIT_IO_WRITTEN = Counter "unitmedic_unit_io_written_bytes_total" "bytes" ["worker", "unit"]

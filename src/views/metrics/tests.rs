@@ -22,7 +22,7 @@ use crate::model::signal::{
 use crate::model::status::{InstanceStatus, Status, WorkerStatus};
 use crate::model::time::{Mono, Now, Wall};
 use crate::model::unit::{ActiveState, InvocationId, LoadState, UnitView};
-use crate::model::usage::{Pressure, Usage};
+use crate::model::usage::{OpenFiles, Pressure, Usage};
 
 fn worker(name: &str) -> WorkerName {
     WorkerName::new(name).unwrap()
@@ -78,6 +78,8 @@ fn full_usage(name: &str, at: u64) -> Usage {
         memory_inactive_file_bytes: Some(4096),
         memory_max_bytes: Some(2 << 30),
         tasks: Some(3),
+        tasks_max: Some(512),
+        open_files: Some(OpenFiles { count: 90, limit: 1024 }),
         io_read_bytes: Some(u64::MAX / 2),
         io_written_bytes: Some(1),
         cpu_pressure: pressure,
