@@ -31,6 +31,7 @@ use crate::model::{Input, Now, Settings};
 use crate::views::metrics::{Board, Build, Own};
 
 use super::authority::Authority;
+use super::disk_desk::DiskDesk;
 use super::dispatch::Dispatch;
 use super::event_loop::{EventLoop, selectors};
 use super::habit_desk::HabitDesk;
@@ -115,6 +116,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         authority: authority.clone(),
         alertmanagers: Alertmanagers::new(Arc::new(clock::now), &settings),
         patterns,
+        disk: DiskDesk::start(settings.daemon.state_dir.clone()),
         in_force: in_force.clone(),
     });
 

@@ -88,6 +88,17 @@ pub struct Pressure {
     pub total_usec: u64,
 }
 
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiskUsage {
+    pub total_bytes: u64,
+    /// What a user without privilege may still fill.
+    pub available_bytes: u64,
+    /// Files that there may be; 0 where the file system sets no such limit.
+    pub total_inodes: u64,
+    pub available_inodes: u64,
+}
+
 /// Host totals that thresholds fall back to.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct HostUsage {
@@ -95,4 +106,21 @@ pub struct HostUsage {
     pub memory_available_bytes: u64,
     pub cpus: u32,
     pub load1: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Readings that came later are not in it.
+    #[test]
+    fn an_old_recording_is_read() {
+        let gap = Usage::gap(UnitName::new("a.service").unwrap(), Mono(7));
+        let old = serde_json::to_value(&gap).unwrap();
+        assert!(old.get("tasks").is_some() && old.get("tasks_max").is_none() && old.get("open_files").is_none());
+        assert_eq!(serde_json::from_value::<Usage>(old).unwrap(), gap);
+        let files = OpenFiles { count: 90, limit: 1024 };
+        let full = Usage { tasks_max: Some(512), open_files: Some(files), ..gap };
+        assert_eq!(serde_json::from_value::<Usage>(serde_json::to_value(&full).unwrap()).unwrap(), full);
+    }
 }

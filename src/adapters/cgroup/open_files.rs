@@ -2,7 +2,8 @@
 //!
 //! The limit holds for each process, so what counts is the process that is nearest to its own. Since Linux 6.2 the size of
 //! `/proc/PID/fd` is the number of open files, which may be asked without any right over the process; before, they would
-//! have to be listed, which only root may. A process costs 6 us, a hundred times a kept cgroup file, so the looks are rare.
+//! have to be listed, which only root may. A process costs 10 us, most of it for its limits, so the looks are rare: for 10,000
+//! instances of one process they take a fifth of a percent of one core.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
