@@ -70,7 +70,8 @@ impl Outlook {
 
     /// How it grew in lives that are over.
     pub fn kept(&self) -> Vec<KeptGrowth> {
-        let courses = [(Resource::Memory, &self.memory)];
+        let courses =
+            [(Resource::Memory, &self.memory), (Resource::Tasks, &self.tasks), (Resource::OpenFiles, &self.files)];
         let grew =
             courses.into_iter().filter_map(|(resource, course)| Some((resource, course.trend.as_ref()?.habit()?)));
         grew.map(|(resource, (slope, lives))| KeptGrowth { resource, slope, lives }).collect()
@@ -80,6 +81,8 @@ impl Outlook {
         for one in known {
             let course = match one.resource {
                 Resource::Memory => &mut self.memory,
+                Resource::Tasks => &mut self.tasks,
+                Resource::OpenFiles => &mut self.files,
             };
             course.trend.get_or_insert_default().recall(one.slope, one.lives);
         }
@@ -233,6 +236,15 @@ mod tests {
         told_of("number of open files of a process", |outlook, at, used| {
             outlook.take_files(at, OpenFiles { count: used, limit: 300 }, &settings());
         });
+    }
+
+    #[test]
+    fn how_each_resource_grew_is_kept_and_recalled_as_its_own() {
+        let grew = |resource, slope| KeptGrowth { resource, slope, lives: 3 };
+        let known = [grew(Resource::Memory, 1e4), grew(Resource::Tasks, 1e-5), grew(Resource::OpenFiles, 2e-5)];
+        let mut outlook = Outlook::default();
+        outlook.recall(&known);
+        assert_eq!(outlook.kept(), known);
     }
 
     fn told_of(what: &str, take: impl Fn(&mut Outlook, Mono, u64) + Copy) {
