@@ -18,6 +18,7 @@
 
 mod advice;
 mod authority;
+mod disk_desk;
 mod dispatch;
 mod event_loop;
 mod habit_desk;
@@ -53,6 +54,7 @@ use crate::views::metrics::{Board, Own};
 pub use start::StartError;
 
 use authority::Authority;
+use disk_desk::DiskDesk;
 use pattern_desk::PatternDesk;
 
 /// Facts that a slow subscriber may lag behind before it misses some.
@@ -101,6 +103,7 @@ pub(crate) struct Shared {
     authority: Arc<Authority>,
     alertmanagers: Alertmanagers,
     patterns: PatternDesk,
+    disk: DiskDesk,
     in_force: watch::Receiver<Arc<Settings>>,
 }
 
@@ -136,7 +139,7 @@ impl Daemon {
     }
 
     pub async fn status(&self) -> Result<Status, PortError> {
-        self.shared.ask(Query::Status).await
+        self.shared.present().await
     }
 
     /// One explanation per instance; empty when the target is unknown.
@@ -181,6 +184,12 @@ impl Daemon {
 }
 
 impl Shared {
+    /// What the engine knows, and what is none of its business.
+    pub(crate) async fn present(&self) -> Result<Status, PortError> {
+        let status = self.ask(Query::Status).await?;
+        Ok(Status { disk: self.disk.present(), ..status })
+    }
+
     pub(crate) async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, PortError> {
         let (reply, answer) = oneshot::channel();
         self.queries.try_send(query(reply)).map_err(|error| match error {

@@ -15,6 +15,7 @@ use crate::model::{Mono, UnitName, Usage};
 mod files;
 mod instance;
 mod limits;
+mod open_files;
 mod parse;
 mod path;
 mod processes;
@@ -47,6 +48,8 @@ pub fn tasks(root: &CgroupRoot, control_group: &str) -> Option<u64> {
 #[derive(Debug)]
 pub struct Sampler {
     instances: BTreeMap<UnitName, Instance>,
+    /// Instances that have been watched so far.
+    begun: usize,
     shared: Shared,
 }
 
@@ -58,7 +61,7 @@ impl Sampler {
 
     fn with_budget(root: CgroupRoot, budget: Budget) -> std::io::Result<Self> {
         let shared = Shared::new(root, processes::open_proc()?, budget);
-        Ok(Self { instances: BTreeMap::new(), shared })
+        Ok(Self { instances: BTreeMap::new(), begun: 0, shared })
     }
 
     /// Begins to watch `unit` in `control_group` (systemd's ControlGroup=, such as `/system.slice/mail.service`).
@@ -72,7 +75,8 @@ impl Sampler {
         match self.instances.get_mut(&unit) {
             Some(instance) if *instance.path() == path => instance.renew(),
             _ => {
-                self.instances.insert(unit, Instance::new(path));
+                self.instances.insert(unit, Instance::new(path, self.begun));
+                self.begun += 1;
             }
         }
         Ok(())

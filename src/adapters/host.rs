@@ -1,12 +1,27 @@
-//! Totals of the host: memory, CPUs and load. Never a look at processes, which costs 39 us each.
+//! Totals of the host: memory, CPUs and load, and the room on a disk. Never a look at processes, which costs 39 us each.
 
+use std::path::Path;
+
+use rustix::fs::statvfs;
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, System};
 
 use crate::model::HostUsage;
+use crate::model::usage::DiskUsage;
 
 /// What the kernel calls this host.
 pub fn name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// The room on the file system that `path` is on. May wait for a disk that hangs.
+pub fn disk(path: &Path) -> std::io::Result<DiskUsage> {
+    let room = statvfs(path)?;
+    Ok(DiskUsage {
+        total_bytes: room.f_blocks.saturating_mul(room.f_frsize),
+        available_bytes: room.f_bavail.saturating_mul(room.f_frsize),
+        total_inodes: room.f_files,
+        available_inodes: room.f_favail,
+    })
 }
 
 /// Reads `/proc/meminfo` and the load; the number of CPUs is counted once, as it all but never changes.
@@ -52,6 +67,14 @@ impl Default for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_has_room_and_one_that_is_not_there_has_none() {
+        let room = disk(Path::new("/proc/..")).unwrap();
+        assert!(room.total_bytes > 0 && room.available_bytes <= room.total_bytes, "{room:?}");
+        assert!(room.available_inodes <= room.total_inodes, "{room:?}");
+        assert!(disk(Path::new("/nowhere/at/all")).is_err());
+    }
 
     #[test]
     fn this_host_has_memory_and_cpus() {

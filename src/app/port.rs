@@ -48,6 +48,7 @@ impl Port for Shared {
         let now = clock::now();
         let store = self.store.stats();
         self.own.store_totals(store.errors, store.last_write_wall);
+        self.own.state_disk(self.disk.present());
         let (calls, signals) = (self.families.calls(), self.families.signals());
         self.own.dbus_totals(self.bus.calls() + self.authority.calls() + calls, self.bus.signals() + signals);
         let Counted { beats, brokers, lines } = &self.counted;
@@ -74,7 +75,7 @@ impl Port for Shared {
     }
 
     async fn status(&self) -> Result<Status, PortError> {
-        self.ask(Query::Status).await
+        self.present().await
     }
 
     async fn explain(&self, target: Target) -> Result<Vec<Explanation>, PortError> {

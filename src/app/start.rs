@@ -31,6 +31,7 @@ use crate::model::{Input, Now, Settings};
 use crate::views::metrics::{Board, Build, Own};
 
 use super::authority::Authority;
+use super::disk_desk::DiskDesk;
 use super::dispatch::Dispatch;
 use super::event_loop::{EventLoop, selectors};
 use super::habit_desk::HabitDesk;
@@ -98,8 +99,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let authority = Arc::new(Authority::new(options.bus, in_force.clone(), &settings.daemon.runtime_dir));
     let bus = Arc::new(BusStats::default());
     let own = Own::new();
-    let mut board = Board::new(build(), own.clone(), &settings);
-    board.restore(&memory.incidents);
+    let board = board(&own, &settings, &memory);
     let (roster, patterns) = learning(&in_force, &inputs_in, &store);
     let shared = Arc::new(Shared {
         queries: queries_in,
@@ -115,18 +115,17 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         authority: authority.clone(),
         alertmanagers: Alertmanagers::new(Arc::new(clock::now), &settings),
         patterns,
+        disk: DiskDesk::start(settings.daemon.state_dir.clone()),
         in_force: in_force.clone(),
     });
 
-    let now = clock::now();
-    let seed = seed();
+    let (now, seed) = (clock::now(), seed());
     let recorder = recorder(&boot, now, &settings, &memory, seed);
     prepare(authority.clone());
     let sampler = sampler(&settings, inputs_in.clone());
     let habits = HabitDesk::new(shared.store.clone());
-    let habits_recalled = habits.recall(inputs_in.clone());
     let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared);
-    watchers.push(tokio::spawn(habits_recalled));
+    watchers.push(tokio::spawn(habits.recall(inputs_in.clone())));
     watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch =
         Dispatch::new(shared.clone(), authority, helper_settings, questions_in, sampler, answers_in, &settings);
@@ -149,6 +148,13 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let event_loop = tokio::spawn(event_loop.run());
     let tasks = serve(control, tcp, &shared, stopped, watchers);
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+/// With the incidents that are still open.
+fn board(own: &Own, settings: &Settings, memory: &Memory) -> Board {
+    let mut board = Board::new(build(), own.clone(), settings);
+    board.restore(&memory.incidents);
+    board
 }
 
 /// What an operator must know of the past that was found.

@@ -124,6 +124,7 @@ pub fn status() -> Status {
             worker_status("cron", Health::Stopped, "stopped on purpose: an operator's stop job", cron),
         ],
         open_incidents: 1,
+        disk: None,
     }
 }
 

@@ -394,12 +394,12 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
     key!(
         predict_horizon,
         Kind::Span(Duration::ZERO, DAY),
-        "How long ahead it is told (`predicted`) that the memory, as it grows, will be over `memory_threshold`. `0`: never."
+        "How long ahead it is told (`predicted`) that the memory, as it grows, will be over `memory_threshold`, or that tasks or open files will be used up to 90 %. `0`: never."
     ),
     key!(
         preventive,
         Kind::Switch,
-        "A forecast alone (`predicted`) may restart the worker gracefully, through all gates, and calls an operator when that did not help. Without it a forecast only has memory cleaned up, and calls nobody."
+        "A forecast alone (`predicted`) may restart the worker gracefully, through all gates, and calls an operator when that did not help. Without it a forecast is only told, or has memory cleaned up, and calls nobody."
     ),
     key!(
         quiet_hours,

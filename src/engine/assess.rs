@@ -8,7 +8,7 @@ use crate::model::{ActiveState, Condition, Evidence, Health, Mono, UnitName, Uni
 
 use super::Engine;
 use super::instance::{Held, Instance, Standing};
-use super::plan::needs_attention;
+use super::plan::{choice, needs_attention};
 use super::queues::Queues;
 use super::timers::TimerKey;
 use super::work::{self, Symptom};
@@ -220,11 +220,9 @@ fn conditions(
         hold(Condition::CpuHigh, instance.readings.cpu_high.clone());
         hold(Condition::MemoryHigh, instance.readings.memory_high.clone());
         hold(Condition::Starved, instance.readings.starved.clone());
-        // What has come is not predicted any more.
-        let coming = instance.readings.outlook.predicted().cloned();
-        hold(Condition::Predicted, coming.filter(|_| instance.readings.memory_high.is_none()));
         let recent = instance.unusual.as_ref().filter(|(found, _)| now.since(*found) < super::unusual::FORGOTTEN);
         hold(Condition::Unusual, recent.map(|(_, evidence)| evidence.clone()));
+        holding.extend(coming(instance, settings).map(|symptom| (Condition::Predicted, symptom)));
         // A restart makes no queue shorter: that one is foreseen is only told.
         let of_queues = queues.and_then(|queues| queues.coming(settings));
         let told = of_queues.map(|why| Symptom { tell_only: true, ..Symptom::of(Condition::Predicted, why) });
@@ -235,6 +233,14 @@ fn conditions(
             .extend(told.filter(|_| !holding.contains_key(&Condition::Predicted)).map(|it| (Condition::Predicted, it)));
     }
     holding
+}
+
+/// Where the resources of the instance are heading. It is only told where nothing may be done for a guess.
+fn coming(instance: &Instance, settings: &WorkerSettings) -> Option<Symptom> {
+    let readings = &instance.readings;
+    let why = readings.outlook.predicted(readings.memory_high.is_some())?.clone();
+    let nothing = choice(Condition::Predicted, instance, settings).actions.is_empty();
+    Some(Symptom { tell_only: nothing, ..Symptom::of(Condition::Predicted, why) })
 }
 
 /// More work waits than all instances that may run can take: an operator is called when it lasts.

@@ -64,7 +64,7 @@ pub fn choice(condition: Condition, instance: &Instance, settings: &WorkerSettin
 /// What a guess may do: nothing that interrupts, and nobody is woken by it, unless an operator allows it.
 fn may_prevent(action: Action, instance: &Instance, settings: &WorkerSettings) -> bool {
     match action {
-        Action::MemoryCleanup => instance.readings.outlook.predicted().is_some(),
+        Action::MemoryCleanup => instance.readings.outlook.memory_is_predicted(),
         Action::Escalate => settings.preventive,
         _ => settings.preventive || !(settings.is_disruptive(action) || action.replaces_process()),
     }

@@ -58,6 +58,7 @@ impl Readings {
         self.io = self.last.as_ref().and_then(|last| io_between(last, &sample));
         self.judge_cpu(&sample, settings);
         self.judge_memory(&sample, host, settings);
+        self.look_ahead(&sample, settings);
         self.judge_pressure(&sample, settings);
         self.last = Some(sample);
     }
@@ -106,6 +107,16 @@ impl Readings {
             }
             (true, None, kept) => kept,
         };
+    }
+
+    /// Of tasks and open files only what is coming is told: a service may well live close to its limits.
+    fn look_ahead(&mut self, sample: &Usage, settings: &WorkerSettings) {
+        if let (Some(tasks), Some(limit)) = (sample.tasks, sample.tasks_max) {
+            self.outlook.take_tasks(sample.at, tasks, limit, settings);
+        }
+        if let Some(files) = sample.open_files {
+            self.outlook.take_files(sample.at, files, settings);
+        }
     }
 
     fn judge_pressure(&mut self, sample: &Usage, settings: &WorkerSettings) {

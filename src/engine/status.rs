@@ -39,6 +39,7 @@ impl Engine {
             host: self.host,
             workers,
             open_incidents: self.incidents.len(),
+            disk: None,
         }
     }
 

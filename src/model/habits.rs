@@ -14,6 +14,9 @@ closed_set!(
     /// What may be used up.
     Resource {
         Memory = "memory",
+        Tasks = "tasks",
+        /// Of the process that is nearest to its limit.
+        OpenFiles = "open_files",
     }
 );
 
@@ -61,7 +64,7 @@ pub struct KeptUsual {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct KeptGrowth {
     pub resource: Resource,
-    /// A second.
+    /// A second: bytes of memory, a share of the limit of the others.
     pub slope: f64,
     pub lives: u32,
 }

@@ -1,6 +1,7 @@
 //! The present, as `status`, `explain` and the library show it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use super::name::{UnitName, WorkerName};
 use super::signal::{BeatSource, QueueDepth, QueueName};
 use super::time::{Now, Wall};
 use super::unit::UnitView;
-use super::usage::{HostUsage, Usage};
+use super::usage::{DiskUsage, HostUsage, Usage};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -33,6 +34,20 @@ pub struct Status {
     /// Sick first.
     pub workers: Vec<WorkerStatus>,
     pub open_incidents: usize,
+    /// The disk of the state directory; absent where it cannot be looked at.
+    #[serde(default)]
+    pub disk: Option<StateDisk>,
+}
+
+/// Where the history is written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StateDisk {
+    pub path: PathBuf,
+    pub usage: DiskUsage,
+    /// Why there will soon be no room for the history; absent while there is.
+    pub warning: Option<String>,
+    /// When it will be full, as it fills now; absent where that is not foreseen.
+    pub full_at: Option<Wall>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -22,7 +22,14 @@ pub struct Usage {
     pub memory_max_bytes: Option<u64>,
     /// Lowest memory.high on its path, bytes.
     pub memory_high_bytes: Option<u64>,
+    /// Processes and threads.
     pub tasks: Option<u64>,
+    /// Lowest pids.max (TasksMax=) on its path; `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks_max: Option<u64>,
+    /// Looked at once a minute; between two looks the last one stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<OpenFiles>,
     pub io_read_bytes: Option<u64>,
     pub io_written_bytes: Option<u64>,
     pub cpu_pressure: Option<Pressure>,
@@ -45,6 +52,8 @@ impl Usage {
             memory_max_bytes: None,
             memory_high_bytes: None,
             tasks: None,
+            tasks_max: None,
+            open_files: None,
             io_read_bytes: None,
             io_written_bytes: None,
             cpu_pressure: None,
@@ -52,6 +61,21 @@ impl Usage {
             io_pressure: None,
             oom_kills: None,
         }
+    }
+}
+
+/// Open files of one process: of the processes of an instance the one that is nearest to its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct OpenFiles {
+    pub count: u64,
+    /// The soft RLIMIT_NOFILE (LimitNOFILE=): the process gets no further file.
+    pub limit: u64,
+}
+
+impl OpenFiles {
+    /// Part of its limit that is used. A process that may open nothing has used it up.
+    pub fn share(&self) -> f64 {
+        self.count as f64 / self.limit.max(1) as f64
     }
 }
 
@@ -64,6 +88,17 @@ pub struct Pressure {
     pub total_usec: u64,
 }
 
+/// Room on a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DiskUsage {
+    pub total_bytes: u64,
+    /// What a user without privilege may still fill.
+    pub available_bytes: u64,
+    /// Files that there may be; 0 where the file system sets no such limit.
+    pub total_inodes: u64,
+    pub available_inodes: u64,
+}
+
 /// Host totals that thresholds fall back to.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct HostUsage {
@@ -71,4 +106,21 @@ pub struct HostUsage {
     pub memory_available_bytes: u64,
     pub cpus: u32,
     pub load1: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Readings that came later are not in it.
+    #[test]
+    fn an_old_recording_is_read() {
+        let gap = Usage::gap(UnitName::new("a.service").unwrap(), Mono(7));
+        let old = serde_json::to_value(&gap).unwrap();
+        assert!(old.get("tasks").is_some() && old.get("tasks_max").is_none() && old.get("open_files").is_none());
+        assert_eq!(serde_json::from_value::<Usage>(old).unwrap(), gap);
+        let files = OpenFiles { count: 90, limit: 1024 };
+        let full = Usage { tasks_max: Some(512), open_files: Some(files), ..gap };
+        assert_eq!(serde_json::from_value::<Usage>(serde_json::to_value(&full).unwrap()).unwrap(), full);
+    }
 }

@@ -198,6 +198,19 @@ pub fn pad(text: &str, width: usize) -> String {
     format!("{text}{}", " ".repeat(width.saturating_sub(columns(text))))
 }
 
+/// `640 KiB`, `12 MiB`, `1.5 GiB`
+pub fn bytes(n: u64) -> String {
+    const KIB: f64 = 1024.0;
+    let n = n as f64;
+    match n {
+        n if n < KIB => format!("{n} B"),
+        n if n < KIB * KIB => format!("{:.0} KiB", n / KIB),
+        n if n < KIB * KIB * KIB => format!("{:.0} MiB", n / KIB / KIB),
+        n if n < 10.0 * KIB * KIB * KIB => format!("{:.1} GiB", n / KIB / KIB / KIB),
+        n => format!("{:.0} GiB", n / KIB / KIB / KIB),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,7 @@ mod probes;
 mod queues;
 mod replayed;
 mod resilience;
+mod running_out;
 mod store;
 mod telling;
 mod walk;

@@ -12,7 +12,7 @@ use unitmedic::model::input::{Durability, Finding, Memory, Pause, Safety, Snapsh
 use unitmedic::model::request::{Ask, Reply, Request};
 use unitmedic::model::strategy::{Case, Known as Learned, Past};
 use unitmedic::model::unit::ManagerState;
-use unitmedic::model::usage::Pressure;
+use unitmedic::model::usage::{OpenFiles, Pressure};
 use unitmedic::model::{
     AttemptId, Command, HostUsage, Incident, IncidentId, Input, Mono, Now, Settings, UnitName, Usage, Verb, Wall,
 };
@@ -655,7 +655,10 @@ impl Sim {
             let load = &mut unit.usage;
             load.memory = (load.memory + load.growth_per_sec * 30).min(4 << 30);
             load.cpu_usec += (load.cpus * 30.0 * SEC as f64) as u64;
-            if load.memory > 700 << 20 || load.cpus > 0.7 || load.pressure > 30.0 {
+            load.tasks = (load.tasks + load.tasks_per_hour / 120.0).min(512.0);
+            load.files = (load.files + load.files_per_hour / 120.0).min(1024.0);
+            let used_up = load.tasks > 350.0 || load.files > 700.0;
+            if load.memory > 700 << 20 || load.cpus > 0.7 || load.pressure > 30.0 || used_up {
                 load.high_at = now;
             }
             let mut sample = Usage::gap(unit.name.clone(), Mono(now));
@@ -663,6 +666,8 @@ impl Sim {
                 sample.cpu_usec = Some(load.cpu_usec);
                 sample.memory_bytes = Some(load.memory);
                 sample.memory_max_bytes = Some(1 << 30);
+                (sample.tasks, sample.tasks_max) = (Some(load.tasks as u64), Some(512));
+                sample.open_files = Some(OpenFiles { count: load.files as u64, limit: 1024 });
                 sample.cpu_pressure = Some(Pressure { avg10: load.pressure, total_usec: 0 });
             }
             samples.push(sample);

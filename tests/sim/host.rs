@@ -97,15 +97,38 @@ pub struct Unit {
     pub trouble_at: u64,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub struct Load {
     pub cpu_usec: u64,
     pub cpus: f64,
     pub memory: u64,
     pub growth_per_sec: u64,
+    /// Tasks, of 512, and open files of its process, of 1,024.
+    pub tasks: f64,
+    pub tasks_per_hour: f64,
+    pub files: f64,
+    pub files_per_hour: f64,
     pub pressure: f32,
     /// When it last was over what the thresholds allow.
     pub high_at: u64,
+}
+
+impl Load {
+    /// Of a program that does its work; `high_at` as of the one before.
+    pub fn usual(high_at: u64) -> Self {
+        Self {
+            cpu_usec: 0,
+            cpus: 0.1,
+            memory: 100 << 20,
+            growth_per_sec: 0,
+            tasks: 12.0,
+            tasks_per_hour: 0.0,
+            files: 90.0,
+            files_per_hour: 0.0,
+            pressure: 0.0,
+            high_at,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -188,7 +211,7 @@ impl Unit {
             up_since: None,
             failed_at: None,
             down_at: None,
-            usage: Load { cpus: 0.1, memory: 100 << 20, ..Load::default() },
+            usage: Load::usual(0),
             trouble: Trouble::default(),
             trouble_at: 0,
         }
@@ -547,7 +570,7 @@ impl Host {
         unit.view.exec_status = 0;
         unit.view.result = ServiceResult::Success;
         unit.trouble = Trouble::default();
-        unit.usage = Load { cpus: 0.1, memory: 100 << 20, high_at: unit.usage.high_at, ..Load::default() };
+        unit.usage = Load::usual(unit.usage.high_at);
         let (wait, hang) = (unit.spec.start_time, unit.broken.hang_start);
         self.enter(name, Phase::Starting);
         match (hang, wait) {

@@ -13,7 +13,7 @@ use unitmedic::model::{
 
 use crate::driver::{Event, Sim};
 use crate::faults::Swarm;
-use crate::host::{Host, MS, Restart, SEC, Spec, Want};
+use crate::host::{Host, Load, MS, Restart, SEC, Spec, Want};
 use crate::scene::{BEGIN, unit, with_workers, worker};
 use crate::work;
 
@@ -1001,6 +1001,56 @@ fn a_restart_for_a_guess_waits_for_a_quiet_hour_and_one_for_what_is_there_does_n
         +30391.2 -> act #1.2 api.service Start { reset_failed: false }
         +30451.2 [Proceed] #1 api.service attempt_ended #1.2 succeeded 59 min: healthy for 1 min
         +30451.2 [Proceed] #1 api.service incident_closed recovered after 2 attempts
+    "#]]);
+}
+
+/// What is used up by 90 % of its limit after about eight hours.
+fn using_up(preventive: bool, grow: impl Fn(&mut Load)) -> Stage {
+    let mut stage = Stage::one(|api| (api.allow_downtime, api.preventive) = (true, preventive), plain());
+    stage.sim.at(stage.sim.now + SEC, Event::Sample);
+    grow(&mut stage.sim.host.unit(&unit("api.service")).usage);
+    stage
+}
+
+#[test]
+fn tasks_that_will_be_used_up_are_told_and_where_it_is_allowed_a_restart_gives_them_back() {
+    let leak = |load: &mut Load| load.tasks_per_hour = 56.0;
+    let mut stage = using_up(false, leak);
+    stage.pass(9.0 * 3600.0);
+    stage.told(expect![[r#""#]]);
+    let mut stage = using_up(true, leak);
+    stage.pass(9.0 * 3600.0);
+    stage.told(expect![[r#"
+        +25351.0 #1 api.service incident_opened: number of tasks grows by 56 an hour for 1 h 20 min and reaches 90 % of its limit of 512 in 23 to 94 min
+        +25351.0 #1 api.service action_suppressed graceful_restart: persistence: a warning must last 5 min before it is acted on
+        +25651.0 #1 api.service attempt_intended #1.1 graceful_restart
+        +25651.0 -> act #1.1 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +25651.0 #1 api.service attempt_draining
+        +25651.2 -> act #1.1 api.service Start { reset_failed: false }
+        +25711.2 [Proceed] #1 api.service attempt_ended #1.1 succeeded 5 min: healthy for 1 min
+        +25711.2 [Proceed] #1 api.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+#[test]
+fn open_files_that_will_be_used_up_are_told_and_where_it_is_allowed_a_restart_gives_them_back() {
+    let leak = |load: &mut Load| load.files_per_hour = 104.0;
+    let mut stage = using_up(false, leak);
+    stage.pass(9.0 * 3600.0);
+    stage.told(expect![[r#""#]]);
+    let raised: Vec<&String> = stage.sim.transcript.lines().filter(|line| line.contains("predicted")).collect();
+    assert_eq!(raised.len(), 1, "{raised:#?}");
+    let mut stage = using_up(true, leak);
+    stage.pass(9.0 * 3600.0);
+    stage.told(expect![[r#"
+        +25351.0 #1 api.service incident_opened: number of open files of a process grows by 104 an hour for 1 h 20 min and reaches 90 % of its limit of 1024 in 23 to 92 min
+        +25351.0 #1 api.service action_suppressed graceful_restart: persistence: a warning must last 5 min before it is acted on
+        +25651.0 #1 api.service attempt_intended #1.1 graceful_restart
+        +25651.0 -> act #1.1 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
+        +25651.0 #1 api.service attempt_draining
+        +25651.2 -> act #1.1 api.service Start { reset_failed: false }
+        +25711.2 [Proceed] #1 api.service attempt_ended #1.1 succeeded 5 min: healthy for 1 min
+        +25711.2 [Proceed] #1 api.service incident_closed recovered after 1 attempts
     "#]]);
 }
 

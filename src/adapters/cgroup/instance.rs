@@ -3,12 +3,16 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use super::files::{Budget, Dir, Failure, Slot};
+use rustix::io::pread;
+
+use super::files::{Budget, Dir, Failure, Slot, open};
 use super::limits::{LIMITS_FOR, Limits, Slices};
+use super::open_files::{Counter, LOOKED_AT_MAX, Looks};
 use super::parse;
 use super::path::{CgroupPath, CgroupRoot};
 use super::processes::{PROCESSES_MAX, Processes, each_below, has_children};
 use super::stalls::{Seen, Stalls};
+use crate::model::usage::OpenFiles;
 use crate::model::{Mono, UnitName, Usage};
 
 /// Largest file that is read, bytes: an `io.stat` of 500 devices. Of a longer one nothing is told.
@@ -22,6 +26,7 @@ pub(super) struct Shared {
     pub budget: Budget,
     pub slices: Slices,
     pub stalls: Stalls,
+    open_files: Counter,
     buffer: Box<[u8]>,
     pids: Vec<u32>,
 }
@@ -29,9 +34,11 @@ pub(super) struct Shared {
 impl Shared {
     pub fn new(root: CgroupRoot, proc: OwnedFd, budget: Budget) -> Self {
         let buffer = vec![0; READ_MAX].into_boxed_slice();
+        let open_files = Counter::new(proc.as_fd());
         Self {
             root,
             proc,
+            open_files,
             budget,
             slices: Slices::default(),
             stalls: Stalls::default(),
@@ -123,15 +130,18 @@ pub(super) struct Instance {
     /// What the last sample counted without controllers.
     counted: Counted,
     pressure: Seen,
+    open_files: Looks,
     limits: Limits,
     /// When limits were read and missing files looked for.
     looked: Option<Mono>,
 }
 
 impl Instance {
-    pub fn new(path: CgroupPath) -> Self {
+    /// The `number`th that is watched.
+    pub fn new(path: CgroupPath, number: usize) -> Self {
         Self {
             path,
+            open_files: Looks::new(number),
             fresh: true,
             dir: None,
             files: Default::default(),
@@ -207,6 +217,7 @@ impl Instance {
         self.processes.clear();
         self.counted = Counted::default();
         self.pressure = Seen::default();
+        self.open_files.last = None;
         self.looked = None;
     }
 
@@ -242,7 +253,22 @@ impl Instance {
         usage.cpu_quota = self.limits.cpus;
         usage.memory_max_bytes = self.limits.memory_max;
         usage.memory_high_bytes = self.limits.memory_high;
-        self.count(shared, usage)
+        usage.tasks_max = self.limits.tasks;
+        self.count(shared, usage)?;
+        if shared.open_files.is_able() && self.open_files.due(usage.at) {
+            self.open_files.last = self.count_open_files(shared);
+        }
+        usage.open_files = self.open_files.last;
+        Ok(())
+    }
+
+    /// Of the first processes, where there are more than are looked at.
+    fn count_open_files(&self, shared: &mut Shared) -> Option<OpenFiles> {
+        let dir = self.dir.as_ref()?.as_fd();
+        shared.pids.clear();
+        first_pids(&shared.budget, dir, &mut shared.buffer, &mut shared.pids)?;
+        let Shared { open_files, proc, pids, buffer, .. } = shared;
+        open_files.fullest(proc.as_fd(), pids, buffer)
     }
 
     /// Counts processes and threads where there is no controller that does.
@@ -273,6 +299,19 @@ impl Instance {
         }
         Ok(())
     }
+}
+
+/// Reads the ids of at most [`LOOKED_AT_MAX`] processes, those of cgroups below included. `None` where there is no list.
+fn first_pids(budget: &Budget, dir: BorrowedFd<'_>, buffer: &mut [u8], pids: &mut Vec<u32>) -> Option<()> {
+    let list = open(budget, dir, File::Procs.name()).ok()?;
+    let length = pread(&list, &mut *buffer, 0).ok()?;
+    let whole = buffer[..length].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let told = parse::pids(&buffer[..whole], pids, LOOKED_AT_MAX);
+    if told.is_some() && has_children(dir) {
+        // What it says is that there are more than are looked at.
+        let _ = each_below(dir, File::Procs.name(), buffer, &mut |bytes| parse::pids(bytes, pids, LOOKED_AT_MAX));
+    }
+    Some(())
 }
 
 fn open_missing(files: &mut [Slot; File::ALL.len()], dir: BorrowedFd<'_>, budget: &Budget) {

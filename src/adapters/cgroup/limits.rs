@@ -12,7 +12,7 @@ use super::parse;
 use super::path::{CgroupPath, CgroupRoot};
 use crate::model::Mono;
 
-/// Limits are read this seldom: an operator changes them by hand, and three files per instance and sample
+/// Limits are read this seldom: an operator changes them by hand, and four files per instance and sample
 /// would cost a third of the whole.
 pub(super) const LIMITS_FOR: Duration = Duration::from_secs(60);
 /// Longest limit file that is read, bytes: two numbers.
@@ -24,6 +24,7 @@ pub(super) struct Limits {
     pub cpus: Option<f64>,
     pub memory_max: Option<u64>,
     pub memory_high: Option<u64>,
+    pub tasks: Option<u64>,
 }
 
 impl Limits {
@@ -33,6 +34,7 @@ impl Limits {
             cpus: read(dir, c"cpu.max", parse::cpu_quota),
             memory_max: read(dir, c"memory.max", parse::limit),
             memory_high: read(dir, c"memory.high", parse::limit),
+            tasks: read(dir, c"pids.max", parse::limit),
         }
     }
 
@@ -41,6 +43,7 @@ impl Limits {
             cpus: lowest(self.cpus, other.cpus, f64::min),
             memory_max: lowest(self.memory_max, other.memory_max, u64::min),
             memory_high: lowest(self.memory_high, other.memory_high, u64::min),
+            tasks: lowest(self.tasks, other.tasks, u64::min),
         }
     }
 }

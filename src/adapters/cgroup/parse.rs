@@ -38,7 +38,7 @@ pub(super) fn keyed(bytes: &[u8], key: &[u8]) -> Option<u64> {
     None
 }
 
-/// `memory.max`, `memory.high`: bytes; `None` for `max`, which means no limit.
+/// `memory.max`, `memory.high`: bytes; `pids.max`: tasks; `None` for `max`, which means no limit.
 pub fn limit(bytes: &[u8]) -> Option<u64> {
     number(bytes)
 }
@@ -92,6 +92,13 @@ pub(super) fn resident_pages(bytes: &[u8]) -> Option<u64> {
     let resident = number(fields.next()?)?;
     // A third field proves that the second one is whole.
     fields.next().map(|_| resident)
+}
+
+/// The soft limit of open files in `/proc/PID/limits`; `None` for `unlimited`.
+pub(super) fn open_files_limit(bytes: &[u8]) -> Option<u64> {
+    let line = bytes.split_inclusive(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Max open files "))?;
+    let mut fields = fields(line.strip_suffix(b"\n")?);
+    number(fields.next()?)
 }
 
 /// Number of entries of `cgroup.threads`; `None` when the list was cut off.
@@ -222,6 +229,16 @@ mod tests {
         assert_eq!(resident_pages(b"2000 43"), None, "cut off in the number");
         assert_eq!(resident_pages(b"x 431 300\n"), None);
         assert_eq!(resident_pages(b""), None);
+
+        let limits = b"Limit                     Soft Limit           Hard Limit           Units     \n\
+            Max processes             96365                96365                processes \n\
+            Max open files            1024                 524288               files     \n\
+            Max locked memory         8388608              8388608              bytes     \n";
+        assert_eq!(open_files_limit(limits), Some(1024));
+        assert_eq!(open_files_limit(b"Max open files            unlimited            unlimited  files\n"), None);
+        assert_eq!(open_files_limit(b"Max open files            102"), None, "cut off in the number");
+        assert_eq!(open_files_limit(b"Max open filesystems 7 8 files\n"), None);
+        assert_eq!(open_files_limit(b""), None);
 
         assert_eq!(lines(b""), Some(0));
         assert_eq!(lines(b"1\n22\n"), Some(2));

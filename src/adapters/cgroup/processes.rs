@@ -60,7 +60,7 @@ impl Processes {
         self.known.swap(place, at);
         let slot = &mut self.known[place].1;
         if matches!(slot, Slot::Missing) {
-            *slot = Slot::open(budget, proc, path_of(pid, &mut [0; 24]));
+            *slot = Slot::open(budget, proc, path_of(pid, "statm", &mut [0; 24]));
         }
     }
 }
@@ -68,7 +68,7 @@ impl Processes {
 fn resident_pages(slot: &mut Slot, budget: &Budget, proc: BorrowedFd<'_>, pid: u32) -> Option<u64> {
     let mut name = [0; 24];
     let mut buffer = [0; STATM_MAX];
-    match slot.read(budget, proc, path_of(pid, &mut name), &mut buffer) {
+    match slot.read(budget, proc, path_of(pid, "statm", &mut name), &mut buffer) {
         Ok(length) => parse::resident_pages(&buffer[..length]),
         Err(Failure::Dead) => {
             *slot = Slot::Missing;
@@ -78,12 +78,12 @@ fn resident_pages(slot: &mut Slot, budget: &Budget, proc: BorrowedFd<'_>, pid: u
     }
 }
 
-/// `PID/statm` as a C string, without an allocation.
-fn path_of(pid: u32, buffer: &mut [u8; 24]) -> &CStr {
+/// `PID/file` as a C string, without an allocation.
+pub(super) fn path_of<'a>(pid: u32, file: &str, buffer: &'a mut [u8; 24]) -> &'a CStr {
     buffer.fill(0);
-    let fits = write!(&mut buffer[..], "{pid}/statm").is_ok();
-    debug_assert!(fits, "ten digits and six letters fit");
-    CStr::from_bytes_until_nul(buffer).unwrap_or(c"0/statm")
+    let fits = write!(&mut buffer[..], "{pid}/{file}").is_ok();
+    debug_assert!(fits, "ten digits and seven letters fit");
+    CStr::from_bytes_until_nul(buffer).unwrap_or(c"0/none")
 }
 
 /// Opens `/proc`.

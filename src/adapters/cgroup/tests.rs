@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::files::Budget;
 use super::limits::LIMITS_FOR;
+use super::open_files::{LOOK_EVERY, LOOKED_AT_MAX};
 use super::*;
+use crate::model::usage::OpenFiles;
 use crate::model::{HostUsage, Input};
 
 fn unit(name: &str) -> UnitName {
@@ -59,17 +61,26 @@ const FULL: &[(&str, &str)] = &[
     ("memory.high", "900000000\n"),
     ("memory.events", "low 0\nhigh 0\nmax 0\noom 1\noom_kill 1\noom_group_kill 0\n"),
     ("pids.current", "4\n"),
+    ("pids.max", "512\n"),
     ("io.stat", "8:0 rbytes=100 wbytes=200 rios=1 wios=1 dbytes=0 dios=0\n"),
-    ("cgroup.procs", "1\n"),
+    ("cgroup.procs", ""),
     ("cgroup.threads", "1\n"),
 ];
 
 #[test]
 fn every_file_is_read_and_the_lowest_limit_of_the_path_holds() {
     let tree = Tree::new();
-    tree.write("a.slice", &[("cpu.max", "200000 100000\n"), ("memory.max", "500000000\n"), ("memory.high", "max\n")])
-        .write("a.slice/a-b.slice", &[("cpu.max", "25000 100000\n"), ("memory.max", "700000000\n")])
-        .write("a.slice/a-b.slice/x.service", FULL);
+    tree.write(
+        "a.slice",
+        &[
+            ("pids.max", "300\n"),
+            ("cpu.max", "200000 100000\n"),
+            ("memory.max", "500000000\n"),
+            ("memory.high", "max\n"),
+        ],
+    )
+    .write("a.slice/a-b.slice", &[("pids.max", "max\n"), ("cpu.max", "25000 100000\n"), ("memory.max", "700000000\n")])
+    .write("a.slice/a-b.slice/x.service", FULL);
     let mut sampler = tree.sampler(100);
     sampler.watch(unit("x.service"), "/a.slice/a-b.slice/x.service").unwrap();
     let mut expected = Usage::gap(unit("x.service"), T0);
@@ -80,6 +91,7 @@ fn every_file_is_read_and_the_lowest_limit_of_the_path_holds() {
     expected.memory_max_bytes = Some(500_000_000);
     expected.memory_high_bytes = Some(900_000_000);
     expected.tasks = Some(4);
+    expected.tasks_max = Some(300);
     expected.io_read_bytes = Some(100);
     expected.io_written_bytes = Some(200);
     expected.cpu_pressure = Some(crate::model::usage::Pressure { avg10: 1.5, total_usec: 77 });
@@ -193,6 +205,82 @@ fn processes_of_this_test_have_memory() {
     assert!(sampler.sample(T0)[0].memory_bytes.is_some(), "nothing in it ran: the list is not read again");
     tree.write("x.service", &[("cpu.stat", "usage_usec 8\n")]);
     assert_eq!(sampler.sample(T0)[0].memory_bytes, None, "more than we look at");
+}
+
+/// A process that was started with this limit of open files.
+struct Holder(Child);
+
+impl Holder {
+    fn new(limit: u32) -> Self {
+        let orders = format!("ulimit -n {limit}; exec sleep 600");
+        let child = Command::new("sh").args(["-c", &orders]).stdin(Stdio::null()).spawn().unwrap();
+        let comm = format!("/proc/{}/comm", child.id());
+        until("sleep", || fs::read_to_string(&comm).is_ok_and(|name| name == "sleep\n"));
+        Self(child)
+    }
+
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn files(&self) -> u64 {
+        fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count() as u64
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn open_files_are_those_of_the_process_that_is_nearest_to_its_limit() {
+    let (wide, narrow, fill) = (Holder::new(200), Holder::new(20), "4194304\n".repeat(LOOKED_AT_MAX - 1));
+    let of = |holder: &Holder, limit: u64| Some(OpenFiles { count: holder.files(), limit });
+    let tree = Tree::new();
+    let now_in = |pids: &str| {
+        tree.write("x.service", &[("cpu.stat", "usage_usec 7\n"), ("cgroup.procs", pids)]);
+    };
+    let mut sampler = tree.sampler(100);
+    sampler.watch(unit("x.service"), "/x.service").unwrap();
+    let mut now = T0;
+    let mut after = |span: Duration| {
+        now = now + span;
+        sampler.sample(now)[0].open_files
+    };
+    now_in(&format!("{}\n", wide.id()));
+    assert_eq!(after(Duration::ZERO), of(&wide, 200));
+    now_in(&format!("{}\n{}\n", wide.id(), narrow.id()));
+    assert_eq!(after(LOOK_EVERY / 2), of(&wide, 200), "the last look stands for a while");
+    assert_eq!(after(LOOK_EVERY / 2), of(&narrow, 20));
+    now_in(&format!("{}\n{fill}{}\n", wide.id(), narrow.id()));
+    assert_eq!(after(LOOK_EVERY), of(&wide, 200), "no more than the first are looked at");
+    now_in(&format!("{}\n{}", wide.id(), narrow.id()));
+    assert_eq!(after(LOOK_EVERY), of(&wide, 200), "a number that was cut off is none");
+    tree.write("x.service/inner", &[("cgroup.procs", &format!("{}\n", narrow.id()))]);
+    assert_eq!(after(LOOK_EVERY), of(&narrow, 20), "those of cgroups below count");
+    now_in("0\n4194304\n");
+    fs::remove_dir_all(tree.0.path().join("x.service/inner")).unwrap();
+    assert_eq!(after(LOOK_EVERY), None, "nobody that we see");
+}
+
+#[test]
+fn instances_that_begin_together_are_looked_at_one_after_the_other() {
+    let holder = Holder::new(200);
+    let tree = Tree::new();
+    let mut sampler = tree.sampler(10_000);
+    for number in 0..120 {
+        let name = format!("x{number}.service");
+        let procs = format!("{}\n", holder.id());
+        tree.write(&name, &[("cpu.stat", "usage_usec 7\n"), ("cgroup.procs", &procs)]);
+        sampler.watch(unit(&name), &format!("/{name}")).unwrap();
+    }
+    for (round, seen) in [(0, 2), (15, 32), (30, 62), (45, 92), (60, 120)] {
+        let samples = sampler.sample(T0 + Duration::from_secs(round));
+        assert_eq!(samples.iter().filter(|usage| usage.open_files.is_some()).count(), seen, "after {round} s");
+    }
 }
 
 #[test]

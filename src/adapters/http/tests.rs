@@ -64,6 +64,7 @@ fn status() -> Status {
         host: None,
         workers: vec![],
         open_incidents: 3,
+        disk: None,
     }
 }
 

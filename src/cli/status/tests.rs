@@ -5,7 +5,9 @@ use crate::cli::fixtures::*;
 use crate::model::Health;
 use crate::model::input::Pause;
 use crate::model::signal::{BeatSource, QueueDepth, QueueName};
-use crate::model::status::{LastBeat, QueueStatus};
+use crate::model::status::{LastBeat, QueueStatus, StateDisk};
+use crate::model::usage::{DiskUsage, OpenFiles};
+use crate::model::{Mono, Usage};
 use crate::views::look::columns;
 
 #[test]
@@ -60,6 +62,18 @@ fn named_ones_in_detail() {
 }
 
 #[test]
+fn a_disk_with_little_room_is_told_and_one_with_room_is_not() {
+    let usage = DiskUsage { total_bytes: 100, available_bytes: 4, ..DiskUsage::default() };
+    let disk = |warning: Option<&str>| {
+        let warning = warning.map(str::to_owned);
+        Some(StateDisk { path: "/s".into(), usage, warning, full_at: None })
+    };
+    let lines = |disk| render(&Status { disk, ..status() }, &[], &plain());
+    assert_eq!(lines(disk(Some("the disk of /s has 4 B left")))[1], "! the disk of /s has 4 B left");
+    assert_eq!(lines(disk(None)), lines(None));
+}
+
+#[test]
 fn signals_of_work_in_detail() {
     let mut status = status();
     let queue = |name: &str, depth, unknown: Option<&str>| QueueStatus {
@@ -77,6 +91,10 @@ fn signals_of_work_in_detail() {
     first.scaled = true;
     first.heartbeat = Some(LastBeat { at: ago(3).wall, source: BeatSource::Socket });
     first.errors_per_minute = Some(0.2);
+    let mut usage = Usage::gap(first.unit.clone(), Mono(1));
+    (usage.tasks, usage.tasks_max) = (Some(12), Some(512));
+    usage.open_files = Some(OpenFiles { count: 90, limit: 1024 });
+    first.usage = Some(usage);
     let named = ["mail".to_string()];
     expect![[r#"
         ✖ 1 sick, 1 open incident  1 worker, 3 instances; unitmedic 0.1.0, 18:20:00
@@ -87,7 +105,8 @@ fn signals_of_work_in_detail() {
                queue late: not read yet
                ▲ queue lost cannot be read: the broker is away: connection refused
         ✔    mail@1.service  healthy                  25 %  48 MiB / 512 MiB  1 h 2 min
-               started by unitmedic, last sign of life 3 s ago (socket), 0.2 errors per minute
+               started by unitmedic, last sign of life 3 s ago (socket), 0.2 errors per minute, 12 of 512
+               tasks, 90 of 1024 files open
         ✖    mail@2.service  dead                        –                 –          –
                #42: unit failed: killed by signal SIGKILL (9)
                → waiting: pause between attempts, 4 s left

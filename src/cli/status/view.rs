@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::input::Pause;
 use crate::model::status::{InstanceStatus, QueueStatus, Status, WorkerStatus};
 use crate::model::{Health, Wall};
-use crate::views::look::{Look, Tone, clean};
+use crate::views::look::{Look, Tone, bytes, clean};
 use crate::views::story::{coarse, count};
 use crate::views::table::{Cell, Table};
 
@@ -83,6 +83,9 @@ fn notices(status: &Status, look: &Look) -> Vec<String> {
     if status.storm {
         let text = "storm breaker open: so many are sick at once that running instances are left alone";
         notices.push((Tone::Warn, text.into()));
+    }
+    if let Some(why) = status.disk.as_ref().and_then(|disk| disk.warning.clone()) {
+        notices.push((Tone::Warn, why));
     }
     notices.extend(status.pauses.iter().map(|pause| (Tone::Wait, paused(pause, status.at.wall, look))));
     let line = |(tone, text): (Tone, String)| look.paint(tone, &format!("{} {}", look.sign(tone), clean(&text)));
@@ -180,13 +183,18 @@ fn queue_note(queue: &QueueStatus, look: &Look) -> Cell {
     }
 }
 
-/// `started by unitmedic, last sign of life 3 s ago (socket), 0.2 errors per minute`
+/// `started by unitmedic, last sign of life 3 s ago (socket), 0.2 errors per minute, 12 of 512 tasks, 90 of 1024 files open`
 fn work_note(instance: &InstanceStatus, now: Wall) -> Option<Cell> {
     let beat = instance.heartbeat.as_ref();
+    let usage = instance.usage.as_ref();
+    let tasks = usage.and_then(|usage| usage.tasks.zip(usage.tasks_max));
+    let files = usage.and_then(|usage| usage.open_files);
     let parts = [
         instance.scaled.then(|| "started by unitmedic".to_owned()),
         beat.map(|beat| format!("last sign of life {} ago ({})", between(beat.at, now), beat.source)),
         instance.errors_per_minute.filter(|rate| *rate > 0.0).map(|rate| format!("{rate:.1} errors per minute")),
+        tasks.map(|(tasks, limit)| format!("{tasks} of {limit} tasks")),
+        files.map(|files| format!("{} of {} files open", files.count, files.limit)),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| Cell::new(parts.join(", ")))
@@ -247,18 +255,5 @@ fn percent(cpus: Option<f64>, look: &Look) -> String {
         Some(cpus) if cpus >= 9.995 => format!("{cpus:.0} CPUs"),
         Some(cpus) if cpus < 0.0995 => format!("{:.1} %", cpus * 100.0),
         Some(cpus) => format!("{:.0} %", cpus * 100.0),
-    }
-}
-
-/// `640 KiB`, `12 MiB`, `1.5 GiB`
-pub fn bytes(n: u64) -> String {
-    const KIB: f64 = 1024.0;
-    let n = n as f64;
-    match n {
-        n if n < KIB => format!("{n} B"),
-        n if n < KIB * KIB => format!("{:.0} KiB", n / KIB),
-        n if n < KIB * KIB * KIB => format!("{:.0} MiB", n / KIB / KIB),
-        n if n < 10.0 * KIB * KIB * KIB => format!("{:.1} GiB", n / KIB / KIB / KIB),
-        n => format!("{:.0} GiB", n / KIB / KIB / KIB),
     }
 }

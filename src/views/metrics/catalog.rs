@@ -89,6 +89,12 @@ catalog! {
         "Lowest memory.max on the path of the unit's cgroup; absent where there is no limit.";
     UNIT_TASKS = Gauge "unitmedic_unit_tasks" "count" ["worker", "unit"]
         "Processes and threads of the unit.";
+    UNIT_TASKS_LIMIT = Gauge "unitmedic_unit_tasks_limit" "count" ["worker", "unit"]
+        "Lowest pids.max (TasksMax=) on the path of the unit's cgroup; absent where there is no limit.";
+    UNIT_OPEN_FILES = Gauge "unitmedic_unit_open_files" "count" ["worker", "unit"]
+        "Open files of the process of the unit that is nearest to its limit, read once a minute; absent before Linux 6.2.";
+    UNIT_OPEN_FILES_LIMIT = Gauge "unitmedic_unit_open_files_limit" "count" ["worker", "unit"]
+        "Soft limit of open files (RLIMIT_NOFILE, LimitNOFILE=) of that process.";
     UNIT_IO_READ = Counter "unitmedic_unit_io_read_bytes_total" "bytes" ["worker", "unit"]
         "Bytes that the unit read from block devices since its cgroup began.";
     UNIT_IO_WRITTEN = Counter "unitmedic_unit_io_written_bytes_total" "bytes" ["worker", "unit"]
@@ -183,6 +189,16 @@ catalog! {
         "Writes to the history that failed; protection goes on, the history has a hole.";
     STORE_LAST_WRITE = Gauge "unitmedic_store_last_write_timestamp_seconds" "timestamp" []
         "When the history was last written, in seconds since 1970-01-01 UTC.";
+    STATE_DISK_SIZE = Gauge "unitmedic_state_disk_size_bytes" "bytes" []
+        "Size of the file system of the state directory; it and its kin are absent where it cannot be looked at.";
+    STATE_DISK_AVAILABLE = Gauge "unitmedic_state_disk_available_bytes" "bytes" []
+        "Room on the file system of the state directory for users without privilege.";
+    STATE_DISK_INODES = Gauge "unitmedic_state_disk_available_inodes" "count" []
+        "Files that the file system of the state directory takes further; absent where it sets no limit.";
+    STATE_DISK_LOW = Gauge "unitmedic_state_disk_low" "bool" []
+        "Whether little room is left on the file system of the state directory, or will be within 6 hours; unitmedic status says which.";
+    STATE_DISK_FULL = Gauge "unitmedic_state_disk_full_timestamp_seconds" "timestamp" []
+        "When the file system of the state directory will be full, as it fills now; absent where that is not foreseen within 6 hours.";
     PATTERN_LINES = Counter "unitmedic_pattern_lines_total" "count" ["result"]
         "Lines of errors that patterns are learned from: learned, left_out (of a flood, of which a sample is learned), or dropped because learning was behind.";
     PATTERNS = Gauge "unitmedic_patterns" "count" []

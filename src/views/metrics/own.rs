@@ -1,7 +1,7 @@
 //! The daemon's own doings, counted from any thread. Cheap to clone: all clones count together.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
@@ -12,6 +12,7 @@ use super::catalog::{self as c, Metric};
 use super::text::Text;
 use crate::model::condition::{Condition, closed_set};
 use crate::model::fact::ResyncReason;
+use crate::model::status::StateDisk;
 use crate::model::time::Wall;
 
 /// From a turn that only drains a signal to one that takes a snapshot of thousands.
@@ -62,6 +63,7 @@ pub struct Own {
     patterns: IntGauge,
     knowledge_refused: IntCounter,
     times: Arc<Times>,
+    state_disk: Arc<Mutex<Option<StateDisk>>>,
 }
 
 /// What is counted of the learning of patterns, since the start of the daemon.
@@ -105,6 +107,7 @@ impl Own {
             patterns: gauge(&registry, &c::PATTERNS),
             knowledge_refused: counter(&registry, &c::KNOWLEDGE_REFUSED),
             times: Arc::new(Times { resync: AtomicI64::new(NEVER), store_write: AtomicI64::new(NEVER) }),
+            state_disk: Arc::default(),
             registry,
         };
         ResyncReason::ALL.iter().for_each(|reason| drop(own.resyncs.with_label_values(&[reason.as_str()])));
@@ -158,6 +161,11 @@ impl Own {
         }
     }
 
+    /// The disk of the state directory as it was last seen.
+    pub fn state_disk(&self, disk: Option<StateDisk>) {
+        *self.state_disk.lock().unwrap_or_else(PoisonError::into_inner) = disk;
+    }
+
     /// `endpoint` is a word of the server's closed set.
     pub fn http_answered(&self, endpoint: &'static str, status: u16) {
         match CODES.contains(&status) {
@@ -182,6 +190,15 @@ impl Own {
     pub(super) fn write(&self, text: &mut Text) {
         text.single(&c::LAST_RESYNC, seconds(&self.times.resync));
         text.single(&c::STORE_LAST_WRITE, seconds(&self.times.store_write));
+        let disk = self.state_disk.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(StateDisk { usage, warning, full_at, .. }) = disk.as_ref() else { return };
+        text.single_int(&c::STATE_DISK_SIZE, usage.total_bytes);
+        text.single_int(&c::STATE_DISK_AVAILABLE, usage.available_bytes);
+        if usage.total_inodes > 0 {
+            text.single_int(&c::STATE_DISK_INODES, usage.available_inodes);
+        }
+        text.single_int(&c::STATE_DISK_LOW, warning.is_some().into());
+        text.single(&c::STATE_DISK_FULL, full_at.map(|at| at.0 as f64 / 1e6));
     }
 
     /// The families of the `prometheus` crate, sorted by name.

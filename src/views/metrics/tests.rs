@@ -19,10 +19,10 @@ use crate::model::settings::{Selector, Settings, WorkerSettings};
 use crate::model::signal::{
     Beat, BeatSource, ErrorCounts, ProbeReading, ProbeResult, QueueDepth, QueueName, QueueReading, QueueState,
 };
-use crate::model::status::{InstanceStatus, Status, WorkerStatus};
+use crate::model::status::{InstanceStatus, StateDisk, Status, WorkerStatus};
 use crate::model::time::{Mono, Now, Wall};
 use crate::model::unit::{ActiveState, InvocationId, LoadState, UnitView};
-use crate::model::usage::{Pressure, Usage};
+use crate::model::usage::{DiskUsage, OpenFiles, Pressure, Usage};
 
 fn worker(name: &str) -> WorkerName {
     WorkerName::new(name).unwrap()
@@ -78,6 +78,8 @@ fn full_usage(name: &str, at: u64) -> Usage {
         memory_inactive_file_bytes: Some(4096),
         memory_max_bytes: Some(2 << 30),
         tasks: Some(3),
+        tasks_max: Some(512),
+        open_files: Some(OpenFiles { count: 90, limit: 1024 }),
         io_read_bytes: Some(u64::MAX / 2),
         io_written_bytes: Some(1),
         cpu_pressure: pressure,
@@ -166,9 +168,15 @@ fn full_board() -> Board {
     }]);
     let own = board.own().clone();
     own.store_totals(2, Some(now(1).wall));
+    own.state_disk(Some(state_disk()));
     own.http_answered("metrics", 418);
     own.turn(Duration::from_micros(80));
     board
+}
+
+fn state_disk() -> StateDisk {
+    let usage = DiskUsage { total_bytes: 100, available_bytes: 4, total_inodes: 50, available_inodes: 40 };
+    StateDisk { path: "/s".into(), usage, warning: Some("4 % left".into()), full_at: Some(Wall(9_000_000)) }
 }
 
 fn worker_status(name: &str, paused: bool) -> WorkerStatus {
@@ -614,6 +622,22 @@ fn instance_status(name: &str, health: Health) -> InstanceStatus {
 }
 
 #[test]
+fn what_cannot_be_seen_of_the_disk_has_no_series() {
+    let mut board = full_board();
+    let text = render(&mut board, 2);
+    let shown = |text: &str| {
+        let of = |name: &str| value(text, &format!("unitmedic_state_disk_{name}"));
+        ["size_bytes", "available_bytes", "available_inodes", "low", "full_timestamp_seconds"].map(of)
+    };
+    assert_eq!(shown(&text), [Some(100.0), Some(4.0), Some(40.0), Some(1.0), Some(9.0)]);
+    let usage = DiskUsage { total_inodes: 0, available_inodes: 0, ..state_disk().usage };
+    board.own().state_disk(Some(StateDisk { usage, warning: None, full_at: None, ..state_disk() }));
+    assert_eq!(shown(&render(&mut board, 3)), [Some(100.0), Some(4.0), None, Some(0.0), None]);
+    board.own().state_disk(None);
+    assert_eq!(shown(&render(&mut board, 4)), [None; 5]);
+}
+
+#[test]
 fn a_status_is_the_whole_truth() {
     let mut board = full_board();
     let instances = vec![instance_status("mail@7.service", Health::Warning)];
@@ -630,6 +654,7 @@ fn a_status_is_the_whole_truth() {
         host: None,
         workers: vec![WorkerStatus { instances, ..worker_status("mail", true) }],
         open_incidents: 0,
+        disk: None,
     };
     board.status(&status);
     let text = render(&mut board, 2);

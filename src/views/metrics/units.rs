@@ -331,6 +331,9 @@ fn write_usage(text: &mut Text, sampled: &[(&str, &Usage)]) {
     ints(&c::UNIT_MEMORY_CACHE, |usage| usage.memory_inactive_file_bytes);
     ints(&c::UNIT_MEMORY_LIMIT, |usage| usage.memory_max_bytes);
     ints(&c::UNIT_TASKS, |usage| usage.tasks);
+    ints(&c::UNIT_TASKS_LIMIT, |usage| usage.tasks_max);
+    ints(&c::UNIT_OPEN_FILES, |usage| usage.open_files.map(|files| files.count));
+    ints(&c::UNIT_OPEN_FILES_LIMIT, |usage| usage.open_files.map(|files| files.limit));
     ints(&c::UNIT_IO_READ, |usage| usage.io_read_bytes);
     ints(&c::UNIT_IO_WRITTEN, |usage| usage.io_written_bytes);
     text.family(&c::UNIT_CPU, |series| {

@@ -16,7 +16,7 @@ unit = "vm-spun.service"
 pub const UNITS: &[(&str, &str)] = &[
     (
         "vm-disk.service",
-        "[Service]\nIOAccounting=yes\nMemoryMax=64M\n\
+        "[Service]\nIOAccounting=yes\nMemoryMax=64M\nTasksMax=40\n\
          ExecStart=/opt/unitmedic-cases --as-worker write-and-read /var/tmp/cases-disk 8M\n",
     ),
     ("vm-spun.service", "[Service]\nCPUQuota=50%\nExecStart=/opt/unitmedic-cases --as-worker spin-for 2\n"),
@@ -47,10 +47,16 @@ pub fn agree_with_the_cgroup() -> Result<(), Failure> {
         })?;
         let tasks =
             medic::wait_agrees("unitmedic_unit_tasks", &[&label(unit)], || Ok(number(&file("pids.current"))? as f64))?;
+        let limit =
+            medic::wait_agrees(
+                "unitmedic_unit_tasks_limit",
+                &[&label(unit)],
+                || Ok(number(&file("pids.max"))? as f64),
+            )?;
         medic::wait_agrees("unitmedic_unit_memory_bytes", &[&label(unit)], || {
             Ok(number(&file("memory.current"))? as f64)
         })?;
-        println!("{unit}: {cpu} s of CPU, {tasks} tasks");
+        println!("{unit}: {cpu} s of CPU, {tasks} of {limit} tasks");
         for resource in ["cpu", "memory", "io"] {
             let labels = [label(unit), format!("resource=\"{resource}\"")];
             let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
