@@ -87,6 +87,37 @@ fn read(format: u32, body: &str) -> Result<Vec<KeptHabits>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::store::Opened;
+    use crate::model::habits::{KeptGrowth, Resource};
+    use crate::model::input::Memory;
+    use crate::model::settings::DaemonSettings;
+    use crate::model::{Settings, UnitName, WorkerName};
+
+    #[tokio::test]
+    async fn what_is_known_comes_back_and_nothing_is_written_before_it_was_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = DaemonSettings {
+            state_dir: directory.path().join("state"),
+            runtime_dir: directory.path().join("run"),
+            ..DaemonSettings::default()
+        };
+        let Opened { store, .. } = Store::open(&settings, "boot", Arc::new(clock::now));
+        let (unit, worker) = (UnitName::new("a.service").unwrap(), WorkerName::new("a").unwrap());
+        let growth = vec![KeptGrowth { resource: Resource::Memory, slope: 2.5, lives: 3 }];
+        let known = vec![KeptHabits { unit, worker, at: clock::now().wall, usual: Vec::new(), growth }];
+        let mut engine = Engine::new(clock::now(), Settings::empty(), Memory::default(), 1);
+        engine.handle(clock::now(), Input::Habits { known: known.clone() });
+        let (inputs, mut told) = mpsc::channel(1);
+        let desk = HabitDesk::new(store.clone());
+        assert!(desk.save(&engine).is_none(), "it has not been read");
+        desk.recall(inputs.clone()).await;
+        assert!(told.try_recv().is_err(), "there is nothing");
+        desk.save(&engine).expect("now it may").await.unwrap();
+        let next = HabitDesk::new(store.clone());
+        next.recall(inputs).await;
+        assert_eq!(told.recv().await, Some(Input::Habits { known }));
+        store.close().await;
+    }
 
     #[test]
     fn what_is_foreign_or_damaged_is_refused() {

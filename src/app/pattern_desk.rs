@@ -35,6 +35,10 @@ use learner::{FORMAT, Learned, Learner};
 const NAME: &str = "patterns";
 /// Patterns are told to the engine at most this often; the first line after a pause at once.
 const TURN: Duration = Duration::from_millis(250);
+/// Where a turn takes long, the next comes so many times as long after it, but no later than this: what workers write must
+/// not cost more than a tenth of a core, unless a turn takes a quarter of a second.
+const TURN_PAUSE: u32 = 9;
+const TURN_LATEST: Duration = Duration::from_secs(2);
 /// Knowledge is written at most this often; a crash of ours loses so much of it.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// And so much later for each of these bytes, so that a large one does not wear the disk.
@@ -249,7 +253,9 @@ impl Work {
         loop {
             let due = self.minute_at.min(self.save_at);
             let due = if self.learner.is_behind() { due.min(self.turn_at) } else { due };
-            let Handed { lines, words, closed } = self.inbox.next(due, self.started);
+            // While there is no room, lines wait in the inbox, which drops and counts what is too much.
+            let room = !self.learner.is_full();
+            let Handed { lines, words, closed } = self.inbox.next(due, self.started && room);
             words.into_iter().for_each(|word| self.hear(word));
             if !lines.is_empty() {
                 let settings = self.sources.settings.borrow().clone();
@@ -261,7 +267,7 @@ impl Work {
                 self.counted.learned.fetch_add(lines.len() as u64, Relaxed);
             }
             let now = Instant::now();
-            if self.learner.is_behind() && (closed || now >= self.turn_at || self.learner.is_full()) {
+            if self.learner.is_behind() && (closed || now >= self.turn_at) {
                 self.turn();
             }
             if now >= self.minute_at {
@@ -270,7 +276,7 @@ impl Work {
             if now >= self.save_at || closed {
                 self.save();
             }
-            if closed {
+            if closed && room {
                 return;
             }
         }
@@ -309,8 +315,9 @@ impl Work {
         if !self.learner.is_behind() {
             return;
         }
+        let began = Instant::now();
         let seen = self.learner.turn(&self.moment());
-        self.turn_at = Instant::now() + TURN;
+        self.turn_at = Instant::now() + pause_after(began.elapsed());
         self.changed = true;
         self.counted.patterns.store(self.learner.book.len() as u64, Relaxed);
         if !seen.is_empty() {
@@ -366,6 +373,11 @@ impl Work {
     }
 }
 
+/// Until the next turn.
+fn pause_after(turn: Duration) -> Duration {
+    (turn * TURN_PAUSE).clamp(TURN, TURN_LATEST)
+}
+
 /// What people call the present.
 fn moment(now: Now, zone: &TimeZone) -> Moment {
     let offset = Timestamp::from_microsecond(now.wall.0).map_or(0, |at| zone.to_offset(at).seconds());
@@ -379,6 +391,12 @@ fn moment(now: Now, zone: &TimeZone) -> Moment {
 mod tests {
     use super::*;
     use crate::model::{Evidence, Wall};
+
+    #[test]
+    fn turns_that_take_long_are_seldom() {
+        let after = |millis: u64| pause_after(Duration::from_millis(millis)).as_millis();
+        assert_eq!([0, 5, 100, 222, 5_000].map(after), [250, 250, 900, 1_998, 2_000]);
+    }
 
     #[test]
     fn what_is_unusual_is_named_by_its_measure() {

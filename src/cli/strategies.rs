@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use super::exit::{self, Usage};
 use super::pause::tell;
 use super::session::{self, Session};
-use super::target::Whom;
+use super::target::{Whom, no_such};
 use crate::adapters::http::ASK_BYTES_MAX;
 use crate::model::request::Ask;
 use crate::model::strategy::{Case, Export, Ranked, Strategy};
@@ -67,7 +67,9 @@ pub fn run(args: &StrategiesArgs, session: &Session, out: &mut dyn Write) -> any
     match &args.command {
         None => list(args, session, out),
         Some(StrategiesCommand::Export { worker }) => {
-            session::json(&session.wait(session.client.export_strategies(worker.as_ref()))?, out)?;
+            let export = session.wait(session.client.export_strategies(worker.as_ref()))?;
+            check_name(worker.as_ref(), export.known.is_empty(), session)?;
+            session::json(&export, out)?;
             Ok(exit::OK)
         }
         Some(StrategiesCommand::Import { file, json }) => {
@@ -84,12 +86,24 @@ pub fn run(args: &StrategiesArgs, session: &Session, out: &mut dyn Write) -> any
 
 fn list(args: &StrategiesArgs, session: &Session, out: &mut dyn Write) -> anyhow::Result<u8> {
     let strategies = session.wait(session.client.strategies(args.worker.as_ref()))?;
+    check_name(args.worker.as_ref(), strategies.is_empty(), session)?;
     if args.json {
         session::json(&strategies, out)?;
     } else {
         session::lines(&render(&strategies, session.wall(), &session.look), out)?;
     }
     Ok(exit::OK)
+}
+
+/// Where nothing is known of a worker, it may be none.
+fn check_name(worker: Option<&WorkerName>, nothing: bool, session: &Session) -> anyhow::Result<()> {
+    let Some(worker) = worker.filter(|_| nothing) else { return Ok(()) };
+    let status = session.wait(session.client.status())?;
+    let workers: Vec<&str> = status.workers.iter().map(|known| known.worker.as_str()).collect();
+    match workers.contains(&worker.as_str()) {
+        true => Ok(()),
+        false => Err(no_such("worker", worker.as_str(), &workers).into()),
+    }
 }
 
 fn read(file: &Path) -> anyhow::Result<Export> {

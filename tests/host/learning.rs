@@ -100,6 +100,11 @@ fn what_has_not_helped_no_longer_comes_first() -> Result<(), Failure> {
     ensure(journal.contains("learned: for hung of beater graceful_restart comes first now"), || journal)?;
 
     let export: Export = host.json(&["strategies", "export"])?;
+    for typo in [&["strategies", "--worker", "mial"][..], &["strategies", "export", "--worker", "mial"]] {
+        let refused = host.unitmedic(typo)?;
+        let as_usage = refused.status.code() == Some(64) && refused.stderr.contains("no worker \"mial\"");
+        ensure(as_usage, || refused.stderr)?;
+    }
     ensure(export.known.len() == 2, || format!("{export:#?}"))?;
     host.sh("unitmedic strategies export > /run/learned.json && unitmedic strategies forget --all")?;
     let nothing = host.unitmedic(&["strategies"])?.success()?;
