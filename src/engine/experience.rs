@@ -68,10 +68,10 @@ impl Engine {
             return plan::of(condition, weak, &choice, None);
         }
         let case = Case { worker: Some(settings.name.clone()), condition, pattern };
-        let explore = match (settings.explores(), self.storm) {
-            (false, _) => Explore::OwnOnly,
-            (true, true) => Explore::Never,
-            (true, false) => Explore::Sometimes,
+        let explore = match () {
+            () if !settings.believes_hearsay() => Explore::OwnOnly,
+            () if !settings.explores() || self.storm => Explore::Never,
+            () => Explore::Sometimes,
         };
         let ranking = self.ranking(&case, &choice, weak, settings, explore);
         plan::of(condition, weak, &choice, Some(ranking))
@@ -216,7 +216,7 @@ impl Engine {
         let tried: Vec<Action> = actions.keys().copied().filter(|action| !acts.contains(action)).collect();
         acts.extend(tried);
         let now = self.experience.at(self.now());
-        let own_only = settings.is_some_and(|settings| !settings.explores());
+        let own_only = settings.is_some_and(|settings| !settings.believes_hearsay());
         let explore = if own_only { Explore::OwnOnly } else { Explore::Never };
         let mut ranking = self.experience.strategies.rank(&case, &acts, explore, now);
         let why = match settings {

@@ -345,6 +345,11 @@ impl WorkerSettings {
         }
     }
 
+    /// What was learned elsewhere is reason enough to leave the default order.
+    pub fn believes_hearsay(&self) -> bool {
+        !self.critical || self.explores()
+    }
+
     /// Serving instances that the worker needs to count as available.
     pub fn needed(&self) -> u32 {
         self.min_instances.unwrap_or(1)
