@@ -197,8 +197,6 @@ struct Series {
     hours: [i16; HOURS],
     /// Of CPU only.
     steady: Option<Box<Steady>>,
-    /// Of the last closed block; of CPU only.
-    scatter: Option<Scatter>,
 }
 
 /// Blocks in a row beyond the usual.
@@ -524,7 +522,6 @@ impl Series {
             fresh: false,
             hours: [NONE; HOURS],
             steady: None,
-            scatter: None,
         }
     }
 
@@ -537,7 +534,6 @@ impl Series {
         for past in [Some(&mut self.alone), self.beside.as_deref_mut()].into_iter().flatten() {
             past.begin(ended);
         }
-        self.scatter = None;
         self.steady.iter_mut().for_each(|steady| steady.begin(block));
     }
 
@@ -574,7 +570,10 @@ impl Series {
 
     fn close(&mut self, measure: usize) {
         self.last = self.present();
-        self.scatter = self.scatter_now().filter(|_| measure == Measure::Cpu as usize);
+        if measure == Measure::Cpu as usize {
+            let scatter = self.scatter_now();
+            self.steady.get_or_insert_with(|| Box::new(Steady::new())).scatter = scatter;
+        }
         self.slots = [NONE; SLOTS];
     }
 
@@ -703,8 +702,8 @@ impl Series {
 
     /// What is there in every sample of CPU, and does not end.
     fn judge_steady(&mut self, frame: &Frame, siblings: &[&Habits]) {
-        let Some(scatter) = self.scatter else { return };
-        let steady = self.steady.get_or_insert_with(|| Box::new(Steady::new()));
+        let Some(steady) = self.steady.as_mut() else { return };
+        let Some(scatter) = steady.scatter else { return };
         steady.note(scatter);
         if frame.since_start >= SETTLES_BLOCKS {
             steady.judge(frame.block, |span, present| siblings.iter().any(|one| one.knows_steady(span, present)));

@@ -48,6 +48,8 @@ pub struct Scatter {
 /// What is known of the steady part of one instance.
 #[derive(Debug, Clone)]
 pub struct Steady {
+    /// Of the last closed block.
+    pub scatter: Option<Scatter>,
     /// The scatter of a block to its median, as it usually is; 0 while nothing is known.
     share: f32,
     /// Blocks that this is known of.
@@ -69,13 +71,13 @@ pub struct Present {
 impl Steady {
     pub fn new() -> Self {
         let (recent, runs) = ([NONE; SMOOTH], Default::default());
-        Steady { share: 0.0, blocks: 0, recent, median: 0.0, past: Past::new(ZERO), runs }
+        Steady { scatter: None, share: 0.0, blocks: 0, recent, median: 0.0, past: Past::new(ZERO), runs }
     }
 
     /// A new process.
     pub fn begin(&mut self, block: u32) {
         let ended = self.beyond_since(block).is_none();
-        (self.recent, self.runs) = ([NONE; SMOOTH], Default::default());
+        (self.scatter, self.recent, self.runs) = (None, [NONE; SMOOTH], Default::default());
         self.past.begin(ended);
     }
 
