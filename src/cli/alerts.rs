@@ -49,6 +49,7 @@ pub fn run(args: &AlertsArgs, session: &Session, out: &mut dyn Write) -> anyhow:
         args.worker.as_ref().is_none_or(|worker| alert.key.worker.as_ref() == Some(worker))
             && args.unit.as_ref().is_none_or(|unit| alert.key.unit.as_ref() == Some(unit))
     });
+    session.check_worker(args.worker.as_ref(), alerts.firing.is_empty() && alerts.history.is_empty())?;
     if args.json {
         session::json(&alerts, out)?;
     } else {

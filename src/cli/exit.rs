@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::adapters::http::client::ClientError;
+use crate::app::replay::ReadError;
 use crate::views::look::clean;
 
 /// Characters of a line of an error that are told.
@@ -72,7 +73,12 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<Usage>() {
         return Some(USAGE);
     }
-    cause.downcast_ref::<io::Error>().and_then(|error| match error.kind() {
+    // It tells its cause itself.
+    let io = match cause.downcast_ref::<ReadError>() {
+        Some(ReadError::Io { error, .. }) => Some(error),
+        _ => cause.downcast_ref::<io::Error>(),
+    };
+    io.and_then(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Some(OK),
         io::ErrorKind::PermissionDenied => Some(DENIED),
         _ => None,
@@ -87,7 +93,9 @@ mod tests {
     fn codes() {
         let problem = |status| ClientError::Problem { status, title: "t".into(), detail: "d".into() };
         let io = |kind| anyhow::Error::from(io::Error::from(kind)).context("writing");
-        let table: [(anyhow::Error, u8); 9] = [
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let table: [(anyhow::Error, u8); 10] = [
+            (anyhow::Error::from(ReadError::Io { path: "/r".into(), error: denied }).context("replay"), DENIED),
             (ClientError::NoDaemon { path: "/s".into(), why: "w".into() }.into(), UNAVAILABLE),
             (ClientError::Denied { path: "/s".into() }.into(), DENIED),
             (problem(404).into(), USAGE),

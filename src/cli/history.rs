@@ -48,6 +48,7 @@ pub fn run(args: &HistoryArgs, session: &Session, out: &mut dyn Write) -> anyhow
     }
     let filter = Filter { worker: args.worker.clone(), since, limit: args.limit, ..Filter::default() };
     let recoveries = session.wait(session.client.recoveries(&filter))?;
+    session.check_worker(args.worker.as_ref(), recoveries.is_empty())?;
     if args.json {
         session::json(&recoveries, out)?;
     } else {

@@ -97,6 +97,7 @@ fn list(args: &IncidentsArgs, session: &Session, out: &mut dyn Write) -> anyhow:
         limit: args.limit,
     };
     let incidents = session.wait(session.client.incidents(&filter))?;
+    session.check_worker(args.worker.as_ref(), incidents.is_empty())?;
     if args.json {
         session::json(&incidents, out)?;
     } else {

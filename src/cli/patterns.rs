@@ -71,6 +71,7 @@ pub fn run(args: &PatternsArgs, session: &Session, out: &mut dyn Write) -> anyho
     let limit = args.limit.unwrap_or(SHOWN);
     let filter = PatternFilter { id, worker: args.worker.clone(), limit: Some(limit) };
     let view = session.wait(session.client.patterns(&filter))?;
+    session.check_worker(args.worker.as_ref(), view.patterns.is_empty())?;
     match (args.json, id) {
         (true, _) => session::json(&view, out)?,
         (false, None) => session::lines(&known::table(&view, session.wall(), &session.look), out)?,

@@ -66,7 +66,7 @@ pub fn run(args: &ReplayArgs, look: &Look, out: &mut dyn Write) -> anyhow::Resul
     bar.clear();
     let report = report.map_err(hint).context("there is no recording to replay")?;
     if report.recording.inputs == 0 {
-        anyhow::bail!(nothing(&recordings, &report.recording.troubles));
+        anyhow::bail!(nothing(&recordings, &report.recording.troubles, &options));
     }
     if let Some(worker) = &args.worker
         && !settings.workers.contains_key(worker)
@@ -117,10 +117,13 @@ fn options(args: &ReplayArgs, look: &Look) -> Result<Options, Usage> {
 }
 
 /// Why there is nothing to replay.
-fn nothing(recordings: &Path, troubles: &Trouble) -> String {
+fn nothing(recordings: &Path, troubles: &Trouble, options: &Options) -> String {
     let dir = recordings.display();
     match troubles.told.first() {
         Some(first) => format!("nothing of what is recorded in {dir} can be replayed: {first}"),
+        None if options.since.is_some() || options.until.is_some() => {
+            format!("nothing is recorded in {dir} of that time")
+        }
         None => format!("nothing is recorded in {dir}: the daemon records while record_bytes is not 0"),
     }
 }

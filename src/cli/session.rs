@@ -8,11 +8,12 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::exit::Usage;
+use super::target::no_such;
 use super::{Global, terminal};
 use crate::adapters::clock;
 use crate::adapters::http::client::Client;
 use crate::model::settings::DaemonSettings;
-use crate::model::{Now, Wall};
+use crate::model::{Now, Wall, WorkerName};
 use crate::views::look::Look;
 
 pub struct Session {
@@ -32,6 +33,17 @@ impl Session {
             runtime: runtime.context("starting the runtime for asking the daemon")?,
             user: global.user,
         })
+    }
+
+    /// Where nothing is known of a worker, it may be none.
+    pub fn check_worker(&self, worker: Option<&WorkerName>, nothing: bool) -> anyhow::Result<()> {
+        let Some(worker) = worker.filter(|_| nothing) else { return Ok(()) };
+        let status = self.wait(self.client.status())?;
+        let workers: Vec<&str> = status.workers.iter().map(|known| known.worker.as_str()).collect();
+        match workers.contains(&worker.as_str()) {
+            true => Ok(()),
+            false => Err(no_such("worker", worker.as_str(), &workers).into()),
+        }
     }
 
     pub fn now(&self) -> Now {

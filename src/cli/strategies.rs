@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use super::exit::{self, Usage};
 use super::pause::tell;
 use super::session::{self, Session};
-use super::target::{Whom, no_such};
+use super::target::Whom;
 use crate::adapters::http::ASK_BYTES_MAX;
 use crate::model::request::Ask;
 use crate::model::strategy::{Case, Export, Ranked, Strategy};
@@ -68,7 +68,7 @@ pub fn run(args: &StrategiesArgs, session: &Session, out: &mut dyn Write) -> any
         None => list(args, session, out),
         Some(StrategiesCommand::Export { worker }) => {
             let export = session.wait(session.client.export_strategies(worker.as_ref()))?;
-            check_name(worker.as_ref(), export.known.is_empty(), session)?;
+            session.check_worker(worker.as_ref(), export.known.is_empty())?;
             session::json(&export, out)?;
             Ok(exit::OK)
         }
@@ -85,25 +85,16 @@ pub fn run(args: &StrategiesArgs, session: &Session, out: &mut dyn Write) -> any
 }
 
 fn list(args: &StrategiesArgs, session: &Session, out: &mut dyn Write) -> anyhow::Result<u8> {
-    let strategies = session.wait(session.client.strategies(args.worker.as_ref()))?;
-    check_name(args.worker.as_ref(), strategies.is_empty(), session)?;
+    let mut strategies = session.wait(session.client.strategies(args.worker.as_ref()))?;
+    session.check_worker(args.worker.as_ref(), strategies.is_empty())?;
+    // Where there is nothing to choose from there is little to be read.
+    strategies.sort_by_key(|strategy| strategy.ranking.actions.len() < 2);
     if args.json {
         session::json(&strategies, out)?;
     } else {
         session::lines(&render(&strategies, session.wall(), &session.look), out)?;
     }
     Ok(exit::OK)
-}
-
-/// Where nothing is known of a worker, it may be none.
-fn check_name(worker: Option<&WorkerName>, nothing: bool, session: &Session) -> anyhow::Result<()> {
-    let Some(worker) = worker.filter(|_| nothing) else { return Ok(()) };
-    let status = session.wait(session.client.status())?;
-    let workers: Vec<&str> = status.workers.iter().map(|known| known.worker.as_str()).collect();
-    match workers.contains(&worker.as_str()) {
-        true => Ok(()),
-        false => Err(no_such("worker", worker.as_str(), &workers).into()),
-    }
 }
 
 fn read(file: &Path) -> anyhow::Result<Export> {
@@ -152,7 +143,7 @@ fn block(strategy: &Strategy, now: Wall, look: &Look) -> Vec<String> {
     say(&strategy.ranking.why);
     let mut table = Table::new(&["", "ACTION", "HELPED", "CHANCE", "TAKES", "EACH RECOVERY"], 1).indent(2);
     for (place, one) in strategy.ranking.actions.iter().enumerate() {
-        table.row(row(place + 1, one));
+        table.row(row((place < strategy.planned).then_some(place + 1), one));
     }
     lines.extend(table.lines(look));
     lines
@@ -166,8 +157,8 @@ fn title(case: &Case) -> String {
     }
 }
 
-/// `1  restart  9 of 10  86 % (64-98)  3.2 s  9 s`
-fn row(place: usize, one: &Ranked) -> Vec<Cell> {
+/// `1  restart  9 of 10  86 % (64-98)  3.2 s  9 s`; without a place in the plan `–`.
+fn row(place: Option<usize>, one: &Ranked) -> Vec<Cell> {
     let percent = |chance: f64| format!("{:.0}", chance * 100.0);
     let helped = match one.tries {
         0 => "never tried".into(),
@@ -179,11 +170,11 @@ fn row(place: usize, one: &Ranked) -> Vec<Cell> {
         _ => Tone::Warn,
     };
     vec![
-        Cell::right(place.to_string()),
+        Cell::right(place.map_or("–".into(), |place| place.to_string())),
         Cell::new(one.action.as_str()),
         Cell::new(helped).tone(tone),
         Cell::new(format!("{} % ({}-{})", percent(one.chance), percent(one.low), percent(one.high))),
-        Cell::right(if one.successes == 0 { "-".into() } else { fine(one.took) }),
+        Cell::right(if one.successes == 0 { "–".into() } else { fine(one.took) }),
         Cell::right(coarse(one.cost)),
     ]
 }
@@ -222,8 +213,9 @@ mod tests {
         };
         let from = Provenance { host: "a1".into(), exported: ago(86_400).wall, version: "0.1.0".into() };
         vec![
-            Strategy { case: mail.clone(), template: None, ranking: ranking.clone(), from: None },
+            Strategy { case: mail.clone(), template: None, planned: 3, ranking: ranking.clone(), from: None },
             Strategy {
+                planned: 2,
                 case: Case { pattern: Some(PatternId(0x1a2b)), ..mail },
                 template: Some("connection to <*> refused".into()),
                 ranking: Ranking { actions: ranking.actions[..1].to_vec(), ..ranking },
@@ -239,8 +231,8 @@ mod tests {
               restart helped 9 of 10 times, in 3.2 s: 9 s for each recovery
                  ACTION            HELPED       CHANCE         TAKES  EACH RECOVERY
               1  restart           9 of 10      90 % (70-100)  3.2 s            9 s
-              2  graceful_restart  never tried  50 % (30-60)       -           44 s
-              3  connection_reset  0 of 7       5 % (0-15)         -    31 min 40 s
+              2  graceful_restart  never tried  50 % (30-60)       –           44 s
+              3  connection_reset  0 of 7       5 % (0-15)         –    31 min 40 s
 
             mail: hung after pattern 0000000000001a2b
               its log before: connection to <*> refused

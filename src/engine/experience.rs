@@ -9,7 +9,7 @@ use crate::learn::similar::similar;
 use crate::learn::strategies::{Explore, Strategies};
 use crate::model::pattern::PatternId;
 use crate::model::request::Reply;
-use crate::model::strategy::{Case, Export, Known, PAST_KEPT, Past, Ranking, Strategy};
+use crate::model::strategy::{Case, Export, Known, PAST_KEPT, Past, Ranked, Ranking, Strategy};
 use crate::model::{
     Action, Command, Condition, Health, Incident, IncidentId, Mono, Outcome, Plan, UnitName, What, WorkerName,
     WorkerSettings,
@@ -212,9 +212,9 @@ impl Engine {
             Some(configured) => configured.as_slice(),
             None => plan::default_order(case.condition),
         };
-        let mut acts: Vec<Action> = order.iter().copied().filter(|action| *action != Action::Escalate).collect();
-        let tried: Vec<Action> = actions.keys().copied().filter(|action| !acts.contains(action)).collect();
-        acts.extend(tried);
+        let own_order: Vec<Action> = order.iter().copied().filter(|action| *action != Action::Escalate).collect();
+        let tried = actions.keys().copied().filter(|action| !own_order.contains(action));
+        let acts: Vec<Action> = own_order.iter().copied().chain(tried).collect();
         let now = self.experience.at(self.now());
         let own_only = settings.is_some_and(|settings| !settings.believes_hearsay());
         let explore = if own_only { Explore::OwnOnly } else { Explore::Never };
@@ -226,10 +226,16 @@ impl Engine {
             None => "no such worker is configured now",
             _ => "",
         };
+        // What was tried and is in no plan comes after those that are.
+        let place = |one: &Ranked| own_order.iter().position(|action| *action == one.action);
+        ranking.actions.sort_by_key(|one| place(one).is_none());
         if !why.is_empty() {
             ranking.why = why.into();
+            ranking.actions.sort_by_key(|one| place(one).unwrap_or(usize::MAX));
         }
-        Strategy { from: self.experience.strategies.source(&case).cloned(), case, template: None, ranking }
+        let planned = own_order.len();
+        let from = self.experience.strategies.source(&case).cloned();
+        Strategy { from, case, template: None, planned, ranking }
     }
 
     /// What this host has learned itself, for another one.

@@ -6,7 +6,7 @@ use crate::model::fact::Gate;
 use crate::model::request::Target;
 use crate::model::status::{Explanation, GateView, SettingView};
 use crate::model::time::human;
-use crate::model::{Now, UnitName, WorkerSettings};
+use crate::model::{Condition, Now, UnitName, WorkerSettings};
 
 use super::Engine;
 use super::gate::Asking;
@@ -69,13 +69,13 @@ impl Engine {
             crash_loop_limit: settings.crash_loop_failures,
             crash_loop_window: settings.crash_loop_window,
             restarts: super::status::restarts(instance),
-            settings: self.deciding_settings(settings),
+            settings: self.deciding_settings(settings, instance.conditions.keys().copied()),
         }
     }
 
     /// The settings that decide over restarts, with where each was set.
-    fn deciding_settings(&self, settings: &WorkerSettings) -> Vec<SettingView> {
-        let values: BTreeMap<&str, String> = BTreeMap::from([
+    fn deciding_settings(&self, settings: &WorkerSettings, held: impl Iterator<Item = Condition>) -> Vec<SettingView> {
+        let mut values: BTreeMap<&str, String> = BTreeMap::from([
             ("max_restart_attempts", settings.max_restart_attempts.to_string()),
             ("restart_cooldown", human(settings.restart_cooldown)),
             ("backoff", human(settings.backoff)),
@@ -92,11 +92,42 @@ impl Engine {
             ("preventive", settings.preventive.to_string()),
             ("cpu_threshold", format!("{} %", settings.cpu_threshold)),
         ]);
+        values.extend(held.flat_map(|condition| settings_of(condition, settings)));
         let view = |(name, value): (&str, String)| {
             let key = format!("worker.{}.{name}", settings.name);
             let origin = self.settings.origins.get(&key).cloned().unwrap_or_else(|| "default".into());
             SettingView { key, value, origin }
         };
         values.into_iter().map(view).collect()
+    }
+}
+
+/// The settings by which a condition holds, where they are not shown always.
+fn settings_of(condition: Condition, settings: &WorkerSettings) -> Vec<(&'static str, String)> {
+    let seconds = |name, span| (name, human(span));
+    match condition {
+        Condition::Hung => vec![seconds("heartbeat_timeout", settings.heartbeat_timeout)],
+        Condition::ErrorRateHigh => vec![
+            ("error_rate_threshold", settings.error_rate_threshold.to_string()),
+            seconds("error_rate_window", settings.error_rate_window),
+        ],
+        Condition::BacklogHigh => vec![("queue_backlog_threshold", settings.queue_backlog_threshold.to_string())],
+        Condition::ConsumerStalled | Condition::NoConsumer => {
+            vec![("queue_samples", settings.queue_samples.to_string())]
+        }
+        Condition::ProbeFailed => vec![
+            ("probe_failures", settings.probe_failures.to_string()),
+            ("probe_window", settings.probe_window.to_string()),
+        ],
+        Condition::Starved => vec![("pressure_threshold", format!("{} %", settings.pressure_threshold))],
+        Condition::Unusual => vec![seconds("unusual_after", settings.unusual_after)],
+        Condition::Predicted
+        | Condition::External
+        | Condition::CpuHigh
+        | Condition::MemoryHigh
+        | Condition::StartStuck
+        | Condition::OomKilled
+        | Condition::Dead
+        | Condition::CrashLoop => Vec::new(),
     }
 }

@@ -103,6 +103,8 @@ pub struct Strategy {
     /// The template of the case's pattern, where it is still known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// The first so many actions of the ranking make the plan; of the others it is only known whether they helped.
+    pub planned: usize,
     pub ranking: Ranking,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Provenance>,

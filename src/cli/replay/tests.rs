@@ -139,9 +139,12 @@ fn a_directory_of_configuration_is_read_like_the_default_one() {
 fn why_there_is_nothing_to_replay_is_told() {
     let troubles = Trouble { count: 2, told: vec!["/r/1.jsonl is passed over: a later format".into()] };
     assert!(
-        nothing(Path::new("/r"), &troubles).ends_with("can be replayed: /r/1.jsonl is passed over: a later format")
+        nothing(Path::new("/r"), &troubles, &Options::default())
+            .ends_with("can be replayed: /r/1.jsonl is passed over: a later format")
     );
-    assert!(nothing(Path::new("/r"), &Trouble::default()).contains("record_bytes"));
+    assert!(nothing(Path::new("/r"), &Trouble::default(), &Options::default()).contains("record_bytes"));
+    let long_ago = Options { until: Some(Wall(1)), ..Options::default() };
+    assert_eq!(nothing(Path::new("/r"), &Trouble::default(), &long_ago), "nothing is recorded in /r of that time");
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn summary(status: &Status, names: &[String], look: &Look) -> String {
     };
     let (tone, state) = match (status.ready, sick, open) {
         (false, ..) => (Tone::Bad, "not ready".to_string()),
-        (true, 0, 0) => (Tone::Good, "all well".to_string()),
+        (true, 0, 0) => less_than_well(status),
         (true, 0, open) => (Tone::Warn, format!("none sick, {}", count(open, "open incident"))),
         (true, sick, open) => (Tone::Bad, format!("{sick} sick, {}", count(open, "open incident"))),
     };
@@ -63,6 +63,25 @@ fn summary(status: &Status, names: &[String], look: &Look) -> String {
             look.moment(status.at.wall, status.at.wall)
         ))
     )
+}
+
+/// What is not sick and has no incident may still be worth a look.
+fn less_than_well(status: &Status) -> (Tone, String) {
+    let all = || status.workers.iter().flat_map(|worker| &worker.instances);
+    let instances = |health: Health| all().filter(|instance| instance.health == health).count();
+    // A worker without instances has only its own.
+    let empty =
+        |health: Health| status.workers.iter().filter(move |one| one.health == health && one.instances.is_empty());
+    let parts: Vec<String> = [Health::Warning, Health::Unknown]
+        .into_iter()
+        .map(|health| (instances(health) + empty(health).count(), health))
+        .filter(|(so, _)| *so > 0)
+        .map(|(so, health)| format!("{so} {health}"))
+        .collect();
+    match parts.is_empty() {
+        true => (Tone::Good, "all well".into()),
+        false => (Tone::Warn, format!("none sick, {}", parts.join(", "))),
+    }
 }
 
 /// What keeps unitmedic from seeing or acting.

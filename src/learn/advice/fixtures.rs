@@ -177,6 +177,7 @@ pub fn strategy(name: &str, condition: Condition, ranked: &[(Action, f64, u64, u
         cost: seconds(*cost),
     };
     Strategy {
+        planned: ranked.len(),
         case: Case { worker: Some(worker(name)), condition, pattern: None },
         template: None,
         ranking: Ranking { actions: ranked.iter().map(one).collect(), learned: true, why: "it helps".into() },

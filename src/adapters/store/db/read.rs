@@ -217,7 +217,7 @@ pub(in crate::adapters::store) fn recoveries(
     }
     let sql = format!(
         "SELECT incident, number, worker, unit, condition, action, outcome, reason, at_wall, time_to_recover_us
-         FROM attempts {} ORDER BY incident DESC, number DESC LIMIT {}",
+         FROM attempts {} ORDER BY at_wall DESC, incident DESC, number DESC LIMIT {}",
         clause.text(),
         limit(filter)
     );
