@@ -163,8 +163,20 @@ fn block(tried: &Tried, now: Wall, look: &Look) -> Vec<String> {
     if !proposal.set_at.is_empty() {
         lines.extend(comment("now     ", &format!("set at {}", proposal.set_at.join(", "))));
     }
-    lines.extend(proposal.toml.lines().map(clean));
+    let against = tried.replay.as_deref().is_some_and(speaks_against);
+    if against {
+        let why = "THE REPLAY SPEAKS AGAINST IT: more would have failed, or been done or told without need. So it is a comment:";
+        lines.extend(comment("", why));
+    }
+    let head = if against { "# " } else { "" };
+    lines.extend(proposal.toml.lines().map(|line| format!("{head}{}", clean(line))));
     lines
+}
+
+/// With it something would have become worse, whatever became better.
+fn speaks_against(report: &ReplayReport) -> bool {
+    let (was, would) = (&report.baseline, &report.candidate);
+    would.failed > was.failed || would.escalations > was.escalations || would.false_actions > was.false_actions
 }
 
 fn comment(head: &str, text: &str) -> Vec<String> {

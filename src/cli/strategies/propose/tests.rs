@@ -122,6 +122,25 @@ fn the_file_says_what_it_rests_on_and_that_it_is_not_in_force() {
 }
 
 #[test]
+fn what_the_replay_speaks_against_is_a_comment() {
+    let advice = advice();
+    let proposal = advice.proposals.iter().find(|one| one.worker.as_str() == "drains").unwrap().clone();
+    let text = |replay: ReplayReport| {
+        let tried = Tried { proposal: proposal.clone(), replay: Some(Box::new(replay)), not_replayed: None };
+        block(&tried, NOW.wall, &plain()).join("\n")
+    };
+    assert!(!text(report()).contains("AGAINST"));
+    let worse: [fn(&mut Sums); 3] = [|it| it.failed = 22, |it| it.escalations = 8, |it| it.false_actions = 1];
+    for make in worse {
+        let mut report = report();
+        make(&mut report.candidate);
+        let text = text(report);
+        assert!(text.contains("THE REPLAY SPEAKS AGAINST IT"), "{text}");
+        assert!(text.lines().all(|line| line.starts_with('#')), "{text}");
+    }
+}
+
+#[test]
 fn an_incomplete_recording_is_told() {
     let mut report = report();
     report.deviations.count = 1;
