@@ -9,6 +9,7 @@
 //! Missing data is a gap, and no forecast comes from it.
 
 mod line;
+mod passage;
 mod scale;
 
 use std::time::Duration;
@@ -17,7 +18,8 @@ use crate::model::Mono;
 use crate::model::time::human;
 
 use line::{Line, growth, pace};
-use scale::Scale;
+use passage::passage;
+use scale::{BUCKETS, Scale};
 
 /// Width of the finest buckets, seconds. Each further scale is twice as wide.
 const FINEST: u32 = 300;
@@ -31,6 +33,16 @@ const FRESH: f64 = 600.0;
 const REACH: f64 = 1.0;
 /// The same where it has grown like that in former lives.
 const REACH_KNOWN: f64 = 3.0;
+/// What goes up and down by itself, more than this share of the rise, is not told further ahead than this, seconds: it may be a
+/// day's rhythm.
+const NEAR: f64 = 7_200.0;
+const SWING_MAX: f64 = 0.15;
+/// The scale in which that is looked for: nearly two days.
+const SWINGS: usize = 5;
+/// No slope is known more exactly than by this share of it.
+const VAGUE_MIN: f64 = 0.02;
+/// Times are not told apart below this, seconds.
+const SHORTEST: f64 = 60.0;
 /// Bounds of a forecast are never closer than this share of it: the future owes us nothing.
 const BOUNDS_MIN: f64 = 0.6;
 /// A forecast of more horizons from now is none within the horizon, however vague it is.
@@ -41,7 +53,7 @@ const VAGUE_MAX: u32 = 7;
 const BEGINNING: f64 = 4.0 * 3600.0;
 /// So many finer scales are asked whether it still grows, and by how much of the whole growth it must.
 const SHORTER: usize = 3;
-const SLOWER_MIN: f64 = 0.7;
+const SLOWER_MIN: f64 = 0.6;
 /// What it has grown lately brings the earliest time forward, by up to so much.
 const FASTER_MAX: f64 = 2.0;
 /// Seconds from which a rise may be that of a morning, and those of a day.
@@ -49,10 +61,10 @@ const MORNING: f64 = 3.0 * 3600.0;
 const DAY: f64 = 86_400.0;
 /// What may be a morning must go on at this share of its pace, may do so by so many finer scales, and its bounds must be no further apart than so much of
 /// what it says, or of an hour.
-const MORNING_MIN: f64 = 0.9;
+const MORNING_MIN: f64 = 0.8;
 const MORNING_FASTEST: f64 = 0.95;
 const MORNING_SCALES: usize = 4;
-const MORNING_WIDTH: f64 = 1.65;
+const MORNING_WIDTH: f64 = 1.7;
 const WIDTH_OF: f64 = 3600.0;
 /// Where the lows may be below the line by now, as a share of the whole rise.
 const BELOW_MAX: f64 = 0.1;
@@ -175,18 +187,29 @@ impl Trend {
     pub fn forecast(&self, limit: f64) -> Option<Forecast> {
         let fastest =
             self.scales.iter().find_map(|scale| scale.line).map(|line| line.fast.min(FASTER_MAX * line.slope));
-        // Of forecasts that are alike the one that has been seen for longest.
-        let asked = self.scales.iter().enumerate().rev().filter_map(|(number, scale)| {
-            let line = scale.line.filter(|line| self.still(line))?;
-            let known = self.habit.is_like(&line);
-            let mut forecast = self.ahead(&line, limit, if known { REACH_KNOWN } else { REACH })?;
-            if let Some(fastest) = fastest.filter(|fastest| *fastest > line.fast) {
-                forecast.earliest = forecast.earliest.mul_f64(line.fast / fastest);
+        let mut agreed = [None; SCALES];
+        let (mut least, mut most) = (0.0_f64, f64::INFINITY);
+        for (number, place) in agreed.iter_mut().enumerate() {
+            // A longer look counts when its bounds agree with those of all shorter ones.
+            let seen = self.seen(number, limit, fastest);
+            *place = seen.filter(|(line, _)| line.slow <= most && line.fast >= least);
+            if let Some((line, _)) = place {
+                (least, most) = (least.max(line.slow), most.min(line.fast));
             }
-            let grows = known || self.is_no_beginning(&line) && self.is_no_morning(&line, number, &forecast);
-            (grows && self.is_as_fast_lately(&line, number)).then_some(forecast)
-        });
-        asked.min_by(|a, b| width(a).total_cmp(&width(b)))
+        }
+        together(agreed.into_iter().flatten())
+    }
+
+    /// What one scale says, if it is growth.
+    fn seen(&self, number: usize, limit: f64, fastest: Option<f64>) -> Option<(Line, Forecast)> {
+        let line = self.scales[number].line.filter(|line| self.still(line))?;
+        let known = self.habit.is_like(&line);
+        let mut forecast = self.ahead(&line, limit, if known { REACH_KNOWN } else { REACH })?;
+        if let Some(fastest) = fastest.filter(|fastest| *fastest > line.fast) {
+            forecast.earliest = forecast.earliest.mul_f64(line.fast / fastest);
+        }
+        let grows = known || self.is_no_beginning(&line) && self.is_no_morning(&line, number, &forecast);
+        (grows && self.is_as_fast_lately(&line, number)).then_some((line, forecast))
     }
 
     /// A shorter look does not show that it has become slower.
@@ -222,10 +245,21 @@ impl Trend {
         lately.peek().is_some() && lately.all(|(at, low)| low >= on_line(at) - below)
     }
 
+    /// By how much it has fallen by itself in the last days.
+    fn swing(&self) -> f64 {
+        let (mut highest, mut swing) = (f64::NEG_INFINITY, 0.0_f64);
+        for point in self.scales[SWINGS].points(BUCKETS) {
+            highest = highest.max(point.low);
+            swing = swing.max(highest - point.low);
+        }
+        swing
+    }
+
     fn ahead(&self, line: &Line, limit: f64, reach: f64) -> Option<Forecast> {
         let room = limit - (line.level + line.slope * (self.at - line.until));
-        let crosses_in = ((room - line.above) / line.slope).max(0.0);
-        if crosses_in > reach * (self.at - line.since) {
+        let crosses_in = passage(&self.scales, line, limit, self.at)?;
+        let seen = self.at - line.since;
+        if crosses_in > reach * seen || crosses_in > NEAR && self.swing() > SWING_MAX * line.slope * seen {
             return None;
         }
         let (least, most) = (room - line.highest - line.spread, room - line.usual + line.spread);
@@ -262,6 +296,29 @@ impl Habit {
 
 fn alike(one: f64, other: f64) -> bool {
     one <= other * ALIKE && other <= one * ALIKE
+}
+
+/// One forecast of several, each counting by how exactly its slope is known.
+fn together(all: impl Iterator<Item = (Line, Forecast)> + Clone) -> Option<Forecast> {
+    let vague = |line: &Line| ((line.fast - line.slow) / line.slope).max(VAGUE_MIN);
+    // Of those that are as exact, the one that has been seen for longest.
+    let exact = |a: &Line, b: &Line| vague(a).total_cmp(&vague(b)).then(a.since.total_cmp(&b.since));
+    let (_, best) = all.clone().min_by(|(a, _), (b, _)| exact(a, b))?;
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for (line, forecast) in all {
+        let weight = vague(&line).powi(-2);
+        sum += weight * forecast.crosses_in.as_secs_f64().max(SHORTEST).ln();
+        weights += weight;
+    }
+    let crosses_in = (sum / weights).exp();
+    let longer = crosses_in / best.crosses_in.as_secs_f64().max(SHORTEST);
+    let earliest = best.earliest.as_secs_f64() * longer;
+    Some(Forecast {
+        crosses_in: Duration::from_secs_f64(crosses_in),
+        earliest: Duration::from_secs_f64(earliest.min(crosses_in * (1.0 - BOUNDS_MIN))),
+        latest: Duration::from_secs_f64((best.latest.as_secs_f64() * longer).max(crosses_in * (1.0 + BOUNDS_MIN))),
+        ..best
+    })
 }
 
 /// How far its bounds are apart, to what it says.
@@ -355,7 +412,7 @@ mod tests {
         assert!(!after(16.0, leak).unwrap().within(HORIZON), "an hour and three quarters are left");
         let words = forecast.words("its limit of 2 GiB", |bytes| format!("{:.0} MiB", bytes / MIB));
         assert!(words.starts_with("grows by 200 MiB an hour for "), "{words}");
-        assert!(words.ends_with(" and reaches its limit of 2 GiB in 18 to 73 min"), "{words}");
+        assert!(words.ends_with(" and reaches its limit of 2 GiB in 17 to 71 min"), "{words}");
     }
 
     #[test]
@@ -380,6 +437,14 @@ mod tests {
     fn the_lows_of_teeth_tell_of_the_leak_below_them() {
         let forecast = after(17.0, |hour| leak(hour) + 200.0 * tooth(hour, 0.3)).unwrap();
         assert!((forecast.per_hour / MIB - 200.0).abs() < 30.0, "{forecast:?}");
+    }
+
+    #[test]
+    fn what_is_over_the_lows_brings_the_crossing_forward() {
+        // Every quarter of an hour it is 200 MiB above the line: an hour of growth sooner.
+        let told = |peak: f64| after(16.0, |hour| leak(hour) + peak * tooth(hour, 0.25)).unwrap().crosses_in;
+        let sooner = told(0.0).as_secs_f64() - told(200.0).as_secs_f64();
+        assert!((0.7..1.1).contains(&(sooner / 3600.0)), "{sooner}");
     }
 
     #[test]

@@ -19,7 +19,7 @@ const TAU_MIN: [f64; COUNTS.len()] = [0.75, 0.8, 0.85];
 /// Each third has at least this share of its part of the rise: one jump is no growth.
 const PART_MIN: f64 = 0.35;
 /// The last third, to the steeper of those before: what levels off stays below.
-const LAST_MIN: f64 = 0.7;
+const LAST_MIN: f64 = 0.55;
 /// From a bucket to the one so many later it usually rises by this share of what the line does: steps do not.
 const LAG: usize = 3;
 const USUAL_MIN: f64 = 0.4;
@@ -28,7 +28,7 @@ const USUAL_MIN: f64 = 0.4;
 const JUMPS: usize = 2;
 const REST_MIN: f64 = 0.4;
 /// Share of the rise that may have been there before: what was lost and is won again is no growth.
-const REGAINED_MAX: f64 = 0.3;
+const REGAINED_MAX: f64 = 0.35;
 /// Standard deviations of the bounds of the slope, which are then 95 % apart.
 const BOUNDS: f64 = 1.96;
 
@@ -52,9 +52,8 @@ pub struct Line {
     pub fast: f64,
     /// Where the lows are by the end of the last bucket.
     pub level: f64,
-    /// How far above the lows it goes: in half of the buckets, in one of four, at most.
+    /// How far above the lows it goes: in half of the buckets, at most.
     pub usual: f64,
-    pub above: f64,
     pub highest: f64,
     /// Usual distance of lows from the line.
     pub spread: f64,
@@ -126,7 +125,6 @@ fn line(scale: &Scale, count: usize, tau_min: f64) -> Option<Line> {
         slow,
         fast,
         level,
-        above: highs[seen * 3 / 4].max(0.0),
         highest: highs[seen - 1].max(0.0),
         usual: highs[seen / 2].max(0.0),
         spread: median(points.iter().map(|point| (point.low - on_line(point.at)).abs())),
