@@ -27,6 +27,9 @@ const USUAL_MIN: f64 = 0.4;
 /// a line: two jumps are no growth.
 const JUMPS: usize = 2;
 const REST_MIN: f64 = 0.4;
+/// In a look shorter than this, seconds, no step has more than this share of the rise: a jump with a tooth after it is no growth.
+const SHORT: f64 = 3.0 * 3600.0;
+const STEP_MAX: f64 = 0.3;
 /// Share of the rise that may have been there before: what was lost and is won again is no growth.
 const REGAINED_MAX: f64 = 0.35;
 /// Standard deviations of the bounds of the slope, which are then 95 % apart.
@@ -192,7 +195,9 @@ fn jumps(points: &[Point]) -> bool {
     let steps = sorted(points.windows(2).map(|two| two[1].low - two[0].low), &mut room);
     let others = steps.len() - JUMPS;
     let (rest, whole) = (steps[..others].iter().sum::<f64>(), steps.iter().sum::<f64>());
-    rest < REST_MIN * whole * others as f64 / steps.len() as f64
+    let is_short = points[points.len() - 1].at - points[0].at < SHORT;
+    is_short && steps[steps.len() - 1] > STEP_MAX * whole
+        || rest < REST_MIN * whole * others as f64 / steps.len() as f64
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -210,4 +215,21 @@ fn sorted(values: impl Iterator<Item = f64>, room: &mut [f64; BUCKETS]) -> &[f64
     let values = &mut room[..count.max(1)];
     values.sort_unstable_by(f64::total_cmp);
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_step_that_has_much_of_a_short_rise_is_a_jump() {
+        let rise = |width: f64, jump: f64| -> Vec<Point> {
+            let low = |number: f64| number + if number >= 8.0 { jump } else { 0.0 };
+            let numbers = (0..BUCKETS).map(|number| number as f64);
+            numbers.map(|number| Point { at: number * width, low: low(number), ..Point::default() }).collect()
+        };
+        assert!(!jumps(&rise(300.0, 0.0)));
+        assert!(jumps(&rise(300.0, 9.0)), "two fifths in one step");
+        assert!(!jumps(&rise(1_200.0, 9.0)), "what has been seen for hours may have a jump in it");
+    }
 }

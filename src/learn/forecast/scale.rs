@@ -1,6 +1,6 @@
 //! The past at one width of bucket: of each span the lowest and the highest level. Bounded, and gaps stay gaps.
 
-use super::line::{Line, Point};
+use super::line::{Line, Point, growth};
 
 /// Closed buckets that are kept of each width.
 pub const BUCKETS: usize = 16;
@@ -34,11 +34,22 @@ pub struct Scale {
     day: u32,
     /// What the closed buckets show.
     pub line: Option<Line>,
+    /// Closed buckets, one after the other, that showed growth.
+    showed: u32,
 }
 
 impl Scale {
     pub fn new(width: u32) -> Self {
-        Scale { width, closed: [GAP; BUCKETS], open: GAP, number: None, peaks: [f32::NAN; DAYS], day: 0, line: None }
+        Scale {
+            width,
+            closed: [GAP; BUCKETS],
+            open: GAP,
+            number: None,
+            peaks: [f32::NAN; DAYS],
+            day: 0,
+            line: None,
+            showed: 0,
+        }
     }
 
     /// One level. True when a bucket was closed by it.
@@ -65,6 +76,17 @@ impl Scale {
             (bucket.high, bucket.high_at) = (level, within);
         }
         closes
+    }
+
+    /// Looks at the closed buckets anew.
+    pub fn look(&mut self) {
+        self.line = growth(self);
+        self.showed = if self.line.is_some() { self.showed.saturating_add(1) } else { 0 };
+    }
+
+    /// For how long there has been growth in each look, seconds.
+    pub fn held(&self) -> f64 {
+        f64::from(self.showed.saturating_sub(1)) * f64::from(self.width)
     }
 
     fn close(&mut self, open: u32, next: u32) {
