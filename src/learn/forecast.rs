@@ -4,7 +4,8 @@
 //! time, from minutes to hours ([`scale`]); a line through them must rise in nearly all pairs of spans, in all its parts, without
 //! levelling off, and mostly over ground that was not held and lost before ([`line`]). That leaves out garbage collection
 //! (its lows do not rise), caches that fill (they level off), jumps (one part has it all) and the rhythm of a day
-//! (yesterday it was there, too). A forecast never looks further ahead than the growth has been seen.
+//! (yesterday it was there, too); and all that has to hold for a while, because two of these together can look like growth for
+//! some minutes. A forecast never looks further ahead than the growth has been seen.
 //!
 //! Missing data is a gap, and no forecast comes from it.
 
@@ -475,6 +476,8 @@ mod tests {
     fn the_lows_of_teeth_tell_of_the_leak_below_them() {
         let forecast = after(17.0, |hour| leak(hour) + 200.0 * tooth(hour, 0.3)).unwrap();
         assert!((forecast.per_hour / MIB - 200.0).abs() < 30.0, "{forecast:?}");
+        let deep = after(17.0, |hour| leak(hour) + 600.0 * tooth(hour + 0.05, 0.3)).expect("its lows rise");
+        assert!((deep.per_hour / MIB - 200.0).abs() < 30.0, "{deep:?}");
     }
 
     #[test]
