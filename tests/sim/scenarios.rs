@@ -1021,7 +1021,7 @@ fn tasks_that_will_be_used_up_are_told_and_where_it_is_allowed_a_restart_gives_t
     let mut stage = using_up(true, leak);
     stage.pass(9.0 * 3600.0);
     stage.told(expect![[r#"
-        +25351.0 #1 api.service incident_opened: number of tasks grows by 56 an hour for 1 h 20 min and reaches 90 % of its limit of 512 in 23 to 94 min
+        +25351.0 #1 api.service incident_opened: number of tasks grows by 56 an hour for 6 h 23 min and reaches 90 % of its limit of 512 in 23 to 93 min
         +25351.0 #1 api.service action_suppressed graceful_restart: persistence: a warning must last 5 min before it is acted on
         +25651.0 #1 api.service attempt_intended #1.1 graceful_restart
         +25651.0 -> act #1.1 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
@@ -1043,7 +1043,7 @@ fn open_files_that_will_be_used_up_are_told_and_where_it_is_allowed_a_restart_gi
     let mut stage = using_up(true, leak);
     stage.pass(9.0 * 3600.0);
     stage.told(expect![[r#"
-        +25351.0 #1 api.service incident_opened: number of open files of a process grows by 104 an hour for 1 h 20 min and reaches 90 % of its limit of 1024 in 23 to 92 min
+        +25351.0 #1 api.service incident_opened: number of open files of a process grows by 104 an hour for 6 h 59 min and reaches 90 % of its limit of 1024 in 23 to 93 min
         +25351.0 #1 api.service action_suppressed graceful_restart: persistence: a warning must last 5 min before it is acted on
         +25651.0 #1 api.service attempt_intended #1.1 graceful_restart
         +25651.0 -> act #1.1 api.service Drain { signal: 15, invocation: 00000000000000010000000000000007 }
