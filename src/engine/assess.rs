@@ -17,14 +17,16 @@ impl Engine {
     /// Looks at the instance anew: failures, conditions, health, its incident, and when to look again.
     pub(super) fn reassess(&mut self, unit: &UnitName) {
         let now = self.now();
-        let limit = self.instances.get(unit).and_then(|instance| self.limit_of(instance)).cloned();
-        let Some(instance) = self.instances.get_mut(unit) else { return };
+        let Some(instance) = self.instances.get(unit) else { return };
         if !instance.seen || !self.sighted {
             return;
         }
         let Some(settings) = self.settings.workers.get(&instance.worker) else { return };
+        let worker = self.workers.get(&instance.worker);
+        let limit = worker.and_then(|worker| self.limit_of(instance, worker)).cloned();
+        let instance = self.instances.get_mut(unit).expect("there");
         note_failure(instance, settings, now);
-        let queues = self.workers.get(&instance.worker).map(|worker| &worker.queues);
+        let queues = worker.map(|worker| &worker.queues);
         let holding = conditions(instance, settings, queues, limit.as_ref(), now);
         let recheck = next_look(instance, settings, now);
         let health_now = health(instance);

@@ -82,11 +82,12 @@ impl Engine {
     pub(super) fn plan_stands(&self, incident: &Incident, leading: Condition) -> bool {
         let Some(instance) = self.instances.get(&incident.unit) else { return true };
         let Some(settings) = self.settings.workers.get(&incident.worker) else { return true };
-        let choice = plan::choice(leading, instance, settings);
         let plan = &incident.plan;
-        let same_basis = plan.condition == Some(leading) && plan.weak == (instance.health == Health::Warning);
-        let is_ranked = plan.ranking.is_some();
-        same_basis && is_ranked == (settings.learn && !choice.configured) && choice.is_of(plan)
+        if plan.condition != Some(leading) || plan.weak != (instance.health == Health::Warning) {
+            return false;
+        }
+        let choice = plan::choice(leading, instance, settings);
+        plan.ranking.is_some() == (settings.learn && !choice.configured) && choice.is_of(plan)
     }
 
     /// Its log has said something: what helped against that comes first, unless something has been tried already.

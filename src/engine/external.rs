@@ -58,6 +58,9 @@ impl External {
     }
 
     pub fn judge(&mut self, settings: &WorkerSettings, now: Mono) -> Option<Symptom> {
+        if self.0.is_empty() {
+            return None;
+        }
         self.0.retain(|_, alert| alert.until > now);
         let worst = self.0.values().find(|alert| alert.severe).or(self.0.values().next())?;
         let others = match self.0.len() - 1 {

@@ -136,13 +136,13 @@ impl Engine {
         let Some(instance) = self.instances.get(&incident.unit) else { return };
         let worst = instance.conditions.values().map(|held| held.health).max();
         let pattern = incident.pattern.as_ref().map(|pattern| pattern.id);
-        let plan = match self.plan_stands(incident, leading) {
-            true => incident.plan.clone(),
-            false => self.plan_for(&incident.unit, leading, pattern),
-        };
+        // Most looks change nothing, and a plan is large.
+        let stands = self.plan_stands(incident, leading);
+        let other = (!stands).then(|| self.plan_for(&incident.unit, leading, pattern));
         let incident = self.incidents.get_mut(&id).expect("open");
         let acts = |plan: &Plan| plan.steps.iter().any(|step| step.action != Action::Escalate);
-        if incident.given_up && acts(&plan) && !acts(&incident.plan) && incident.attempts_made().next().is_none() {
+        let now_acts = other.as_ref().is_some_and(acts) && !acts(&incident.plan);
+        if incident.given_up && now_acts && incident.attempts_made().next().is_none() {
             // What an operator was told of was another thing, for which there was nothing to try.
             (incident.escalations, incident.given_up) = (0, false);
             (incident.attempts_used, incident.not_before) = (0, None);
@@ -158,13 +158,14 @@ impl Engine {
                     incident.note(condition, evidence.clone());
                     crash_loop_joined |= condition == Condition::CrashLoop;
                     joined = true;
-                    let what = What::ConditionJoined { condition, evidence, plan: plan.clone() };
+                    let plan = other.as_ref().unwrap_or(&incident.plan).clone();
+                    let what = What::ConditionJoined { condition, evidence, plan };
                     self.desk.tell_unit(&incident.worker, &incident.unit, Some(id), what);
                     self.desk.touched.insert(id);
                 }
             }
         }
-        if incident.plan != plan {
+        if let Some(plan) = other.filter(|plan| incident.plan != *plan) {
             incident.plan = plan;
             self.desk.touched.insert(id);
         }

@@ -129,12 +129,11 @@ impl Engine {
             let found_up = (was_active.is_up() && !first_look) || going_down;
             instance.job = Some(Job { found_midway, ..Job::new(id, found_up, invocation) });
         }
+        let new_activation = instance.view.invocation != was_invocation && !instance.view.invocation.is_none();
         let restarted_by_systemd = instance.view.n_restarts.saturating_sub(was_restarts);
         if restarted_by_systemd > 0 && !first_look {
             self.systemd_restarted(unit, restarted_by_systemd, was_auto);
         }
-        let instance = self.instances.get_mut(unit).expect("ensured");
-        let new_activation = instance.view.invocation != was_invocation && !instance.view.invocation.is_none();
         match (new_activation, first_look) {
             (true, false) => self.new_activation(unit, was_auto || restarted_by_systemd > 0),
             (true, true) => {

@@ -17,6 +17,7 @@ use super::Engine;
 use super::instance::{Instance, Standing};
 use super::queues::Queue;
 use super::timers::TimerKey;
+use super::worker::Worker;
 
 /// Numbers beyond `max_instances` that are tried when lower ones may not be used.
 const NUMBERS_BEYOND: u32 = 16;
@@ -386,8 +387,8 @@ impl Engine {
     }
 
     /// Its incident is told on one instance, the first that runs.
-    pub(super) fn limit_of(&self, instance: &Instance) -> Option<&(Mono, Evidence)> {
-        let limit = self.workers.get(&instance.worker)?.scaling.at_limit.as_ref()?;
+    pub(super) fn limit_of<'w>(&self, instance: &Instance, worker: &'w Worker) -> Option<&'w (Mono, Evidence)> {
+        let limit = worker.scaling.at_limit.as_ref()?;
         let first = self.instances.values().find(|i| i.worker == instance.worker && i.view.active.is_up())?;
         (first.unit == instance.unit).then_some(limit)
     }
