@@ -13,6 +13,7 @@ use crate::learn::patterns::{Line, Miner};
 use crate::learn::trace::{Belongs, Traces};
 use crate::model::PatternId;
 use crate::views::look::{Look, clean};
+use crate::views::story::count;
 use crate::views::table::{Cell, Table};
 
 /// Bytes of a line that are read; the rest of it is passed over.
@@ -35,7 +36,11 @@ pub fn group(file: &Path, limit: usize, json: bool, look: &Look, out: &mut dyn W
     let name = file.display();
     let input: Box<dyn Read> = match file.as_os_str() == "-" {
         true => Box::new(std::io::stdin()),
-        false => Box::new(File::open(file).with_context(|| format!("{name} cannot be opened"))?),
+        false => {
+            // Whoever asks for a worker or a part of an id gets here, too.
+            let hint = "what is known of a worker: --worker NAME; of a pattern: its 16 digits";
+            Box::new(File::open(file).with_context(|| format!("{name} cannot be opened ({hint})"))?)
+        }
     };
     let mut reading = Reading::default();
     let mut lines = BufReader::with_capacity(1 << 16, input);
@@ -112,7 +117,7 @@ impl Reading {
         let mut lines = table.lines(look);
         let hidden = patterns.len().saturating_sub(limit);
         let more = if hidden > 0 { format!("; {hidden} more patterns: --limit") } else { String::new() };
-        lines.push(format!("{} lines, {} patterns{more}", self.told, patterns.len()));
+        lines.push(format!("{}, {}{more}", count(self.told as usize, "line"), count(patterns.len(), "pattern")));
         lines
     }
 }

@@ -55,15 +55,23 @@ pub fn page(pattern: &PatternView, now: Wall, look: &Look) -> Vec<String> {
     tell(
         2,
         format!(
-            "{} lines from {} to {}, of late {} an hour",
-            pattern.total,
+            "{} from {} to {}, of late {} an hour",
+            count(pattern.total as usize, "line"),
             look.moment(pattern.first, now),
             look.moment(pattern.last, now),
             rate(pattern.per_hour)
         ),
     );
     for of in &pattern.workers {
-        tell(2, format!("worker {}: {} lines, last of {}", of.worker, of.total, units(&of.units, usize::MAX)));
+        tell(
+            2,
+            format!(
+                "worker {}: {}, last of {}",
+                of.worker,
+                count(of.total as usize, "line"),
+                units(&of.units, usize::MAX)
+            ),
+        );
         tell(4, precedes(&of.precedes));
         if !of.precedes.incidents.is_empty() {
             let ids: Vec<String> = of.precedes.incidents.iter().map(ToString::to_string).collect();
@@ -132,5 +140,5 @@ fn learned(view: &PatternsView) -> String {
         0 => String::new(),
         lines => format!(", {lines} left out of floods"),
     };
-    format!("{} lines of errors learned since the daemon started{left_out}", view.lines)
+    format!("{} of errors learned since the daemon started{left_out}", count(view.lines as usize, "line"))
 }
