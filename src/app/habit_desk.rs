@@ -32,15 +32,23 @@ impl HabitDesk {
         Self { store, may_write: Arc::default(), save_at: Instant::now() + SAVE_EVERY }
     }
 
-    /// Gives the engine what was known, as soon as the store can tell.
-    pub fn recall(&self, inputs: mpsc::Sender<Input>) -> impl Future<Output = ()> + Send + use<> {
+    /// Gives the engine what was known, as soon as the store can tell; `refused` is called when it is not ours.
+    pub fn recall<R: FnOnce() + Send>(
+        &self,
+        inputs: mpsc::Sender<Input>,
+        refused: R,
+    ) -> impl Future<Output = ()> + Send + use<R> {
         let (store, may_write) = (self.store.clone(), self.may_write.clone());
         async move {
-            if let Recalled::Known(known) = recall(&store, &KIND, || ()).await {
-                // Nobody takes it when we are about to stop, and then nothing is written over it.
-                if inputs.send(Input::Habits { known }).await.is_err() {
-                    return;
+            match recall(&store, &KIND, || ()).await {
+                Recalled::Known(known) => {
+                    // Nobody takes it when we are about to stop, and then nothing is written over it.
+                    if inputs.send(Input::Habits { known }).await.is_err() {
+                        return;
+                    }
                 }
+                Recalled::Nothing => {}
+                Recalled::Refused => refused(),
             }
             may_write.store(true, Relaxed);
         }
@@ -87,21 +95,15 @@ fn read(format: u32, body: &str) -> Result<Vec<KeptHabits>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapters::store::Opened;
+    use crate::app::recall::tests::open;
     use crate::model::habits::{KeptGrowth, Resource};
     use crate::model::input::Memory;
-    use crate::model::settings::DaemonSettings;
     use crate::model::{Settings, UnitName, WorkerName};
 
     #[tokio::test]
     async fn what_is_known_comes_back_and_nothing_is_written_before_it_was_read() {
         let directory = tempfile::tempdir().unwrap();
-        let settings = DaemonSettings {
-            state_dir: directory.path().join("state"),
-            runtime_dir: directory.path().join("run"),
-            ..DaemonSettings::default()
-        };
-        let Opened { store, .. } = Store::open(&settings, "boot", Arc::new(clock::now));
+        let store = open(&directory);
         let (unit, worker) = (UnitName::new("a.service").unwrap(), WorkerName::new("a").unwrap());
         let growth = vec![KeptGrowth { resource: Resource::Memory, slope: 2.5, lives: 3 }];
         let known = vec![KeptHabits { unit, worker, at: clock::now().wall, usual: Vec::new(), growth }];
@@ -110,12 +112,17 @@ mod tests {
         let (inputs, mut told) = mpsc::channel(1);
         let desk = HabitDesk::new(store.clone());
         assert!(desk.save(&engine).is_none(), "it has not been read");
-        desk.recall(inputs.clone()).await;
+        let not_refused = || panic!("it is ours");
+        desk.recall(inputs.clone(), not_refused).await;
         assert!(told.try_recv().is_err(), "there is nothing");
         desk.save(&engine).expect("now it may").await.unwrap();
         let next = HabitDesk::new(store.clone());
-        next.recall(inputs).await;
+        next.recall(inputs.clone(), not_refused).await;
         assert_eq!(told.recv().await, Some(Input::Habits { known }));
+        store.keep_knowledge(Knowledge { name: KIND.name, at: clock::now().wall, format: FORMAT, body: "?".into() });
+        let mut refused = 0;
+        HabitDesk::new(store.clone()).recall(inputs, || refused += 1).await;
+        assert_eq!((refused, told.try_recv().is_err()), (1, true));
         store.close().await;
     }
 

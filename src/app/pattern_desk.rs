@@ -112,6 +112,11 @@ impl Counted {
         }
     }
 
+    /// Something that was known, of patterns or not, was refused.
+    pub fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
     pub fn inputs_dropped(&self) -> u64 {
         self.inputs_dropped.load(Relaxed)
     }
@@ -189,7 +194,7 @@ impl PatternDesk {
             Recalled::Known(learned) => Some(Box::new(learned)),
             Recalled::Nothing => None,
             Recalled::Refused => {
-                self.counted.refused.fetch_add(1, Relaxed);
+                self.counted.refuse();
                 None
             }
         };

@@ -68,7 +68,7 @@ async fn recalled<T>(store: &Store, kind: &Kind<T>) -> Result<Recalled<T>, Store
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -82,9 +82,7 @@ mod tests {
         if format == FORMAT { body.parse().map_err(|_| "it is no number".into()) } else { Err("its format".into()) }
     }
 
-    #[tokio::test]
-    async fn what_is_sound_comes_back_and_what_is_not_is_kept_aside() {
-        let directory = tempfile::tempdir().unwrap();
+    pub fn open(directory: &tempfile::TempDir) -> Store {
         let settings = DaemonSettings {
             state_dir: directory.path().join("state"),
             runtime_dir: directory.path().join("run"),
@@ -92,6 +90,13 @@ mod tests {
         };
         let clock = Arc::new(|| Now { mono: Mono(1), wall: Wall(7) });
         let Opened { store, .. } = Store::open(&settings, "boot", clock);
+        store
+    }
+
+    #[tokio::test]
+    async fn what_is_sound_comes_back_and_what_is_not_is_kept_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(&directory);
         let kind = Kind { name: "numbers", of: "numbers", read };
         let told = || recall(&store, &kind, || panic!("it can be read"));
         assert_eq!(told().await, Recalled::Nothing);

@@ -125,7 +125,8 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let sampler = sampler(&settings, inputs_in.clone());
     let habits = HabitDesk::new(shared.store.clone());
     let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared);
-    watchers.push(tokio::spawn(habits.recall(inputs_in.clone())));
+    let patterns = shared.patterns.clone();
+    watchers.push(tokio::spawn(habits.recall(inputs_in.clone(), move || patterns.counted().refuse())));
     watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch =
         Dispatch::new(shared.clone(), authority, helper_settings, questions_in, sampler, answers_in, &settings);

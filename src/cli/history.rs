@@ -39,6 +39,7 @@ pub fn run(args: &HistoryArgs, session: &Session, out: &mut dyn Write) -> anyhow
     let since = since(args.since.as_deref(), session)?;
     if args.summary {
         let summary = session.wait(session.client.summary(since, args.worker.as_ref()))?;
+        session.check_worker(args.worker.as_ref(), summary.all.total == 0 && summary.incidents == 0)?;
         if args.json {
             session::json(&summary, out)?;
         } else {

@@ -399,7 +399,7 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
     key!(
         preventive,
         Kind::Switch,
-        "A forecast alone (`predicted`) may restart the worker gracefully, through all gates, and calls an operator when that did not help. Without it a forecast is only told, or has memory cleaned up, and calls nobody."
+        "A forecast alone (`predicted`) may restart the worker gracefully, through all gates, and calls an operator when that did not help. Without it a forecast is only told, as every warning is, or has memory cleaned up."
     ),
     key!(
         quiet_hours,

@@ -68,10 +68,10 @@ impl Engine {
             return plan::of(condition, weak, &choice, None);
         }
         let case = Case { worker: Some(settings.name.clone()), condition, pattern };
-        let explore = match () {
-            () if !settings.believes_hearsay() => Explore::OwnOnly,
-            () if !settings.explores() || self.storm => Explore::Never,
-            () => Explore::Sometimes,
+        let explore = match settings.believes_hearsay() {
+            false => Explore::OwnOnly,
+            true if settings.explores() && !self.storm => Explore::Sometimes,
+            true => Explore::Never,
         };
         let ranking = self.ranking(&case, &choice, weak, settings, explore);
         plan::of(condition, weak, &choice, Some(ranking))

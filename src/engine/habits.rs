@@ -18,9 +18,9 @@ pub type Former = BTreeMap<UnitName, KeptHabits>;
 impl Engine {
     /// From the store, some time after the start. What has been seen since is worth more where it is more.
     pub(super) fn recall_habits(&mut self, known: Vec<KeptHabits>) {
-        for one in known.into_iter().take(HABITS_KEPT) {
+        for one in known {
             let unit = one.unit.clone();
-            self.former.insert(unit.clone(), one);
+            self.put_by(one);
             self.take_up_habits(&unit);
         }
     }
@@ -35,12 +35,17 @@ impl Engine {
 
     pub(super) fn put_habits_by(&mut self, instance: &mut Instance) {
         instance.readings.outlook.begin_life();
-        let Some(kept) = kept(instance, self.desk.now.wall) else { return };
+        if let Some(kept) = kept(instance, self.desk.now.wall) {
+            self.put_by(kept);
+        }
+    }
+
+    fn put_by(&mut self, kept: KeptHabits) {
         if self.former.len() >= HABITS_KEPT {
             let oldest = self.former.values().min_by_key(|known| known.at).map(|known| known.unit.clone());
             oldest.map(|unit| self.former.remove(&unit));
         }
-        self.former.insert(instance.unit.clone(), kept);
+        self.former.insert(kept.unit.clone(), kept);
     }
 
     /// What another life goes on with: of the instances that are there, and of those that were there of late.

@@ -99,7 +99,7 @@ pub struct Instance {
     pub work: Work,
     /// What its log showed lately.
     pub said: Log,
-    /// What its log is a sign of, and until when that may come.
+    /// What its log is a sign of, or the hour, and until when that may come.
     pub foretold: Option<(Mono, Evidence)>,
     /// What it usually does.
     pub habits: Habits,

@@ -282,7 +282,8 @@ impl Book {
         if self.hours.iter().chain(&self.days).any(|ran| *ran > self.run) {
             return Err("an hour or a day is longer than the time in which we ran".into());
         }
-        if !self.workers.values().all(|watched| watched.outbreaks.is_sound()) {
+        let of_workers = self.workers.values().all(|watched| watched.outbreaks.is_sound());
+        if !of_workers || !self.trouble.values().all(|trouble| trouble.is_sound(self.run)) {
             return Err("outbreaks are no counts".into());
         }
         let sound = |value: f64| value.is_finite() && value >= 0.0;

@@ -7,8 +7,8 @@ use super::name::{UnitName, WorkerName};
 use super::time::Wall;
 use super::unusual::Measure;
 
-/// Instances of which it is kept, those that were there last first.
-pub const HABITS_KEPT: usize = 2_000;
+/// Instances of which it is kept, those that are there first; it is 3 KB of text for each, which is recorded as one input.
+pub const HABITS_KEPT: usize = 1_000;
 
 closed_set!(
     /// What may be used up.

@@ -178,19 +178,20 @@ pub struct Cluster {
 impl Cluster {
     /// `from 23:00 to 01:00`
     pub fn hours_text(&self) -> String {
-        format!("from {:02}:00 to {:02}:00", self.from, (self.from + self.length) % 24)
+        let end = (u16::from(self.from) + u16::from(self.length)) % 24;
+        format!("from {:02}:00 to {end:02}:00", self.from)
     }
 
     /// `on Sun and Mon`
     pub fn days_text(&self) -> String {
-        let day = |place: u8| DAYS[usize::from(place) % 7];
-        let days: Vec<&str> = (self.from..self.from + self.length).map(day).collect();
+        let day = |place: u8| DAYS[(usize::from(self.from) + usize::from(place)) % 7];
+        let days: Vec<&str> = (0..self.length.min(7)).map(day).collect();
         format!("on {}", days.join(" and "))
     }
 
     /// Whether the hour, or day, is one of them.
     pub fn contains(&self, place: u8, places: u8) -> bool {
-        (place + places - self.from) % places < self.length
+        (i16::from(place) - i16::from(self.from)).rem_euclid(i16::from(places)) < i16::from(self.length)
     }
 }
 

@@ -100,8 +100,11 @@ fn what_has_not_helped_no_longer_comes_first() -> Result<(), Failure> {
     ensure(journal.contains("learned: for hung of beater graceful_restart comes first now"), || journal)?;
 
     let export: Export = host.json(&["strategies", "export"])?;
-    for typo in [&["strategies", "--worker", "mial"][..], &["strategies", "export", "--worker", "mial"]] {
-        let refused = host.unitmedic(typo)?;
+    let commands =
+        ["strategies", "strategies export", "alerts", "incidents", "history", "history --summary", "patterns"];
+    for command in commands {
+        let typo: Vec<&str> = command.split(' ').chain(["--worker", "mial"]).collect();
+        let refused = host.unitmedic(&typo)?;
         let as_usage = refused.status.code() == Some(64) && refused.stderr.contains("no worker \"mial\"");
         ensure(as_usage, || refused.stderr)?;
     }

@@ -7,6 +7,7 @@ use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::hours::Hours;
 use unitmedic::model::pattern::{Cluster, HoursAhead, Warns};
 use unitmedic::model::request::{Ask, Target};
+use unitmedic::model::status::Explanation;
 use unitmedic::model::{
     Action, Condition, IncidentId, Input, Mono, PatternId, PatternSeen, Selector, Settings, UnitName, WorkerSettings,
 };
@@ -51,6 +52,16 @@ impl Stage {
         let end = self.sim.now + (span * SEC as f64) as u64;
         self.sim.run_until(end);
         self
+    }
+
+    fn explained(&self, name: &str) -> Explanation {
+        let engine = self.sim.engine.as_ref().expect("it runs");
+        engine.explain(&Target::Unit(unit(name)), self.sim.clock()).remove(0)
+    }
+
+    /// What is foreseen of `api.service`.
+    fn foretold(&self) -> Option<String> {
+        self.explained("api.service").conditions.get(&Condition::Predicted).map(|evidence| evidence.text.clone())
     }
 
     fn kill(&mut self, name: &str) -> &mut Self {
@@ -491,6 +502,19 @@ fn one_that_hangs_has_its_connections_reset_and_then_is_restarted() {
         +665.2  #3 task@2.service attempt_ended #3.1 succeeded : it finished its work and ended
         +665.2  #3 task@2.service incident_closed recovered after 1 attempts
     "#]]);
+}
+
+#[test]
+fn explain_names_the_settings_by_which_what_holds_holds() {
+    let mut stage = tasks(|_| {}, 1);
+    let names = |stage: &Stage| -> Vec<String> {
+        stage.explained("task@1.service").settings.into_iter().map(|view| view.key).collect()
+    };
+    let by_queues = "worker.task.queue_samples".to_string();
+    assert!(!names(&stage).contains(&by_queues));
+    stage.sim.host.unit(&unit("task@1.service")).trouble.hung = true;
+    stage.pass(30.0);
+    assert!(names(&stage).contains(&by_queues), "{:?}", names(&stage));
 }
 
 #[test]
@@ -1057,12 +1081,6 @@ fn open_files_that_will_be_used_up_are_told_and_where_it_is_allowed_a_restart_gi
 #[test]
 fn what_mostly_goes_before_an_incident_is_told_of_for_a_while() {
     let mut stage = Stage::one(|_| {}, plain());
-    let foretold = |stage: &Stage| {
-        let target = Target::Unit(unit("api.service"));
-        let explained = stage.sim.engine.as_ref().expect("it runs").explain(&target, stage.sim.clock()).remove(0);
-        assert_eq!(explained.incident, None, "it is told only");
-        explained.conditions.get(&Condition::Predicted).map(|evidence| evidence.text.clone())
-    };
     let say = |stage: &mut Stage, warns: Option<Warns>| {
         let (name, at) = (unit("api.service"), Mono(stage.sim.now));
         let template = "archive is away".into();
@@ -1070,14 +1088,14 @@ fn what_mostly_goes_before_an_incident_is_told_of_for_a_while() {
         stage.sim.deliver(Input::Patterns { seen: vec![seen] });
     };
     say(&mut stage, None);
-    assert_eq!(foretold(&stage), None);
+    assert_eq!(stage.foretold(), None);
     say(&mut stage, Some(Warns { of: 10.0, followed: 9.0, lead: Duration::from_secs(400) }));
-    let text = foretold(&stage).expect("told at once");
+    let text = stage.foretold().expect("told at once");
     assert!(text.ends_with("after which an incident came 9 of 10 times, mostly 6 min 40 s later"), "{text}");
     stage.pass(790.0);
-    assert!(foretold(&stage).is_some(), "for twice the time that it mostly takes");
+    assert!(stage.foretold().is_some(), "for twice the time that it mostly takes");
     stage.pass(20.0);
-    assert_eq!(foretold(&stage), None);
+    assert_eq!(stage.foretold(), None);
     stage.told(expect![[""]]);
 }
 
@@ -1090,20 +1108,15 @@ fn hours_at_which_it_mostly_fails_are_told_of_until_they_are_over_or_it_has_fail
         let ahead = HoursAhead { unit: unit("api.service"), hours, days: None, dates: 11, failed: 9, until };
         stage.sim.deliver(Input::Hours { ahead: vec![ahead] });
     };
-    let foretold = |stage: &Stage| {
-        let target = Target::Unit(unit("api.service"));
-        let explained = stage.sim.engine.as_ref().expect("it runs").explain(&target, stage.sim.clock()).remove(0);
-        explained.conditions.get(&Condition::Predicted).map(|evidence| evidence.text.clone())
-    };
     tell(&mut stage);
-    let text = foretold(&stage).expect("told at once");
+    let text = stage.foretold().expect("told at once");
     assert_eq!(text, "it has mostly failed from 03:00 to 04:00 (local time): on 9 of 11 days, 9 of 10 times");
     stage.pass(7_190.0);
-    assert!(foretold(&stage).is_some());
+    assert!(stage.foretold().is_some());
     stage.pass(20.0);
-    assert_eq!(foretold(&stage), None);
+    assert_eq!(stage.foretold(), None);
     stage.told(expect![[""]]);
     tell(&mut stage);
     stage.kill("api.service").pass(60.0);
-    assert_eq!(foretold(&stage), None, "it has come");
+    assert_eq!(stage.foretold(), None, "it has come");
 }

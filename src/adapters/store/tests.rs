@@ -422,6 +422,20 @@ async fn a_long_story_loses_its_middle() {
 }
 
 #[tokio::test]
+async fn the_history_is_told_by_time_also_where_an_incident_was_reopened() {
+    let place = Place::new();
+    let store = place.open().store;
+    for (seq, (id, number, at)) in [(1, 1, 10), (2, 1, 20), (1, 2, 30)].into_iter().enumerate() {
+        store.save(Box::new(closed(incident(id, 10), at, Resolution::Recovered)));
+        store.tell(fact(seq as u64, at, Some(id), ended(id, number, Outcome::Succeeded, Some(1))));
+    }
+    let told = store.recoveries(Filter::default()).await.unwrap();
+    let told: Vec<(u64, u32)> = told.iter().map(|one| (one.incident.0, one.number)).collect();
+    assert_eq!(told, [(1, 2), (2, 1), (1, 1)], "newest first");
+    store.close().await;
+}
+
+#[tokio::test]
 async fn ratios_are_what_the_design_says() {
     let place = Place::new();
     let store = place.open().store;

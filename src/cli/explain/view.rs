@@ -345,7 +345,7 @@ fn attempt_text(incident: &Incident, attempt: &Attempt) -> (Tone, String) {
     match attempt.outcome {
         Some(Outcome::Succeeded) => (Tone::Good, format!("{name} helped{reason}")),
         Some(Outcome::Failed) => (Tone::Bad, format!("{name} did not help{reason}")),
-        Some(Outcome::Superseded) => (Tone::Plain, format!("{name} was not carried out{reason}")),
+        Some(Outcome::Superseded) => (Tone::Plain, format!("{name} was called off{reason}")),
         Some(Outcome::InDoubt) => (Tone::Warn, format!("{name} is in doubt{reason}")),
         None => (Tone::Act, format!("{name} is {}", attempt.stage)),
     }

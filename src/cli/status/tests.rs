@@ -28,6 +28,25 @@ fn sick_ones_in_detail_and_well_ones_as_one_line() {
 }
 
 #[test]
+fn all_is_well_only_when_nothing_is_worth_a_look() {
+    let first_line = |health: Health, instances: bool| {
+        let mut status = status();
+        status.open_incidents = 0;
+        status.workers.retain(|worker| worker.worker.as_str() == "mail");
+        let worker = &mut status.workers[0];
+        worker.health = health;
+        worker.instances.iter_mut().for_each(|one| (one.health, one.incident) = (health, None));
+        worker.instances.truncate(if instances { 2 } else { 0 });
+        let lines = render(&status, &[], &plain());
+        lines[0].split("  ").next().unwrap_or_default().to_string()
+    };
+    assert_eq!(first_line(Health::Healthy, true), "+ all well");
+    assert_eq!(first_line(Health::Stopped, true), "+ all well");
+    assert_eq!(first_line(Health::Warning, true), "! none sick, 2 warning");
+    assert_eq!(first_line(Health::Unknown, false), "! none sick, 1 unknown");
+}
+
+#[test]
 fn plain_for_a_pipe() {
     expect![[r#"
         x 1 sick, 1 open incident  3 workers, 1004 instances; unitmedic 0.1.0, 18:20:00

@@ -417,5 +417,20 @@ fn units_whose_hours_are_known_are_bounded() {
     assert_eq!(life.book.trouble.len(), trouble::UNITS_KEPT);
     assert!(life.book.trouble.contains_key(&unit(4_999)) && !life.book.trouble.contains_key(&unit(0)));
     let body = serde_json::to_string(&life.book).unwrap();
-    assert_eq!(serde_json::from_str::<Book>(&body).unwrap().trouble, life.book.trouble);
+    let read = serde_json::from_str::<Book>(&body).unwrap();
+    assert_eq!((read.check(), &read.trouble), (Ok(()), &life.book.trouble));
+    let ahead = HoursAhead {
+        unit: unit(1),
+        hours: crate::model::pattern::Cluster { from: 255, length: 255, within: 1, of: 1, chance: 0.1, like_others: false },
+        days: None,
+        dates: 1,
+        failed: 1,
+        until: Mono(1),
+    };
+    let damaged = HoursAhead { days: Some(ahead.hours.clone()), ..ahead };
+    assert!(!damaged.text().is_empty() && damaged.hours.contains(3, 24), "whatever is in a file does no harm");
+    let mut hours: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let first = hours["trouble"].as_object_mut().unwrap().values_mut().next().unwrap();
+    first["failures"]["hours"][0] = u32::MAX.into();
+    assert!(serde_json::from_value::<Book>(hours).unwrap().check().is_err(), "these were never counted");
 }

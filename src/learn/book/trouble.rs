@@ -30,6 +30,13 @@ pub struct Trouble {
     last: Age,
 }
 
+impl Trouble {
+    /// Whether it can have been seen in so long a run.
+    pub fn is_sound(&self, run: Age) -> bool {
+        self.failures.is_sound() && self.last <= run
+    }
+}
+
 impl Book {
     pub(super) fn note_trouble(&mut self, unit: &UnitName) {
         let Some(moment) = self.present else { return };

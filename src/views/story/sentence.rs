@@ -299,7 +299,7 @@ fn ended(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Succeeded => "helped",
         Outcome::Failed => "did not help",
-        Outcome::Superseded => "was not carried out",
+        Outcome::Superseded => "was called off",
         Outcome::InDoubt => "is in doubt",
     }
 }

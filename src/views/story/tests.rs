@@ -268,7 +268,7 @@ fn sentences() {
             mail@2.service is well; it must stay healthy for 1 min to count as well
             restart of mail@2.service (#42.1) helped: healthy for 10 s, well again after 13 ms
             restart of mail@2.service (#42.1) did not help: failed again: exit code 3
-            restart of mail@2.service (#42.1) was not carried out: an operator stopped it
+            restart of mail@2.service (#42.1) was called off: an operator stopped it
             restart of mail@2.service (#42.1) is in doubt: unitmedic ended between intent and outcome
             mail@2.service needs an operator: failed after 3 restart attempts; next try in 5 min
             mail@2.service needs an operator: nothing is left to try; no further try by itself
