@@ -123,10 +123,9 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let recorder = recorder(&boot, now, &settings, &memory, seed);
     prepare(authority.clone());
     let sampler = sampler(&settings, inputs_in.clone());
-    let habits = HabitDesk::new(shared.store.clone());
     let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared);
-    let patterns = shared.patterns.clone();
-    watchers.push(tokio::spawn(habits.recall(inputs_in.clone(), move || patterns.counted().refuse())));
+    let (habits, recalled) = habits(&shared, &inputs_in);
+    watchers.push(recalled);
     watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch =
         Dispatch::new(shared.clone(), authority, helper_settings, questions_in, sampler, answers_in, &settings);
@@ -149,6 +148,13 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let event_loop = tokio::spawn(event_loop.run());
     let tasks = serve(control, tcp, &shared, stopped, watchers);
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
+}
+
+/// What keeps the habits of instances, and the task that brings back what was known.
+fn habits(shared: &Shared, inputs: &mpsc::Sender<Input>) -> (HabitDesk, JoinHandle<()>) {
+    let (habits, patterns) = (HabitDesk::new(shared.store.clone()), shared.patterns.clone());
+    let recalled = habits.recall(inputs.clone(), move || patterns.counted().refuse());
+    (habits, tokio::spawn(recalled))
 }
 
 /// With the incidents that are still open.

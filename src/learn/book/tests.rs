@@ -421,7 +421,14 @@ fn units_whose_hours_are_known_are_bounded() {
     assert_eq!((read.check(), &read.trouble), (Ok(()), &life.book.trouble));
     let ahead = HoursAhead {
         unit: unit(1),
-        hours: crate::model::pattern::Cluster { from: 255, length: 255, within: 1, of: 1, chance: 0.1, like_others: false },
+        hours: crate::model::pattern::Cluster {
+            from: 255,
+            length: 255,
+            within: 1,
+            of: 1,
+            chance: 0.1,
+            like_others: false,
+        },
         days: None,
         dates: 1,
         failed: 1,
