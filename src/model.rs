@@ -5,6 +5,7 @@
 pub mod action;
 pub mod advice;
 pub mod alert;
+pub mod approval;
 pub mod condition;
 pub mod fact;
 pub mod families;
@@ -15,6 +16,7 @@ pub mod incident;
 pub mod input;
 pub mod name;
 pub mod never;
+pub mod overview;
 pub mod pattern;
 pub mod request;
 pub mod settings;
