@@ -11,14 +11,16 @@ use crate::adapters::store::StoreError;
 use crate::adapters::{clock, host};
 use crate::model::advice::Advice;
 use crate::model::alert::Alerts;
+use crate::model::approval::Card;
 use crate::model::history::{Filter, Recovery, Story, Summary};
+use crate::model::overview::Preview;
 use crate::model::pattern::{PATTERNS_MAX, PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
 use crate::model::status::{Explanation, Status};
 use crate::model::strategy::{EXPORT_FORMAT, Export, Provenance, Strategy};
-use crate::model::{Fact, Incident, IncidentId, Wall, WorkerName};
+use crate::model::{Action, Fact, Incident, IncidentId, Wall, WorkerName};
 use crate::views::metrics::{Process, families};
 
 use super::{Counted, Query, Shared, advice};
@@ -146,6 +148,15 @@ impl Port for Shared {
 
     async fn advice(&self, since: Option<Wall>, worker: Option<WorkerName>) -> Result<Advice, PortError> {
         advice::advice(self, since, worker).await
+    }
+
+    async fn approvals(&self) -> Result<Vec<Card>, PortError> {
+        self.ask(Query::Approvals).await
+    }
+
+    async fn preview(&self, target: Target, action: Action, force: bool) -> Result<Preview, PortError> {
+        let preview = self.ask(|reply| Query::Preview { target, action, force, reply }).await?;
+        preview.map_err(PortError::NotFound)
     }
 
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {

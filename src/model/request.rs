@@ -47,6 +47,19 @@ pub enum Ask {
     MarkFalse {
         incident: IncidentId,
     },
+    /// A yes to the action that the incident waits to carry out. The action is named, so that nobody approves another one
+    /// than the one that was shown.
+    Approve {
+        incident: IncidentId,
+        action: Action,
+    },
+    /// A no: the plan goes on without it.
+    Reject {
+        incident: IncidentId,
+        action: Action,
+        #[serde(default)]
+        reason: String,
+    },
     /// Takes over what another host has learned.
     ImportStrategies {
         export: Export,

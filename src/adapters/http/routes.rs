@@ -20,6 +20,7 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
 use super::web::Web;
 use super::{ASK_BYTES_MAX, BODY_BYTES_MAX, Port, PortError, Shutdown, events, gzip, openmetrics, webhook};
+use crate::model::action::Action;
 use crate::model::history::Filter;
 use crate::model::incident::IncidentId;
 use crate::model::name::{UnitName, WorkerName};
@@ -78,6 +79,8 @@ pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
         .route("/strategies", get(strategies::<P>))
         .route("/strategies/export", get(export_strategies::<P>))
         .route("/advice", get(advice::<P>))
+        .route("/approvals", get(approvals::<P>))
+        .route("/preview", get(preview::<P>))
         .route("/requests", post(request::<P>).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)))
         .route(
             "/events",
@@ -185,12 +188,16 @@ async fn explain<P: Port>(
     query: Result<Query<ExplainQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
-    let target = match (query.worker, query.unit) {
-        (Some(worker), None) => Target::Worker(worker),
-        (None, Some(unit)) => Target::Unit(unit),
-        _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "name one of worker= and unit=")),
-    };
+    let target = target_of(query.worker, query.unit)?;
     Ok(answer(port.explain(target).await))
+}
+
+fn target_of(worker: Option<WorkerName>, unit: Option<UnitName>) -> Result<Target, Problem> {
+    match (worker, unit) {
+        (Some(worker), None) => Ok(Target::Worker(worker)),
+        (None, Some(unit)) => Ok(Target::Unit(unit)),
+        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "name one of worker= and unit=")),
+    }
 }
 
 async fn incidents<P: Port>(
@@ -268,6 +275,29 @@ async fn advice<P: Port>(
 ) -> Result<Response, Problem> {
     let Query(query) = query?;
     Ok(answer(port.advice(query.since, query.worker).await))
+}
+
+async fn approvals<P: Port>(State(port): State<Arc<P>>) -> Response {
+    answer(port.approvals().await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreviewQuery {
+    worker: Option<WorkerName>,
+    unit: Option<UnitName>,
+    action: Action,
+    #[serde(default)]
+    force: bool,
+}
+
+async fn preview<P: Port>(
+    State(port): State<Arc<P>>,
+    query: Result<Query<PreviewQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    let target = target_of(query.worker, query.unit)?;
+    Ok(answer(port.preview(target, query.action, query.force).await))
 }
 
 /// A peer without credentials asks for nothing: only the control socket has them.

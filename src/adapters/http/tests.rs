@@ -13,9 +13,11 @@ use super::client::{Client, ClientError};
 use super::*;
 use crate::model::action::Action;
 use crate::model::alert::Alerts;
+use crate::model::approval::Card;
 use crate::model::fact::{Cause, What};
 use crate::model::history::Totals;
 use crate::model::name::UnitName;
+use crate::model::overview::Preview;
 use crate::model::pattern::PatternId;
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
@@ -64,6 +66,7 @@ fn status() -> Status {
         host: None,
         workers: vec![],
         open_incidents: 3,
+        waiting_approvals: 0,
         disk: None,
     }
 }
@@ -77,6 +80,12 @@ impl Port for App {
     }
     async fn status(&self) -> Result<Status, PortError> {
         Ok(status())
+    }
+    async fn approvals(&self) -> Result<Vec<Card>, PortError> {
+        Ok(vec![])
+    }
+    async fn preview(&self, target: Target, _: Action, _: bool) -> Result<Preview, PortError> {
+        Err(PortError::NotFound(format!("{target:?} is not watched")))
     }
     async fn explain(&self, target: Target) -> Result<Vec<Explanation>, PortError> {
         Err(PortError::NotFound(format!("{target:?} is not watched")))
