@@ -22,9 +22,9 @@ pub fn in_words(action: Action, instance: &Instance, settings: &WorkerSettings) 
         Action::GracefulRestart if down => format!("start {unit}"),
         Action::Restart => format!("restart {unit} at once: what it is doing is broken off"),
         Action::GracefulRestart => {
-            let (signal, limit) = (settings.drain_signal, human(settings.drain_timeout));
+            let limit = human(settings.drain_timeout);
             let drain =
-                format!("ask {unit} by signal {signal} to finish its work, for up to {limit}, then start it anew");
+                format!("ask {unit} by its drain signal to finish its work, for up to {limit}, then start it anew");
             match settings.surges() {
                 true => format!("start an extra instance, wait until it is well, then {drain}, and stop the extra one"),
                 false => drain,

@@ -111,6 +111,8 @@ impl Engine {
         incident.waiting = None;
         incident.helped_by = None;
         incident.given_up = false;
+        // It is another failure: a no was to the first one.
+        incident.rejected.clear();
         incident.reopened += 1;
         // Attempts of one incident keep their distance, also when one of them had helped for a while.
         if let (Some(last), Some(settings)) = (incident.last_attempt(), self.settings.workers.get(&worker)) {
