@@ -179,7 +179,18 @@ mod tests {
 
     #[test]
     fn a_card_says_what_why_what_else_and_what_without_an_answer() {
-        expect![[r#""#]].assert_eq(&shown(&card(), 80));
+        expect![[r#"
+            o #42: restart of mail@1.service?
+              would      restart mail@1.service at once: what it is doing is broken off
+              because    hung: no sign of life for 2 min 10 s
+              reason     the mildest that can help here
+              considered connection_reset: it was tried, and that was not enough
+              considered escalate: when nothing helps
+              no answer  restart is not done: an operator is called, and it is asked again
+                         after 5 min
+              answer     within 9 min 40 s (until 00:10:00): unitmedic approve 42, or
+                         unitmedic reject 42
+        "#]].assert_eq(&shown(&card(), 80));
     }
 
     #[test]
