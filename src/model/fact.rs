@@ -246,8 +246,11 @@ pub enum What {
         action: Action,
         force: bool,
     },
+    /// New settings are in force; `by` an operator who asked over the API, or by a signal.
     SettingsChanged {
         workers: usize,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     WatchOnly {
         why: String,

@@ -47,6 +47,8 @@ pub enum Ask {
     MarkFalse {
         incident: IncidentId,
     },
+    /// Reads the configuration files again, as `systemctl reload unitmedic` does. The daemon answers it, not the engine.
+    Reload,
     /// Takes over what another host has learned.
     ImportStrategies {
         export: Export,
