@@ -13,23 +13,23 @@ use prometheus::{Encoder, GaugeVec, IntGaugeVec, Opts, Registry, TextEncoder};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{broadcast, watch};
-use unitmedic::adapters::http::{Endpoint, Port, PortError, Web, bind_tcp, serve_tcp};
+use tokio::sync::watch;
+use unitmedic::adapters::http::{Answers, Endpoint, Feed, Port, PortError, Snapshot, Web, bind_tcp, serve_tcp};
 use unitmedic::model::action::Action;
 use unitmedic::model::advice::Advice;
 use unitmedic::model::alert::Alerts;
 use unitmedic::model::approval::Card;
 use unitmedic::model::condition::Health;
 use unitmedic::model::fact::{Cause, Fact, ResyncReason, What};
-use unitmedic::model::history::{Filter, Recovery, Story, Summary};
+use unitmedic::model::history::{AuditEntry, AuditFilter, Filter, Recovery, Summary, Told};
 use unitmedic::model::incident::{Incident, IncidentId};
 use unitmedic::model::name::{UnitName, WorkerName};
-use unitmedic::model::overview::Preview;
+use unitmedic::model::overview::{Preview, Series, Targets};
 use unitmedic::model::pattern::{PatternFilter, PatternsView};
 use unitmedic::model::request::{Ask, Reply, Target};
 use unitmedic::model::settings::{Selector, Settings, WebhookSettings, WorkerSettings};
 use unitmedic::model::signal::ExternalAlert;
-use unitmedic::model::status::{Explanation, Status};
+use unitmedic::model::status::{Explanation, SettingsTable};
 use unitmedic::model::strategy::{Export, Strategy};
 use unitmedic::model::time::{Mono, Now, Wall};
 use unitmedic::model::unit::{ActiveState, LoadState};
@@ -188,8 +188,14 @@ fn scrape(board: Mutex<Board>, now: Now) -> Duration {
         let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (_stop, shutdown) = watch::channel(false);
+        let feed = Arc::new(Feed::new(String::new(), |_| String::new()));
         let web = Arc::new(Web::new(None).expect("no file is read"));
-        tokio::spawn(serve_tcp(vec![listener], web, Arc::new(Scraped { board, now }), shutdown));
+        tokio::spawn(serve_tcp(
+            vec![listener],
+            web,
+            Arc::new(Scraped { board, now, answers: Answers::default(), feed }),
+            shutdown,
+        ));
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
             let begun = Instant::now();
@@ -209,6 +215,8 @@ fn scrape(board: Mutex<Board>, now: Now) -> Duration {
 struct Scraped {
     board: Mutex<Board>,
     now: Now,
+    answers: Answers,
+    feed: Arc<Feed>,
 }
 
 const NOTHING: PortError = PortError::Busy;
@@ -220,8 +228,29 @@ impl Port for Scraped {
     fn ready(&self) -> Result<(), String> {
         Ok(())
     }
-    async fn status(&self) -> Result<Status, PortError> {
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, PortError> {
         Err(NOTHING)
+    }
+    fn turn(&self) -> Option<u64> {
+        None
+    }
+    fn moved(&self) -> u64 {
+        0
+    }
+    fn answers(&self) -> &Answers {
+        &self.answers
+    }
+    async fn series(&self, _: UnitName) -> Result<Series, PortError> {
+        Err(NOTHING)
+    }
+    async fn targets(&self) -> Result<Targets, PortError> {
+        Err(NOTHING)
+    }
+    async fn audit(&self, _: AuditFilter) -> Result<Vec<AuditEntry>, PortError> {
+        Err(NOTHING)
+    }
+    fn configuration(&self) -> Vec<SettingsTable> {
+        Vec::new()
     }
     async fn explain(&self, _: Target) -> Result<Vec<Explanation>, PortError> {
         Err(NOTHING)
@@ -235,7 +264,7 @@ impl Port for Scraped {
     async fn patterns(&self, _: PatternFilter) -> Result<PatternsView, PortError> {
         Err(NOTHING)
     }
-    async fn story(&self, _: IncidentId) -> Result<Story, PortError> {
+    async fn story(&self, _: IncidentId) -> Result<Told, PortError> {
         Err(NOTHING)
     }
     async fn recoveries(&self, _: Filter) -> Result<Vec<Recovery>, PortError> {
@@ -268,8 +297,8 @@ impl Port for Scraped {
     async fn external(&self, _: Vec<ExternalAlert>) -> Result<(), PortError> {
         Err(NOTHING)
     }
-    fn events(&self) -> broadcast::Receiver<Arc<Fact>> {
-        broadcast::channel(1).1
+    fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
     fn answered(&self, _: Endpoint, _: u16) {}
 }

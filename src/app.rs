@@ -28,6 +28,8 @@ mod port;
 mod recall;
 pub mod replay;
 mod roster;
+mod series_desk;
+mod snapshots;
 mod start;
 
 use std::sync::Arc;
@@ -37,7 +39,7 @@ use tokio::task::JoinHandle;
 
 use crate::adapters::alertmanager::Alertmanagers;
 use crate::adapters::heartbeat::HeartbeatStats;
-use crate::adapters::http::PortError;
+use crate::adapters::http::{Answers, Feed, PortError};
 use crate::adapters::journal::LineStats;
 use crate::adapters::notify::Notifier;
 use crate::adapters::passed::Passed;
@@ -48,7 +50,7 @@ use crate::model::approval::Card;
 use crate::model::overview::Preview;
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::signal::ExternalAlert;
-use crate::model::status::{Explanation, Status};
+use crate::model::status::{Explanation, SettingsTable, Status};
 use crate::model::strategy::{Known, Strategy};
 use crate::model::{Action, Alert, Fact, Settings, WorkerName};
 use crate::views::metrics::{Board, Own};
@@ -58,14 +60,18 @@ pub use start::StartError;
 use authority::Authority;
 use disk_desk::DiskDesk;
 use pattern_desk::PatternDesk;
+use series_desk::SeriesDesk;
+use snapshots::{Present, Snapshots};
 
 /// Facts that a slow subscriber may lag behind before it misses some.
 pub const FACTS_BEHIND: usize = 4096;
 /// Questions to the event loop that may wait.
 const QUERIES: usize = 256;
 
+/// Reads the configuration anew, as [`Options::reload`] has it; the error says all that is wrong with it.
+pub type Loader = Arc<dyn Fn() -> Result<Settings, String> + Send + Sync>;
+
 /// What is not configuration: how this process runs.
-#[derive(Debug)]
 pub struct Options {
     /// The system's manager, or the user's.
     pub bus: BusAddress,
@@ -73,11 +79,23 @@ pub struct Options {
     pub notifier: Notifier,
     /// What systemd opened for us. Where there is any it is served, and `listen` is left alone.
     pub sockets: Vec<Passed>,
+    /// What an operator who asks for a reload over the API gets; without it, the answer is no.
+    pub reload: Option<Loader>,
+    /// The settings in force for people, without secrets: [`crate::config::reference::effective`], or what fits where they
+    /// come from elsewhere.
+    pub describe: fn(&Settings) -> Vec<SettingsTable>,
 }
 
 impl Default for Options {
+    /// For a program that has its settings from elsewhere: no reload over the API, and no description of them.
     fn default() -> Self {
-        Self { bus: BusAddress::System, notifier: Notifier::silent(), sockets: Vec::new() }
+        Self {
+            bus: BusAddress::System,
+            notifier: Notifier::silent(),
+            sockets: Vec::new(),
+            reload: None,
+            describe: |_| Vec::new(),
+        }
     }
 }
 
@@ -107,6 +125,12 @@ pub(crate) struct Shared {
     patterns: PatternDesk,
     disk: DiskDesk,
     in_force: watch::Receiver<Arc<Settings>>,
+    snapshots: Snapshots,
+    series: SeriesDesk,
+    feed: Arc<Feed>,
+    answers: Answers,
+    reload: Option<Loader>,
+    describe: fn(&Settings) -> Vec<SettingsTable>,
 }
 
 /// What adapters of signals of work count, for the metrics.
@@ -119,16 +143,26 @@ pub(crate) struct Counted {
 
 /// A question to the event loop, which alone knows the engine.
 pub(crate) enum Query {
-    Status(oneshot::Sender<Status>),
+    Status(oneshot::Sender<Present>),
     Explain(Target, oneshot::Sender<Vec<Explanation>>),
     Alerts(oneshot::Sender<Vec<Alert>>),
     Strategies(Option<WorkerName>, oneshot::Sender<Vec<Strategy>>),
     ExportStrategies(Option<WorkerName>, oneshot::Sender<Vec<Known>>),
     External(Vec<ExternalAlert>, oneshot::Sender<()>),
     Approvals(oneshot::Sender<Vec<Card>>),
-    Preview { target: Target, action: Action, force: bool, reply: oneshot::Sender<Result<Preview, String>> },
-    Request { who: String, ask: Ask, reply: oneshot::Sender<Reply> },
-    Reload(Box<Settings>, oneshot::Sender<()>),
+    Preview {
+        target: Target,
+        action: Action,
+        force: bool,
+        reply: oneshot::Sender<Result<Preview, String>>,
+    },
+    Request {
+        who: String,
+        ask: Ask,
+        reply: oneshot::Sender<Reply>,
+    },
+    /// By whom, if not by a signal.
+    Reload(Box<Settings>, Option<String>, oneshot::Sender<()>),
 }
 
 impl Daemon {
@@ -143,7 +177,7 @@ impl Daemon {
     }
 
     pub async fn status(&self) -> Result<Status, PortError> {
-        self.shared.present().await
+        Ok(self.shared.snapshot().await?.status.clone())
     }
 
     /// One explanation per instance; empty when the target is unknown.
@@ -158,7 +192,7 @@ impl Daemon {
 
     /// Puts new settings in force. Listening addresses and directories stay as they were at the start.
     pub async fn reload(&self, settings: Settings) -> Result<(), PortError> {
-        self.shared.ask(|reply| Query::Reload(Box::new(settings), reply)).await
+        self.shared.ask(|reply| Query::Reload(Box::new(settings), None, reply)).await
     }
 
     /// The incidents, recoveries and ratios of the past.
@@ -188,12 +222,6 @@ impl Daemon {
 }
 
 impl Shared {
-    /// What the engine knows, and what is none of its business.
-    pub(crate) async fn present(&self) -> Result<Status, PortError> {
-        let status = self.ask(Query::Status).await?;
-        Ok(Status { disk: self.disk.present(), ..status })
-    }
-
     pub(crate) async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, PortError> {
         let (reply, answer) = oneshot::channel();
         self.queries.try_send(query(reply)).map_err(|error| match error {

@@ -10,6 +10,7 @@ mod errors;
 pub mod kept;
 mod keys;
 mod list;
+mod masked;
 mod merge;
 pub mod reference;
 mod selector;

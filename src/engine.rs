@@ -121,7 +121,7 @@ impl Engine {
             Input::Acted { attempt, answer } => self.acted(attempt, answer),
             Input::Hold { held } => self.hold(held),
             Input::Request(request) => self.request(request),
-            Input::Reload { settings } => self.reload(*settings),
+            Input::Reload { settings, by } => self.reload(*settings, by),
         }
         self.settle();
     }

@@ -4,5 +4,6 @@ pub mod alerts;
 pub mod log;
 pub mod look;
 pub mod metrics;
+pub mod overview;
 pub mod story;
 pub mod table;

@@ -1,5 +1,5 @@
-//! The HTTP server: metrics and health on TCP, and the same with the API on the control socket. On TCP, too, alerts of
-//! others (`webhook`), where a token for them is configured.
+//! The HTTP server: metrics, health and the API, on TCP and on the control socket. On TCP, too, alerts of others
+//! (`webhook`), where a token for them is configured.
 //!
 //! Whoever can open the control socket may ask for deeds; TCP never takes one. What is served comes through
 //! [`Port`], which the app implements. Nothing here decides anything, and nobody out there can make it hold
@@ -11,29 +11,31 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 
 use crate::model::action::Action;
 use crate::model::advice::Advice;
 use crate::model::alert::Alerts;
 use crate::model::approval::Card;
-use crate::model::fact::Fact;
-use crate::model::history::{Filter, Recovery, Story, Summary};
+use crate::model::history::{AuditEntry, AuditFilter, Filter, Recovery, Summary, Told};
 use crate::model::incident::{Incident, IncidentId};
-use crate::model::name::WorkerName;
-use crate::model::overview::Preview;
+use crate::model::name::{UnitName, WorkerName};
+use crate::model::overview::{Overview, Preview, Series, Targets};
 use crate::model::pattern::{PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
-use crate::model::status::{Explanation, Status};
+use crate::model::status::{Explanation, InstanceStatus, SettingsTable, Status, WorkerStatus};
 use crate::model::strategy::{Export, Strategy};
 use crate::model::time::Wall;
 
+mod answers;
+mod api;
 mod bind;
 pub mod client;
 mod connection;
 mod events;
+mod feed;
 mod gzip;
 mod openmetrics;
 mod peer;
@@ -47,7 +49,9 @@ mod webhook;
 
 use connection::Limits;
 
+pub use answers::Answers;
 pub use bind::{BindError, bind_control, bind_tcp, take_passed};
+pub use feed::Feed;
 pub use peer::user_id;
 pub use web::Web;
 
@@ -83,12 +87,27 @@ pub trait Port: Send + Sync + 'static {
     fn metrics(&self, exemplars: bool) -> Bytes;
     /// `Err` with the reason while the daemon does not see its units.
     fn ready(&self) -> Result<(), String>;
-    fn status(&self) -> impl Future<Output = Result<Status, PortError>> + Send;
+    /// The present, never older than the question.
+    fn snapshot(&self) -> impl Future<Output = Result<Arc<Snapshot>, PortError>> + Send;
+    /// Changes whenever anything may have changed that the engine knows; `None`: it is just changing.
+    fn turn(&self) -> Option<u64>;
+    /// Changes with everything that is given to the history.
+    fn moved(&self) -> u64;
+    /// Answers that are kept, for all listeners.
+    fn answers(&self) -> &Answers;
+    /// The last readings of an instance.
+    fn series(&self, unit: UnitName) -> impl Future<Output = Result<Series, PortError>> + Send;
+    /// How well it goes, against what is promised.
+    fn targets(&self) -> impl Future<Output = Result<Targets, PortError>> + Send;
+    /// What people did, newest first.
+    fn audit(&self, filter: AuditFilter) -> impl Future<Output = Result<Vec<AuditEntry>, PortError>> + Send;
+    /// The settings in force, without secrets.
+    fn configuration(&self) -> Vec<SettingsTable>;
     fn explain(&self, target: Target) -> impl Future<Output = Result<Vec<Explanation>, PortError>> + Send;
     fn incidents(&self, filter: Filter) -> impl Future<Output = Result<Vec<Incident>, PortError>> + Send;
     /// What holds, where it was sent, and what was told before.
     fn alerts(&self, filter: Filter) -> impl Future<Output = Result<Alerts, PortError>> + Send;
-    fn story(&self, id: IncidentId) -> impl Future<Output = Result<Story, PortError>> + Send;
+    fn story(&self, id: IncidentId) -> impl Future<Output = Result<Told, PortError>> + Send;
     fn recoveries(&self, filter: Filter) -> impl Future<Output = Result<Vec<Recovery>, PortError>> + Send;
     /// `since` absent: as far back as the history goes.
     fn summary(
@@ -123,10 +142,26 @@ pub trait Port: Send + Sync + 'static {
     fn webhook(&self) -> WebhookSettings;
     /// Alerts of others that name workers or units.
     fn external(&self, alerts: Vec<ExternalAlert>) -> impl Future<Output = Result<(), PortError>> + Send;
-    /// Facts from now on. The channel's size is the most that a slow reader may lag behind.
-    fn events(&self) -> broadcast::Receiver<Arc<Fact>>;
+    /// The latest facts.
+    fn feed(&self) -> &Arc<Feed>;
     /// A request was answered; for the daemon's own metrics.
     fn answered(&self, endpoint: Endpoint, status: u16);
+}
+
+/// The present, and the turn of the event loop in which it was so.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub turn: u64,
+    pub status: Status,
+    pub overview: Overview,
+}
+
+impl Snapshot {
+    /// The instance with its worker.
+    pub fn instance(&self, unit: &UnitName) -> Option<(&WorkerStatus, &InstanceStatus)> {
+        let all = self.status.workers.iter().flat_map(|worker| worker.instances.iter().map(move |one| (worker, one)));
+        all.into_iter().find(|(_, instance)| instance.unit == *unit)
+    }
 }
 
 /// Why the app has no answer.
@@ -144,6 +179,14 @@ pub enum PortError {
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
+}
+
+impl PortError {
+    pub fn no_unit(unit: &UnitName) -> Self {
+        PortError::NotFound(format!(
+            "{unit} is not a unit of any worker; /api/v1/instances and `unitmedic status` list them"
+        ))
+    }
 }
 
 /// What a request was for; the label `endpoint` of `unitmedic_http_requests_total`.
@@ -197,9 +240,9 @@ impl Endpoint {
 /// Becomes `true`, or loses its sender, when the daemon stops.
 pub type Shutdown = watch::Receiver<bool>;
 
-/// Serves metrics and health until `shutdown`, then drains for at most [`DRAIN_TIMEOUT`]. All listeners share the limits.
+/// Serves metrics, health and what can be read of the API until `shutdown`, then drains for at most [`DRAIN_TIMEOUT`]. All listeners share the limits.
 pub async fn serve_tcp<P: Port>(listeners: Vec<TcpListener>, web: Arc<Web>, port: Arc<P>, shutdown: Shutdown) {
-    let router = routes::public(port.clone(), web.clone());
+    let router = routes::public(port.clone(), web.clone(), shutdown.clone());
     let listener = connection::Tcp::new(listeners, web);
     connection::serve(listener, router, port, Limits::for_connections(TCP_CONNECTIONS_MAX), shutdown).await;
 }

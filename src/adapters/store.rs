@@ -36,7 +36,7 @@ pub use knowledge::Knowledge;
 pub use open::Opened;
 
 use crate::model::action::Intent;
-use crate::model::history::{Filter, Recovery, Story, Summary, WorkerRatios};
+use crate::model::history::{AuditFilter, Filter, Recovery, Story, Summary, Sums, WorkerRatios};
 use crate::model::input::{Durability, Safety};
 use crate::model::strategy::Known;
 use crate::model::{Alert, Fact, Incident, IncidentId, Now, Wall, What, WorkerName};
@@ -158,8 +158,23 @@ impl Store {
         workers: Vec<WorkerName>,
         window: Duration,
     ) -> Result<BTreeMap<WorkerName, WorkerRatios>, StoreError> {
-        let since = before((self.shared.clock)().wall, window);
-        self.ask(move |connection| read::ratios(connection, &workers, since)).await
+        let sums = self.sums(workers, before((self.shared.clock)().wall, window)).await?;
+        Ok(sums.into_iter().map(|(worker, sums)| (worker, sums.ratios())).collect())
+    }
+
+    /// What the ratios of each worker since `since` are made of.
+    pub async fn sums(&self, workers: Vec<WorkerName>, since: Wall) -> Result<BTreeMap<WorkerName, Sums>, StoreError> {
+        self.ask(move |connection| read::sums(connection, &workers, since)).await
+    }
+
+    /// Facts of what people did, each with its id, newest first.
+    pub async fn deeds(&self, filter: AuditFilter) -> Result<Vec<(u64, Fact)>, StoreError> {
+        self.ask(move |connection| read::deeds(connection, &filter)).await
+    }
+
+    /// Grows with everything that is given to be written: as long as it stays, so do all answers.
+    pub fn moved(&self) -> u64 {
+        self.shared.queue.moved()
     }
 
     /// How long each worker was watched since `since`; what is not written yet, an hour at most, is not in it.

@@ -27,8 +27,9 @@ pub async fn advice(shared: &Shared, since: Option<Wall>, worker: Option<WorkerN
     let until = clock::now().wall;
     let since = since.unwrap_or(Wall(until.0.saturating_sub(USUAL)));
     let strategies = shared.ask(|reply| Query::Strategies(None, reply)).await?;
-    let status = shared.ask(Query::Status).await?;
-    let own = status
+    let snapshot = shared.snapshot().await?;
+    let own = snapshot
+        .status
         .workers
         .iter()
         .map(|worker| (worker.worker.clone(), worker.running.saturating_sub(worker.scaled) as u32))

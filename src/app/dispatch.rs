@@ -89,6 +89,7 @@ impl Dispatch {
 
     /// Does all that the engine wants done now. Never waits.
     pub fn drain(&mut self, engine: &mut Engine, recorder: &Recorder) {
+        let mut told = false;
         while let Some(command) = engine.poll_command() {
             match command {
                 Command::Record(intent) => {
@@ -112,8 +113,14 @@ impl Dispatch {
                         let _ = asker.send(reply);
                     }
                 }
-                Command::Tell(fact) => self.tell(fact),
+                Command::Tell(fact) => {
+                    told = true;
+                    self.tell(fact);
+                }
             }
+        }
+        if told {
+            self.shared.feed.announce();
         }
     }
 
@@ -149,8 +156,10 @@ impl Dispatch {
         if belongs_to_history(&fact) {
             self.store.tell(fact.clone());
         }
+        let fact = Arc::new(fact);
+        self.shared.feed.push(fact.clone());
         // Without a subscriber nobody needs it.
-        let _ = self.shared.facts.send(Arc::new(fact));
+        let _ = self.shared.facts.send(fact);
     }
 
     fn forget(&self, unit: &UnitName) {

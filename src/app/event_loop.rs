@@ -13,12 +13,13 @@ use crate::adapters::notify::Notifier;
 use crate::adapters::store::recorder::{Header, Recorder};
 use crate::engine::Engine;
 use crate::model::request::Request;
-use crate::model::{Health, Input, Mono, Selector, Settings, UnitName};
+use crate::model::{Health, Input, Mono, Now, Selector, Settings, UnitName};
 use crate::views::story::count;
 
 use super::Query;
 use super::dispatch::Dispatch;
 use super::habit_desk::HabitDesk;
+use super::snapshots::Present;
 
 /// Inputs handled in one turn before the commands are drained and others get their word.
 const BATCH: usize = 256;
@@ -108,18 +109,24 @@ impl EventLoop {
     }
 
     fn take(&mut self, input: Input, touched: &mut BTreeSet<UnitName>) {
+        self.dispatch.shared().snapshots.move_on();
         let now = clock::now();
+        let is_round = matches!(input, Input::Usage { .. });
         self.recorder.record(now, &input);
         self.dispatch.follow_control_groups(&input);
         self.dispatch.show_readings(&input, now);
         note_touched(&input, touched);
         self.engine.handle(now, input);
+        if is_round {
+            self.dispatch.shared().series.take(&self.engine, now);
+        }
         self.dispatch.drain(&mut self.engine, &self.recorder);
     }
 
     fn let_timers_act(&mut self) {
         let now = clock::now();
         if self.engine.poll_timeout().is_some_and(|(at, _)| at <= now.mono) {
+            self.dispatch.shared().snapshots.move_on();
             self.recorder.timers(now);
             self.engine.handle_timeout(now);
         }
@@ -152,7 +159,7 @@ impl EventLoop {
         let now = clock::now();
         // An asker that has gone away needs no answer.
         match query {
-            Query::Status(reply) => drop(reply.send(self.engine.status(now))),
+            Query::Status(reply) => drop(reply.send(self.present(now))),
             Query::External(alerts, reply) => {
                 self.take(Input::External { alerts }, &mut BTreeSet::new());
                 let _ = reply.send(());
@@ -173,14 +180,23 @@ impl EventLoop {
                 let input = Input::Request(Request { id: self.requests, who, ask });
                 self.take(input, &mut BTreeSet::new());
             }
-            Query::Reload(settings, reply) => {
-                self.reload(*settings);
+            Query::Reload(settings, by, reply) => {
+                self.reload(*settings, by);
                 let _ = reply.send(());
             }
         }
     }
 
-    fn reload(&mut self, mut settings: Settings) {
+    /// All that has happened is in it, and all facts of that have been told: those that come later are behind `last_event`.
+    fn present(&self, now: Now) -> Present {
+        let began = Instant::now();
+        let shared = self.dispatch.shared();
+        let status = self.engine.status(now);
+        let (turn, last_event) = (shared.snapshots.turn(), shared.feed.last_id());
+        Present { turn, status, last_event, took: began.elapsed() }
+    }
+
+    fn reload(&mut self, mut settings: Settings, by: Option<String>) {
         self.notify(|notifier| notifier.reloading());
         for key in settings.daemon.keep_until_a_restart(&self.engine.settings().daemon) {
             warn!("{key} in [daemon] stays as it was until unitmedic is restarted: systemctl restart unitmedic");
@@ -189,12 +205,14 @@ impl EventLoop {
         self.selectors.send_replace(selectors(&settings));
         self.dispatch.reload(&settings);
         self.recorder.begin(Header::new(&self.boot, now, settings.clone(), serde_json::Value::Null));
-        self.take(Input::Reload { settings: Box::new(settings) }, &mut BTreeSet::new());
+        self.take(Input::Reload { settings: Box::new(settings), by }, &mut BTreeSet::new());
         let line = self.status_line();
         self.notify(|notifier| notifier.ready(&line));
     }
 
     fn keep_house(&mut self) {
+        // What is shown tells of time that is left, too: a snapshot is never older than a second.
+        self.dispatch.shared().snapshots.move_on();
         self.look_at_hold_file();
         let line = self.status_line();
         self.notify(|notifier| notifier.status(Instant::now(), &line));
@@ -211,6 +229,7 @@ impl EventLoop {
         if held != self.engine.is_held() {
             self.take(Input::Hold { held }, &mut BTreeSet::new());
         }
+        self.dispatch.shared().snapshots.saw_hold(held);
     }
 
     /// systemd that cannot be told is a matter for the log, not for the workers.

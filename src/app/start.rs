@@ -12,7 +12,7 @@ use tracing::{error, warn};
 
 use crate::adapters::alertmanager::Alertmanagers;
 use crate::adapters::cgroup::{self, CgroupRoot, Sampler, SamplerHandle, Sources};
-use crate::adapters::http::{self, BindError, Web};
+use crate::adapters::http::{self, Answers, BindError, Feed, Web};
 use crate::adapters::journal;
 use crate::adapters::passed::Passed;
 use crate::adapters::rabbitmq::{self, Outlet};
@@ -29,6 +29,7 @@ use crate::model::settings::DaemonSettings;
 use crate::model::settings::HOLD_FILE;
 use crate::model::{Input, Now, Settings};
 use crate::views::metrics::{Board, Build, Own};
+use crate::views::story::sentence;
 
 use super::authority::Authority;
 use super::disk_desk::DiskDesk;
@@ -37,6 +38,8 @@ use super::event_loop::{EventLoop, selectors};
 use super::habit_desk::HabitDesk;
 use super::pattern_desk::{PatternDesk, Sources as Learning};
 use super::roster::Roster;
+use super::series_desk::SeriesDesk;
+use super::snapshots::Snapshots;
 use super::{Counted, Daemon, FACTS_BEHIND, Options, QUERIES, Shared};
 
 /// Signals and samples that may wait for the event loop; beyond it the adapters resync or drop a round.
@@ -101,6 +104,8 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let own = Own::new();
     let board = board(&own, &settings, &memory);
     let (roster, patterns) = learning(&in_force, &inputs_in, &store);
+    let (now, seed) = (clock::now(), seed());
+    let hold_file = settings.daemon.runtime_dir.join(HOLD_FILE);
     let shared = Arc::new(Shared {
         queries: queries_in,
         facts: broadcast::channel(FACTS_BEHIND).0,
@@ -117,9 +122,14 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         patterns,
         disk: DiskDesk::start(settings.daemon.state_dir.clone()),
         in_force: in_force.clone(),
+        snapshots: Snapshots::new(hold_file.clone()),
+        series: SeriesDesk::default(),
+        feed: Arc::new(Feed::new(format!("{seed:x}"), sentence)),
+        answers: Answers::default(),
+        reload: options.reload,
+        describe: options.describe,
     });
 
-    let (now, seed) = (clock::now(), seed());
     let recorder = recorder(&boot, now, &settings, &memory, seed);
     prepare(authority.clone());
     let sampler = sampler(&settings, inputs_in.clone());
@@ -131,7 +141,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         Dispatch::new(shared.clone(), authority, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
         habits,
-        hold_file: settings.daemon.runtime_dir.join(HOLD_FILE),
+        hold_file,
         engine: Engine::new(now, settings, memory, seed),
         dispatch,
         inputs,

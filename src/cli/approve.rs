@@ -190,7 +190,8 @@ mod tests {
                          after 5 min
               answer     within 9 min 40 s (until 00:10:00): unitmedic approve 42, or
                          unitmedic reject 42
-        "#]].assert_eq(&shown(&card(), 80));
+        "#]]
+        .assert_eq(&shown(&card(), 80));
     }
 
     #[test]

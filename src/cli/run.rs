@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 use crate::adapters::notify::Notifier;
 use crate::adapters::passed;
 use crate::adapters::systemd::BusAddress;
-use crate::app::{Daemon, Options};
-use crate::config::{self, Mode, Overrides, Source};
+use crate::app::{Daemon, Loader, Options};
+use crate::config::{self, Mode, Overrides, Source, reference};
 use crate::model::{Fact, Settings};
 use crate::views::log::{self, LogTarget};
 use crate::views::story::Story;
@@ -40,7 +40,6 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
     });
     let sockets = passed.context("the sockets that systemd passed cannot be taken")?;
     let bus = if args.user { BusAddress::User } else { BusAddress::System };
-    let options = Options { bus, notifier, sockets };
     let source = match Mode::from_env(args.user) {
         Ok(mode) => Source::new(args.config.as_deref(), mode),
         Err(errors) => return Ok(refuse(&errors)),
@@ -50,6 +49,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<u8> {
         Ok(settings) => settings,
         Err(errors) => return Ok(refuse(&errors)),
     };
+    let reload = Some(loader(source.clone(), overrides));
+    let options = Options { bus, notifier, sockets, reload, describe: reference::effective };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
@@ -63,6 +64,17 @@ fn load(source: &Source, overrides: &Overrides) -> Result<Settings, config::Conf
     let mut settings = config::load(source)?;
     overrides.apply(&mut settings);
     Ok(settings)
+}
+
+/// For those who ask for a reload over the API: the same as for SIGHUP, with the problems as one text.
+fn loader(source: Source, overrides: Overrides) -> Loader {
+    Arc::new(move || {
+        let told = |errors: config::ConfigErrors| {
+            let problems: Vec<String> = errors.problems().iter().map(ToString::to_string).collect();
+            problems.join("; ")
+        };
+        load(&source, &overrides).map_err(told)
+    })
 }
 
 fn refuse(errors: &config::ConfigErrors) -> u8 {

@@ -4,10 +4,11 @@
 use crate::model::settings::{
     AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings, HookSettings, WebhookSettings,
 };
-use crate::model::status::SettingView;
+use crate::model::status::{SettingView, SettingsKey, SettingsTable};
 use crate::model::{Action, Condition, Selector, Settings, WorkerName, WorkerSettings};
 
 use super::keys::{ALERTMANAGER, ALERTS, DAEMON, GUARD, HOOK, Key, Section, WEBHOOK, WORKER};
+use super::masked;
 use super::value::{Kind, Value, words};
 
 /// Origin of a value that nobody set.
@@ -39,6 +40,66 @@ pub fn in_force(settings: &Settings, worker: &WorkerSettings) -> Vec<SettingView
     });
     let hooks = hooks.map(|(key, value)| view(key, value));
     keys.chain(plans).chain(hooks).collect()
+}
+
+/// All settings in force, table by table, each with where it was set. Secrets are masked.
+pub fn effective(settings: &Settings) -> Vec<SettingsTable> {
+    let table = |name: &str, keys| SettingsTable { table: name.into(), keys };
+    let mut tables = vec![
+        table("daemon", keys(settings, "daemon", DAEMON, &settings.daemon)),
+        table("guard", keys(settings, "guard", GUARD, &settings.guard)),
+        table("alerts", keys(settings, "alerts", ALERTS, &settings.alerts)),
+    ];
+    for (name, one) in &settings.alertmanagers {
+        let name = format!("alertmanager.{name}");
+        tables.push(table(&name, keys(settings, &name, ALERTMANAGER, one)));
+    }
+    tables.push(table("webhook", keys(settings, "webhook", WEBHOOK, &settings.webhook)));
+    for worker in settings.workers.values() {
+        let name = format!("worker.{}", worker.name);
+        let mut of_worker = keys(settings, &name, WORKER, worker);
+        // It has no default, and so no way to show one.
+        let unit = of_worker.iter_mut().filter(|key| key.key == "unit");
+        unit.for_each(|key| key.value = Some(Value::Selector(worker.unit.clone()).toml()));
+        tables.push(table(&name, of_worker));
+        if !worker.plans.is_empty() {
+            let scope = format!("{name}.plans");
+            let plan = |(condition, actions): (&Condition, &Vec<Action>)| {
+                let actions = Value::Texts(actions.iter().map(Action::to_string).collect());
+                let doc = "Its own order of actions for this condition.".into();
+                let (key, value) = (condition.to_string(), Some(actions.toml()));
+                SettingsKey { origin: origin(settings, &format!("{scope}.{key}")), key, value, doc }
+            };
+            tables.push(table(&scope, worker.plans.iter().map(plan).collect()));
+        }
+        for (hook, one) in &worker.hooks {
+            let name = format!("{name}.hooks.{hook}");
+            tables.push(table(&name, keys(settings, &name, HOOK, one)));
+        }
+    }
+    tables
+}
+
+fn keys<T>(settings: &Settings, table: &str, keys: &[Key<T>], of: &T) -> Vec<SettingsKey> {
+    let key = |key: &Key<T>| SettingsKey {
+        key: key.spec.name.into(),
+        value: (key.show)(of).map(|value| without_secrets(key.spec.kind, value).toml()),
+        origin: origin(settings, &format!("{table}.{}", key.spec.name)),
+        doc: key.spec.doc.into(),
+    };
+    keys.iter().map(key).collect()
+}
+
+fn origin(settings: &Settings, key: &str) -> String {
+    settings.origins.get(key).map_or(DEFAULT, String::as_str).into()
+}
+
+fn without_secrets(kind: Kind, value: Value) -> Value {
+    match (kind, value) {
+        (Kind::Url(_), Value::Text(text)) => Value::Text(masked::url(&text)),
+        (Kind::Command, Value::Texts(arguments)) => Value::Texts(masked::command(&arguments)),
+        (_, value) => value,
+    }
 }
 
 /// A key as a reader needs it.

@@ -20,6 +20,8 @@ impl Engine {
             Ask::MarkFalse { incident } => self.mark_false(incident, who),
             Ask::Approve { incident, action } => self.approve(incident, action, who),
             Ask::Reject { incident, action, reason } => self.reject(incident, action, who, reason),
+            // The files are read outside, and come in as an input of their own.
+            Ask::Reload => Reply::Unknown { text: "the engine reads no files".into() },
             Ask::ImportStrategies { export } => self.import_strategies(export, who),
             Ask::ForgetStrategies { worker } => self.forget_strategies(worker, who),
         };
@@ -285,7 +287,7 @@ impl Engine {
         Reply::Unknown { text: format!("incident {id} is neither open nor lately closed") }
     }
 
-    pub(super) fn reload(&mut self, settings: Settings) {
+    pub(super) fn reload(&mut self, settings: Settings, by: Option<String>) {
         let workers = settings.workers.len();
         self.settings = settings;
         for unit in self.unit_names() {
@@ -300,7 +302,7 @@ impl Engine {
             self.workers.remove(&name);
         }
         self.changed.extend(self.workers.keys().cloned());
-        self.desk.tell(What::SettingsChanged { workers });
+        self.desk.tell(What::SettingsChanged { workers, by });
         // What the new settings expect is judged by the snapshot that follows a change of settings: before it,
         // a unit that nobody watched yet would pass for one that does not run.
         self.reassess_all();

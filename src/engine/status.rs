@@ -7,10 +7,20 @@ use crate::model::incident::Stage;
 use crate::model::signal::{Member, QueueName};
 use crate::model::status::{InstanceStatus, LastBeat, QueueStatus, Status, WorkerStatus};
 use crate::model::time::human;
-use crate::model::{Health, IncidentId, Now, UnitName, WorkerName};
+use crate::model::{Health, IncidentId, Mono, Now, UnitName, WorkerName, WorkerSettings};
 
 use super::Engine;
 use super::instance::{Instance, Standing};
+
+/// The last readings of an instance.
+pub struct Glimpse<'e> {
+    pub unit: &'e UnitName,
+    pub cpus: Option<f64>,
+    /// By the rule of `memory_high`, bytes.
+    pub memory: Option<u64>,
+    /// The last sign of life of the present activation.
+    pub beat: Option<Mono>,
+}
 
 impl Engine {
     /// Whether we see and decide; the error says why not.
@@ -119,6 +129,28 @@ impl Engine {
             main_pid: view.main_pid,
             control_group: (!view.control_group.is_empty()).then(|| view.control_group.clone()),
             up_since: view.active_enter,
+        })
+    }
+
+    /// What was last read of every instance: little enough to be taken after each round of samples.
+    pub fn readings(&self) -> impl Iterator<Item = Glimpse<'_>> {
+        self.instances.values().map(|instance| Glimpse {
+            unit: &instance.unit,
+            cpus: instance.readings.cpus,
+            memory: instance.readings.memory_used,
+            beat: instance.work.beats.last.map(|(at, _)| at),
+        })
+    }
+
+    /// Ready messages of every queue of every worker, as last read.
+    pub fn depths(&self) -> impl Iterator<Item = (&WorkerName, &QueueName, Option<u64>)> {
+        let of_worker = |settings: &WorkerSettings| self.workers.get(&settings.name).map(|sum| &sum.queues.by_name);
+        self.settings.workers.values().flat_map(move |settings| {
+            let known = of_worker(settings);
+            settings.queues.iter().map(move |queue| {
+                let last = known.and_then(|known| known.get(queue)).and_then(|queue| queue.last());
+                (&settings.name, queue, last.map(|depth| depth.ready))
+            })
         })
     }
 

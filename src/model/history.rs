@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
+use super::approval::Card;
 use super::condition::Condition;
 use super::fact::Fact;
 use super::incident::{Incident, IncidentId, Outcome};
 use super::name::{UnitName, WorkerName};
+use super::status::Explanation;
 use super::time::Wall;
 
 /// One incident with its time line, oldest fact first.
@@ -19,6 +21,19 @@ pub struct Story {
     pub facts: Vec<Fact>,
     /// Facts left out of the middle because the time line is longer than the limit.
     pub left_out: usize,
+}
+
+/// A story as the API tells it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    #[serde(flatten)]
+    pub story: Story,
+    /// A sentence for each of the facts.
+    pub told: Vec<String>,
+    /// Why it is as it is now, and what would happen next; only while the incident is open.
+    pub explanation: Option<Explanation>,
+    /// What waits for a yes.
+    pub approval: Option<Card>,
 }
 
 /// Which incidents or recoveries to return; newest first. Everything absent: all, up to the limit.
@@ -87,4 +102,71 @@ pub struct WorkerRatios {
     pub availability: Option<f64>,
     /// false alarms / incidents
     pub false_alarms: Option<f64>,
+}
+
+/// What the ratios are made of; of several workers they add up, and a mean of ratios would not be true.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    pub succeeded: u64,
+    pub failed: u64,
+    /// Recoveries with a time, and the sum of their times.
+    pub timed: u64,
+    pub time_to_recover: Duration,
+    pub available: Duration,
+    pub observed: Duration,
+    pub incidents: u64,
+    pub false_alarms: u64,
+}
+
+impl Sums {
+    pub fn add(&mut self, other: &Sums) {
+        self.succeeded += other.succeeded;
+        self.failed += other.failed;
+        self.timed += other.timed;
+        self.time_to_recover += other.time_to_recover;
+        self.available += other.available;
+        self.observed += other.observed;
+        self.incidents += other.incidents;
+        self.false_alarms += other.false_alarms;
+    }
+
+    pub fn ratios(&self) -> WorkerRatios {
+        let ratio = |part: u64, whole: u64| (whole > 0).then(|| part as f64 / whole as f64);
+        let mean = |sum: Duration| Duration::from_micros(sum.as_micros() as u64 / self.timed.max(1));
+        WorkerRatios {
+            recovery_success: ratio(self.succeeded, self.succeeded + self.failed),
+            mttr: (self.timed > 0).then(|| mean(self.time_to_recover)),
+            availability: ratio(self.available.as_micros() as u64, self.observed.as_micros() as u64),
+            false_alarms: ratio(self.false_alarms, self.incidents),
+        }
+    }
+}
+
+/// Which deeds to return; newest first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditFilter {
+    pub worker: Option<WorkerName>,
+    /// Not older than this.
+    pub since: Option<Wall>,
+    /// Only those before this id, for paging.
+    pub before: Option<u64>,
+    /// At most this many; capped at [`FILTER_LIMIT_MAX`].
+    pub limit: Option<usize>,
+}
+
+/// Something that a person did, or a file that people put there.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Grows with time; `before=` takes it.
+    pub id: u64,
+    pub at: Wall,
+    /// `alice (uid 1000, pid 4242)`; absent where nobody asked us: the hold file, a signal.
+    pub who: Option<String>,
+    pub worker: Option<WorkerName>,
+    pub unit: Option<UnitName>,
+    pub incident: Option<IncidentId>,
+    /// Name of the event, as in the live events.
+    pub event: String,
+    pub text: String,
 }

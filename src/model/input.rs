@@ -113,6 +113,9 @@ pub enum Input {
     /// New settings are in force.
     Reload {
         settings: Box<Settings>,
+        /// Who asked for it; absent: a signal, as of `systemctl reload`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
 }
 

@@ -60,6 +60,8 @@ pub enum Ask {
         #[serde(default)]
         reason: String,
     },
+    /// Reads the configuration files again, as `systemctl reload unitmedic` does. The daemon answers it, not the engine.
+    Reload,
     /// Takes over what another host has learned.
     ImportStrategies {
         export: Export,

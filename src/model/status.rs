@@ -170,3 +170,37 @@ pub struct SettingView {
     /// `/etc/unitmedic/unitmedic.toml:12`, or `default`.
     pub origin: String,
 }
+
+/// Which instances to return, by the name of their units.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct InstanceFilter {
+    pub worker: Option<WorkerName>,
+    pub health: Option<Health>,
+    /// At most this many; capped at [`INSTANCES_MAX`].
+    pub limit: Option<usize>,
+    /// Only those after this one, for paging: the last of the page before.
+    pub after: Option<UnitName>,
+}
+
+pub const INSTANCES_DEFAULT: usize = 100;
+pub const INSTANCES_MAX: usize = 1000;
+
+/// A table of the configuration as it is in force.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SettingsTable {
+    /// `daemon`, `worker.mail`, `worker.mail.hooks.flush` …
+    pub table: String,
+    pub keys: Vec<SettingsKey>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SettingsKey {
+    pub key: String,
+    /// As TOML; absent where nothing is set and there is no default. Secrets in it are masked.
+    pub value: Option<String>,
+    /// `/etc/unitmedic/unitmedic.toml:12`, or `default`.
+    pub origin: String,
+    /// What it means.
+    pub doc: String,
+}

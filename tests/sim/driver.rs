@@ -368,7 +368,7 @@ impl Sim {
             Input::Request(Request { ask: Ask::Resume { worker }, .. }) => {
                 self.known.pauses.retain(|p| worker.is_some() && p.worker != *worker);
             }
-            Input::Reload { settings } => self.settings = (**settings).clone(),
+            Input::Reload { settings, .. } => self.settings = (**settings).clone(),
             _ => {}
         }
     }

@@ -313,7 +313,7 @@ pub fn mend(sim: &mut Sim) {
     if sim.settings.daemon.dry_run {
         let mut settings = sim.settings.clone();
         settings.daemon.dry_run = false;
-        sim.deliver(Input::Reload { settings: Box::new(settings) });
+        sim.deliver(Input::Reload { settings: Box::new(settings), by: None });
     }
     operator::take_in_hand_what_was_rejected(sim);
     sim.resync(ResyncReason::UnitFilesChanged);

@@ -235,7 +235,7 @@ pub fn configure(sim: &mut Sim, settings: Settings) {
         }
     }
     sim.settings = settings.clone();
-    sim.deliver(Input::Reload { settings: Box::new(settings) });
+    sim.deliver(Input::Reload { settings: Box::new(settings), by: None });
     sim.resync(ResyncReason::SettingsChanged);
 }
 

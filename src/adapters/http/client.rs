@@ -23,10 +23,10 @@ use crate::model::advice::Advice;
 use crate::model::alert::Alerts;
 use crate::model::approval::Card;
 use crate::model::fact::Fact;
-use crate::model::history::{Filter, Recovery, Story, Summary};
+use crate::model::history::{AuditEntry, AuditFilter, Filter, Recovery, Story, Summary};
 use crate::model::incident::{Incident, IncidentId};
 use crate::model::name::WorkerName;
-use crate::model::overview::Preview;
+use crate::model::overview::{Overview, Preview};
 use crate::model::pattern::{PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
@@ -151,14 +151,44 @@ impl Client {
         self.post("/api/v1/requests", ask).await
     }
 
+    /// The host at a glance. [`Overview::last_event`] says where its events go on.
+    pub async fn overview(&self) -> Result<Overview, ClientError> {
+        self.get("/api/v1/overview").await
+    }
+
+    /// What people did, newest first.
+    pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, ClientError> {
+        let pairs = [
+            ("worker", filter.worker.as_ref().map(ToString::to_string)),
+            ("since", filter.since.map(|at| at.0.to_string())),
+            ("before", filter.before.map(|id| id.to_string())),
+            ("limit", filter.limit.map(|limit| limit.to_string())),
+        ];
+        self.get(&path_with_query("/api/v1/audit", &pairs)).await
+    }
+
     /// Facts from now on.
     pub async fn events(&self) -> Result<Events, ClientError> {
-        let request = self.request(Method::GET, "/api/v1/events", Bytes::new())?;
+        self.stream("/api/v1/events").await
+    }
+
+    /// Facts behind the event of this id: [`Overview::last_event`], or [`Events::last_id`] of a stream that broke off.
+    pub async fn events_after(&self, id: &str) -> Result<Events, ClientError> {
+        self.stream(&path_with_query("/api/v1/events", &[("after", Some(id.to_owned()))])).await
+    }
+
+    async fn stream(&self, path: &str) -> Result<Events, ClientError> {
+        let request = self.request(Method::GET, path, Bytes::new())?;
         let response = timeout(CALL_TIMEOUT, self.send(request)).await.map_err(|_| self.late())??;
         match response.status() {
-            StatusCode::OK => {
-                Ok(Events { path: self.path.clone(), body: response.into_body(), buffer: Vec::new(), data: Vec::new() })
-            }
+            StatusCode::OK => Ok(Events {
+                path: self.path.clone(),
+                body: response.into_body(),
+                buffer: Vec::new(),
+                data: Vec::new(),
+                is_reset: false,
+                last_id: None,
+            }),
             status => Err(self.problem(status, response).await),
         }
     }
@@ -246,7 +276,8 @@ impl Client {
     }
 }
 
-/// A stream of facts. Ends when the daemon stops, or when we read so slowly that it dropped us.
+/// A stream of facts. Ends when the daemon stops, and where facts are missing: we read too slowly, or asked for what comes
+/// behind an event that is gone. Then the state must be fetched anew.
 #[derive(Debug)]
 pub struct Events {
     path: PathBuf,
@@ -255,16 +286,27 @@ pub struct Events {
     buffer: Vec<u8>,
     /// `data:` lines of the event that is being read.
     data: Vec<u8>,
+    /// The event that is being read says that facts are missing.
+    is_reset: bool,
+    last_id: Option<String>,
 }
 
 impl Events {
-    /// The next fact; `None` when the daemon has ended the stream. Safe to drop and call again (cancel-safe).
+    /// Id of the last event that was read, for [`Client::events_after`].
+    pub fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
+    }
+
+    /// The next fact; `None` when the stream has ended. Safe to drop and call again (cancel-safe).
     pub async fn next(&mut self) -> Result<Option<Fact>, ClientError> {
         loop {
-            while let Some(line) = self.take_line() {
+            while let Some(line) = self.take_line().filter(|_| !self.is_reset) {
                 if let Some(fact) = self.line(&line)? {
                     return Ok(Some(fact));
                 }
+            }
+            if self.is_reset {
+                return Ok(None);
             }
             if self.buffer.len().max(self.data.len()) > EVENT_LINE_MAX {
                 return Err(self.error(format!("an event is longer than {EVENT_LINE_MAX} bytes")));
@@ -301,7 +343,11 @@ impl Events {
                 .map(Some)
                 .map_err(|e| self.error(format!("event does not parse: {e}")));
         }
-        // `event:`, `id:` and comments repeat what the data says, or keep the connection alive.
+        if let Some(id) = line.strip_prefix(b"id: ") {
+            self.last_id = Some(String::from_utf8_lossy(id).into_owned());
+        }
+        self.is_reset |= line == b"event: reset";
+        // Other names of events repeat what the data says, and comments keep the connection alive.
         Ok(None)
     }
 

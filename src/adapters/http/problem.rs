@@ -17,6 +17,9 @@ pub struct Problem {
     pub status: u16,
     #[serde(default)]
     pub detail: String,
+    /// The same request may succeed in a moment: the answer has Retry-After.
+    #[serde(skip)]
+    pub retry: bool,
 }
 
 fn blank() -> Cow<'static, str> {
@@ -30,6 +33,7 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error").into(),
             status: status.as_u16(),
             detail: detail.into(),
+            retry: false,
         }
     }
 }

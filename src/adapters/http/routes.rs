@@ -3,30 +3,25 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, StatusCode, Uri};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::answers::problem;
 use super::peer::Peer;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
 use super::web::Web;
-use super::{ASK_BYTES_MAX, BODY_BYTES_MAX, Port, PortError, Shutdown, events, gzip, openmetrics, webhook};
-use crate::model::action::Action;
-use crate::model::history::Filter;
-use crate::model::incident::IncidentId;
-use crate::model::name::{UnitName, WorkerName};
-use crate::model::pattern::PatternFilter;
-use crate::model::request::{Ask, Target};
-use crate::model::time::Wall;
+use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, api, gzip, openmetrics, webhook};
+use crate::model::request::Ask;
 
 const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -48,12 +43,13 @@ const INDEX: &str = "<!doctype html>
 ";
 
 /// Reads only: what TCP serves.
-pub fn public<P: Port>(port: Arc<P>, web: Arc<Web>) -> Router {
+pub fn public<P: Port>(port: Arc<P>, web: Arc<Web>, shutdown: Shutdown) -> Router {
     let desk = Extension(Arc::new(webhook::Desk::default()));
     let webhook = post(webhook::receive::<P>).layer((DefaultBodyLimit::max(webhook::BODY_MAX), desk));
     let known = middleware::from_fn(move |request: Request, next: Next| admit(web.clone(), request, next));
     // The webhook has a token of its own.
-    finish(pages(port.clone()).layer(known).route("/api/v1/alertmanager", webhook.with_state(port)))
+    let readable = pages(port.clone()).nest("/api/v1", api::router(port.clone(), shutdown));
+    finish(readable.layer(known).route("/api/v1/alertmanager", webhook.with_state(port)))
 }
 
 /// Where the web configuration has users, one of them must ask.
@@ -67,27 +63,7 @@ async fn admit(web: Arc<Web>, request: Request, next: Next) -> Response {
 
 /// Everything, for those who may open the control socket.
 pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
-    let api = Router::new()
-        .route("/status", get(status::<P>))
-        .route("/explain", get(explain::<P>))
-        .route("/alerts", get(alerts::<P>))
-        .route("/incidents", get(incidents::<P>))
-        .route("/incidents/{id}", get(story::<P>))
-        .route("/history", get(history::<P>))
-        .route("/history/summary", get(summary::<P>))
-        .route("/patterns", get(patterns::<P>))
-        .route("/strategies", get(strategies::<P>))
-        .route("/strategies/export", get(export_strategies::<P>))
-        .route("/advice", get(advice::<P>))
-        .route("/approvals", get(approvals::<P>))
-        .route("/preview", get(preview::<P>))
-        .route("/requests", post(request::<P>).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)))
-        .route(
-            "/events",
-            get(move |State(port): State<Arc<P>>| async move { events::respond(port.events(), shutdown) }),
-        )
-        .with_state(port.clone());
-    finish(pages(port).nest("/api/v1", api))
+    finish(pages(port.clone()).nest("/api/v1", api::router(port, shutdown)))
 }
 
 fn pages<P: Port>(port: Arc<P>) -> Router {
@@ -172,136 +148,8 @@ async fn ready<P: Port>(State(port): State<Arc<P>>) -> impl IntoResponse {
     (code, [(CONTENT_TYPE, PLAIN), (CACHE_CONTROL, "no-store")], text)
 }
 
-async fn status<P: Port>(State(port): State<Arc<P>>) -> Response {
-    answer(port.status().await)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExplainQuery {
-    worker: Option<WorkerName>,
-    unit: Option<UnitName>,
-}
-
-async fn explain<P: Port>(
-    State(port): State<Arc<P>>,
-    query: Result<Query<ExplainQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query?;
-    let target = target_of(query.worker, query.unit)?;
-    Ok(answer(port.explain(target).await))
-}
-
-fn target_of(worker: Option<WorkerName>, unit: Option<UnitName>) -> Result<Target, Problem> {
-    match (worker, unit) {
-        (Some(worker), None) => Ok(Target::Worker(worker)),
-        (None, Some(unit)) => Ok(Target::Unit(unit)),
-        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "name one of worker= and unit=")),
-    }
-}
-
-async fn incidents<P: Port>(
-    State(port): State<Arc<P>>,
-    filter: Result<Query<Filter>, QueryRejection>,
-) -> Result<Response, Problem> {
-    Ok(answer(port.incidents(filter?.0).await))
-}
-
-async fn alerts<P: Port>(
-    State(port): State<Arc<P>>,
-    filter: Result<Query<Filter>, QueryRejection>,
-) -> Result<Response, Problem> {
-    Ok(answer(port.alerts(filter?.0).await))
-}
-
-async fn patterns<P: Port>(
-    State(port): State<Arc<P>>,
-    filter: Result<Query<PatternFilter>, QueryRejection>,
-) -> Result<Response, Problem> {
-    Ok(answer(port.patterns(filter?.0).await))
-}
-
-async fn story<P: Port>(State(port): State<Arc<P>>, id: Result<Path<u64>, PathRejection>) -> Result<Response, Problem> {
-    Ok(answer(port.story(IncidentId(id?.0)).await))
-}
-
-async fn history<P: Port>(
-    State(port): State<Arc<P>>,
-    filter: Result<Query<Filter>, QueryRejection>,
-) -> Result<Response, Problem> {
-    Ok(answer(port.recoveries(filter?.0).await))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SummaryQuery {
-    since: Option<Wall>,
-    worker: Option<WorkerName>,
-}
-
-async fn summary<P: Port>(
-    State(port): State<Arc<P>>,
-    query: Result<Query<SummaryQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query?;
-    Ok(answer(port.summary(query.since, query.worker).await))
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct StrategiesQuery {
-    worker: Option<WorkerName>,
-}
-
-async fn strategies<P: Port>(
-    State(port): State<Arc<P>>,
-    query: Result<Query<StrategiesQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query?;
-    Ok(answer(port.strategies(query.worker).await))
-}
-
-async fn export_strategies<P: Port>(
-    State(port): State<Arc<P>>,
-    query: Result<Query<StrategiesQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query?;
-    Ok(answer(port.export_strategies(query.worker).await))
-}
-
-async fn advice<P: Port>(
-    State(port): State<Arc<P>>,
-    query: Result<Query<SummaryQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query?;
-    Ok(answer(port.advice(query.since, query.worker).await))
-}
-
-async fn approvals<P: Port>(State(port): State<Arc<P>>) -> Response {
-    answer(port.approvals().await)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PreviewQuery {
-    worker: Option<WorkerName>,
-    unit: Option<UnitName>,
-    action: Action,
-    #[serde(default)]
-    force: bool,
-}
-
-async fn preview<P: Port>(
-    State(port): State<Arc<P>>,
-    query: Result<Query<PreviewQuery>, QueryRejection>,
-) -> Result<Response, Problem> {
-    let Query(query) = query?;
-    let target = target_of(query.worker, query.unit)?;
-    Ok(answer(port.preview(target, query.action, query.force).await))
-}
-
 /// A peer without credentials asks for nothing: only the control socket has them.
-async fn request<P: Port>(
+pub(super) async fn request<P: Port>(
     State(port): State<Arc<P>>,
     peer: Option<Extension<Peer>>,
     ask: Result<Json<Ask>, JsonRejection>,
@@ -316,26 +164,19 @@ async fn request<P: Port>(
 pub(super) fn answer<T: Serialize>(result: Result<T, PortError>) -> Response {
     match result {
         Ok(value) => ([(CACHE_CONTROL, "no-store")], Json(value)).into_response(),
-        Err(error) => {
-            let code = match &error {
-                PortError::NotFound(_) => StatusCode::NOT_FOUND,
-                PortError::Invalid(_) => StatusCode::BAD_REQUEST,
-                PortError::Busy | PortError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            let problem = Problem::new(code, error.to_string()).into_response();
-            match error {
-                PortError::Busy => ([(RETRY_AFTER, "1")], problem).into_response(),
-                _ => problem,
-            }
-        }
+        Err(error) => problem(error).into_response(),
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let code = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry = self.retry;
         let mut response = (code, Json(self)).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(PROBLEM_JSON));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if retry {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         response
     }
 }

@@ -1,7 +1,10 @@
 //! The servers over real sockets, with an app that is a stub, and the client against them.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -9,12 +12,15 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+mod api;
+
 use super::client::{Client, ClientError};
 use super::*;
 use crate::model::action::Action;
 use crate::model::alert::Alerts;
 use crate::model::approval::Card;
-use crate::model::fact::{Cause, What};
+use crate::model::condition::Health;
+use crate::model::fact::{Cause, Fact, What};
 use crate::model::history::Totals;
 use crate::model::name::UnitName;
 use crate::model::overview::Preview;
@@ -22,6 +28,7 @@ use crate::model::pattern::PatternId;
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
 use crate::model::time::Now;
+use crate::model::unit::UnitView;
 
 /// No test waits longer than this for something that should happen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,8 +38,12 @@ struct App {
     asked: Mutex<Vec<(String, Ask)>>,
     filters: Mutex<Vec<Filter>>,
     answered: Mutex<Vec<(Endpoint, u16)>>,
-    facts: broadcast::Sender<Arc<Fact>>,
+    feed: Arc<Feed>,
     webhook: WebhookSettings,
+    answers: Answers,
+    /// Counts the answers that were made.
+    turn: AtomicU64,
+    snapshots: AtomicU64,
 }
 
 impl App {
@@ -47,7 +58,10 @@ impl App {
             asked: Mutex::default(),
             filters: Mutex::default(),
             answered: Mutex::default(),
-            facts: broadcast::channel(16).0,
+            feed: Arc::new(Feed::new("run".into(), |fact| format!("told {}", fact.seq))),
+            answers: Answers::default(),
+            turn: AtomicU64::new(1),
+            snapshots: AtomicU64::default(),
         })
     }
 }
@@ -71,6 +85,74 @@ fn status() -> Status {
     }
 }
 
+fn instance(unit: &str, health: Health) -> InstanceStatus {
+    InstanceStatus {
+        unit: UnitName::new(unit).unwrap(),
+        health,
+        because: "so it is".into(),
+        view: UnitView::default(),
+        usage: None,
+        cpus: Some(0.5),
+        memory_used_bytes: None,
+        memory_limit_bytes: None,
+        up_since: None,
+        restarts: BTreeMap::new(),
+        heartbeat: None,
+        errors_per_minute: None,
+        scaled: false,
+        conditions: BTreeMap::new(),
+        incident: None,
+        doing: None,
+    }
+}
+
+/// One with a sick instance, sick first, and one that is well.
+fn workers() -> Vec<WorkerStatus> {
+    let worker = |name: &str, instances: Vec<InstanceStatus>| WorkerStatus {
+        worker: WorkerName::new(name).unwrap(),
+        selector: format!("{name}@.service"),
+        critical: false,
+        health: instances[0].health,
+        because: "so it is".into(),
+        paused: false,
+        min_instances: 1,
+        max_instances: None,
+        desired: instances.len(),
+        running: instances.len(),
+        serving: 1,
+        healthy: 1,
+        scaled: 0,
+        waiting_approvals: 0,
+        queues: vec![],
+        instances,
+    };
+    vec![
+        worker("web", vec![instance("web@2.service", Health::Dead), instance("web@1.service", Health::Healthy)]),
+        worker("mail", vec![instance("mail@1.service", Health::Healthy)]),
+    ]
+}
+
+fn overview(status: &Status) -> Overview {
+    Overview {
+        at: status.at,
+        last_event: "run-0".into(),
+        host: "h".into(),
+        version: status.version.clone(),
+        ready: false,
+        not_ready: None,
+        dry_run: false,
+        held: false,
+        watch_only: None,
+        storm: false,
+        pauses: vec![],
+        disk_warning: None,
+        open_incidents: status.open_incidents,
+        waiting_approvals: 0,
+        counts: BTreeMap::new(),
+        workers: vec![],
+    }
+}
+
 impl Port for App {
     fn metrics(&self, _: bool) -> Bytes {
         Bytes::from_static(b"unitmedic_up 1\n")
@@ -78,8 +160,32 @@ impl Port for App {
     fn ready(&self) -> Result<(), String> {
         self.ready.clone()
     }
-    async fn status(&self) -> Result<Status, PortError> {
-        Ok(status())
+    async fn snapshot(&self) -> Result<Arc<Snapshot>, PortError> {
+        self.snapshots.fetch_add(1, Relaxed);
+        let status = Status { workers: workers(), ..status() };
+        let overview = overview(&status);
+        Ok(Arc::new(Snapshot { turn: self.turn.load(Relaxed), status, overview }))
+    }
+    fn turn(&self) -> Option<u64> {
+        Some(self.turn.load(Relaxed))
+    }
+    fn moved(&self) -> u64 {
+        1
+    }
+    fn answers(&self) -> &Answers {
+        &self.answers
+    }
+    async fn series(&self, unit: UnitName) -> Result<Series, PortError> {
+        Err(PortError::no_unit(&unit))
+    }
+    async fn targets(&self) -> Result<Targets, PortError> {
+        Err(PortError::Busy)
+    }
+    async fn audit(&self, _: AuditFilter) -> Result<Vec<AuditEntry>, PortError> {
+        Ok(vec![])
+    }
+    fn configuration(&self) -> Vec<SettingsTable> {
+        vec![]
     }
     async fn approvals(&self) -> Result<Vec<Card>, PortError> {
         Ok(vec![])
@@ -104,7 +210,7 @@ impl Port for App {
             None => Ok(PatternsView { left_out: filter.limit.unwrap_or(0), ..PatternsView::default() }),
         }
     }
-    async fn story(&self, id: IncidentId) -> Result<Story, PortError> {
+    async fn story(&self, id: IncidentId) -> Result<Told, PortError> {
         match id.0 {
             7 => std::future::pending().await,
             _ => Err(PortError::Busy),
@@ -139,8 +245,8 @@ impl Port for App {
     async fn external(&self, _: Vec<ExternalAlert>) -> Result<(), PortError> {
         Ok(())
     }
-    fn events(&self) -> broadcast::Receiver<Arc<Fact>> {
-        self.facts.subscribe()
+    fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
     fn answered(&self, endpoint: Endpoint, status: u16) {
         self.answered.lock().unwrap().push((endpoint, status));
@@ -225,9 +331,9 @@ async fn tcp_reads_and_nothing_else() {
         (get("/-/healthy"), "200", "text/plain", "healthy"),
         (get("/-/ready"), "503", "text/plain", "not ready: no bus"),
         (get("/nonsense?x"), "404", "application/problem+json", "there is nothing at /nonsense;"),
-        (get("/api/v1/status"), "404", "application/problem+json", "about:blank"),
-        (get("/api/v1/events"), "404", "application/problem+json", "Not Found"),
-        (post("/api/v1/requests", "application/json", &ask), "404", "application/problem+json", "\"status\":404"),
+        (get("/api/v1/status"), "200", "application/json", "\"open_incidents\":3"),
+        (get("/api/v1/nonsense"), "404", "application/problem+json", "about:blank"),
+        (post("/api/v1/requests", "application/json", &ask), "403", "application/problem+json", "\"status\":403"),
         (post("/metrics", "text/plain", ""), "405", "application/problem+json", "Method Not Allowed"),
     ] {
         let answer = exchange(TcpStream::connect(address).await.unwrap(), &request).await;
@@ -253,7 +359,7 @@ async fn a_page_without_the_token_is_not_waited_for() {
     let address = listener.local_addr().unwrap();
     let app = App::with(WebhookSettings { token_file: Some(token), ..WebhookSettings::default() });
     let (_stop, shutdown) = watch::channel(false);
-    let router = routes::public(app.clone(), Arc::new(Web::new(None).unwrap()));
+    let router = routes::public(app.clone(), Arc::new(Web::new(None).unwrap()), shutdown.clone());
     let listener = connection::Tcp::new(vec![listener], Arc::new(Web::new(None).unwrap()));
     tokio::spawn(connection::serve(listener, router, app.clone(), LIMITS, shutdown));
     let page = r#"{"version":"4","alerts":[]}"#;
@@ -273,7 +379,7 @@ async fn the_client_gets_what_the_app_says() {
     let served = control(LIMITS);
     let client = Client::new(&served.path);
 
-    assert_eq!(client.status().await.unwrap(), status());
+    assert_eq!(client.status().await.unwrap(), Status { workers: workers(), ..status() });
     assert_eq!(client.summary(Some(Wall(-5)), None).await.unwrap().since, Wall(-5));
     assert_eq!(client.advice(Some(Wall(-5)), None).await.unwrap().since, Wall(-5));
     let nobody = client.advice(None, Some(&WorkerName::new("nobody").unwrap())).await.unwrap_err();
@@ -337,7 +443,8 @@ async fn events_flow_and_end_with_the_daemon() {
     let served = control(LIMITS);
     let mut events = Client::new(&served.path).events().await.unwrap();
     for seq in 1..=3 {
-        served.app.facts.send(fact(seq)).unwrap();
+        served.app.feed.push(fact(seq));
+        served.app.feed.announce();
     }
     for seq in 1..=3 {
         assert_eq!(timeout(PATIENCE, events.next()).await.unwrap().unwrap(), Some((*fact(seq)).clone()));

@@ -3,6 +3,7 @@
 //! Bounded everywhere. Of an incident only the newest state waits; of facts the oldest are dropped and counted.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -65,6 +66,8 @@ pub(super) struct Queue {
     inner: Mutex<Inner>,
     wake: Condvar,
     drained: Condvar,
+    /// Grows with everything that is to be written, was, or never will be.
+    moved: AtomicU64,
 }
 
 #[derive(Default)]
@@ -102,7 +105,7 @@ impl Queue {
     }
 
     pub fn push_ask(&self, ask: Ask) -> Result<(), Ask> {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         if inner.closing || inner.asks.len() >= ASKS_MAX {
             return Err(ask);
         }
@@ -112,7 +115,7 @@ impl Queue {
     }
 
     pub fn push_incident(&self, incident: Box<Incident>) {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         if inner.closing {
             return;
         }
@@ -126,7 +129,7 @@ impl Queue {
     }
 
     pub fn push_fact(&self, fact: Fact) {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         if inner.closing {
             return;
         }
@@ -136,7 +139,7 @@ impl Queue {
     }
 
     pub fn push_alert(&self, alert: Alert) {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         if inner.closing {
             return;
         }
@@ -150,7 +153,7 @@ impl Queue {
 
     /// Of several states of a case that wait, the newest is written.
     pub fn push_known(&self, known: Vec<Known>) {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         if inner.closing {
             return;
         }
@@ -164,7 +167,7 @@ impl Queue {
 
     /// Of what waits under one name the newest is written.
     pub fn push_knowledge(&self, knowledge: Knowledge) {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         if inner.closing {
             return;
         }
@@ -201,7 +204,7 @@ impl Queue {
 
     /// The slice is in the database.
     pub fn written(&self) {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         inner.writing = false;
         inner.failing = None;
         if !inner.has_slice() {
@@ -211,7 +214,7 @@ impl Queue {
 
     /// The slice is not in the database, but may be later.
     pub fn put_back(&self, slice: Slice, why: &str) {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         inner.writing = false;
         inner.failing = Some(why.to_string());
         for incident in slice.incidents {
@@ -242,7 +245,7 @@ impl Queue {
 
     /// The slice will never be in the database.
     pub fn give_up(&self, slice: Slice, why: &str) {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         inner.writing = false;
         inner.lost += (slice.incidents.len() + slice.alerts.len() + slice.known.len()) as u64;
         for fact in slice.facts {
@@ -253,13 +256,13 @@ impl Queue {
 
     /// The history before `at` is not in this database.
     pub fn note_gap(&self, at: Wall, why: String) {
-        self.lock().add_loss(Loss { facts: 0, from: at, to: at, why });
+        self.change().add_loss(Loss { facts: 0, from: at, to: at, why });
         self.wake.notify_one();
     }
 
     /// The database takes nothing in this life: lost, and nowhere to say so but in the count.
     pub fn forsake(&self, slice: Slice) {
-        let mut inner = self.lock();
+        let mut inner = self.change();
         inner.writing = false;
         inner.lost += (slice.facts.len() + slice.incidents.len() + slice.alerts.len() + slice.known.len()) as u64;
         self.drained.notify_all();
@@ -292,6 +295,16 @@ impl Queue {
         let inner = self.lock();
         let history = inner.incidents.len() + inner.facts.len() + inner.alerts.len() + inner.known.len();
         (inner.lost, (inner.intents.len() + history) as u64)
+    }
+
+    pub fn moved(&self) -> u64 {
+        self.moved.load(Ordering::Acquire)
+    }
+
+    /// Counted before it is done: who has seen the old count asks after the change.
+    fn change(&self) -> MutexGuard<'_, Inner> {
+        self.moved.fetch_add(1, Ordering::AcqRel);
+        self.lock()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -151,7 +151,7 @@ impl Run {
         match input {
             Input::Recorded { attempt, .. } => self.answered(now, *attempt, true, input),
             Input::Acted { attempt, .. } => self.answered(now, *attempt, false, input),
-            Input::Reload { settings } => {
+            Input::Reload { settings, .. } => {
                 self.found.reloads += 1;
                 self.found.settings = Some((**settings).clone());
             }

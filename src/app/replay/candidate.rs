@@ -182,9 +182,9 @@ impl Run<'_> {
                 }
             }
             // The settings are the candidate's, whatever others were tried meanwhile.
-            Input::Reload { settings } => {
+            Input::Reload { settings, by } => {
                 if *settings == *self.settings {
-                    self.player.feed(now, Input::Reload { settings });
+                    self.player.feed(now, Input::Reload { settings, by });
                 } else {
                     self.same = false;
                 }

@@ -42,7 +42,7 @@ fn an_event_has_the_id_that_stands_beside_its_name() {
         What::HoldChanged { held: true },
         What::WatchOnly { why: String::new() },
         opened(None),
-        What::SettingsChanged { workers: 1 },
+        What::SettingsChanged { workers: 1, by: None },
     ] {
         let listed = MESSAGE_IDS.iter().find(|(event, _)| *event == what.name()).map(|(_, id)| *id);
         assert_eq!(listed, Some(message_id(&what)), "{}", what.name());

@@ -63,8 +63,9 @@ fn daemon(what: &What) -> Option<String> {
         What::Resynced { reason, units } => {
             format!("looked at {} anew, because {}", count(*units, "unit"), resync(*reason))
         }
-        What::SettingsChanged { workers } => {
-            format!("new settings are in force: {}", count(*workers, "worker"))
+        What::SettingsChanged { workers, by } => {
+            let by = by.as_ref().map(|who| format!("; asked by {who}")).unwrap_or_default();
+            format!("new settings are in force: {}{by}", count(*workers, "worker"))
         }
         What::WatchOnly { why } => format!("unitmedic only watches and does nothing: {why}"),
         What::JournalGap { why } => format!("entries of the journal were missed, errors may be uncounted: {why}"),

@@ -59,7 +59,8 @@ fn of_host() -> Vec<What> {
         What::BusLost { why: "connection closed".into() },
         What::Resynced { reason: ResyncReason::ManagerReloaded, units: 1000 },
         What::Resynced { reason: ResyncReason::Connected, units: 1 },
-        What::SettingsChanged { workers: 3 },
+        What::SettingsChanged { workers: 3, by: None },
+        What::SettingsChanged { workers: 3, by: Some("alice (uid 1000)".into()) },
         What::WatchOnly { why: "three crashes of ours in ten minutes".into() },
         What::StrategiesChanged { by: Some("ada".into()), text: "what was known of mail is forgotten: 3 cases".into() },
         What::StrategiesChanged {
@@ -217,6 +218,7 @@ fn sentences() {
             looked at 1000 units anew, because systemd has reloaded its units
             looked at 1 unit anew, because unitmedic has connected to systemd
             new settings are in force: 3 workers
+            new settings are in force: 3 workers; asked by alice (uid 1000)
             unitmedic only watches and does nothing: three crashes of ours in ten minutes
             what was known of mail is forgotten: 3 cases; asked by ada
             learned: for hung of mail restart comes first now, no longer connection_reset: restart helped 4 of 4 times

@@ -7,11 +7,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde::de::DeserializeOwned;
 
+use super::schema::DEEDS;
 use super::write::HOUR_US;
 use crate::adapters::store::knowledge::BODY_MAX;
 use crate::model::action::Intent;
 use crate::model::history::{
-    FILTER_LIMIT_DEFAULT, FILTER_LIMIT_MAX, Filter, Recovery, Story, Summary, Totals, WorkerRatios,
+    AuditFilter, FILTER_LIMIT_DEFAULT, FILTER_LIMIT_MAX, Filter, Recovery, Story, Summary, Sums, Totals,
 };
 use crate::model::strategy::{self, Known, PAST_KEPT};
 use crate::model::{
@@ -286,24 +287,72 @@ pub(in crate::adapters::store) fn summary(
     Ok(summary)
 }
 
-/// The ratios of the design since `since`; a worker that the history does not know has none.
-pub(in crate::adapters::store) fn ratios(
+/// What the ratios of the design since `since` are made of, of each worker; one that the history does not know has zeros.
+pub(in crate::adapters::store) fn sums(
     connection: &Connection,
     workers: &[WorkerName],
     since: Wall,
-) -> rusqlite::Result<BTreeMap<WorkerName, WorkerRatios>> {
-    let mut found = BTreeMap::new();
-    for worker in workers {
-        let summary = summary(connection, since, Some(worker))?;
+) -> rusqlite::Result<BTreeMap<WorkerName, Sums>> {
+    let mut found: BTreeMap<WorkerName, Sums> =
+        workers.iter().map(|worker| (worker.clone(), Sums::default())).collect();
+    // One pass over each table, however many workers there are.
+    let mut select = connection.prepare_cached(
+        "SELECT worker, outcome, count(*), count(time_to_recover_us), coalesce(sum(time_to_recover_us), 0)
+         FROM attempts WHERE at_wall >= ?1 GROUP BY worker, outcome",
+    )?;
+    let mut rows = select.query([since.0])?;
+    while let Some(row) = rows.next()? {
+        let Some(sums) = found.get_mut(row.get_ref(0)?.as_str()?) else { continue };
+        let (count, timed, sum) = (row.get::<_, i64>(2)?, row.get::<_, i64>(3)?, row.get::<_, i64>(4)?);
+        match Outcome::parse(row.get_ref(1)?.as_str()?) {
+            Some(Outcome::Succeeded) => {
+                sums.succeeded = count as u64;
+                sums.timed = timed as u64;
+                sums.time_to_recover = micros(sum);
+            }
+            Some(Outcome::Failed) => sums.failed = count as u64,
+            Some(Outcome::Superseded | Outcome::InDoubt) | None => {}
+        }
+    }
+    let mut select = connection.prepare_cached(
+        "SELECT worker, count(*), coalesce(sum(false_alarm OR marked_false), 0)
+         FROM incidents WHERE opened_wall >= ?1 GROUP BY worker",
+    )?;
+    let mut rows = select.query([since.0])?;
+    while let Some(row) = rows.next()? {
+        if let Some(sums) = found.get_mut(row.get_ref(0)?.as_str()?) {
+            sums.incidents = row.get::<_, i64>(1)? as u64;
+            sums.false_alarms = row.get::<_, i64>(2)? as u64;
+        }
+    }
+    for (worker, sums) in &mut found {
         let (available, observed) = availability(connection, worker, since)?;
-        let all = &summary.all;
-        let ratios = WorkerRatios {
-            recovery_success: ratio(all.succeeded, all.succeeded + all.failed),
-            mttr: all.mean_time_to_recover,
-            availability: ratio(available, observed),
-            false_alarms: ratio(summary.false_alarms, summary.incidents),
-        };
-        found.insert(worker.clone(), ratios);
+        sums.available = Duration::from_micros(available);
+        sums.observed = Duration::from_micros(observed);
+    }
+    Ok(found)
+}
+
+/// Facts of what people did, each with its id, newest first. One that this version cannot read is left out.
+pub(in crate::adapters::store) fn deeds(
+    connection: &Connection,
+    filter: &AuditFilter,
+) -> rusqlite::Result<Vec<(u64, Fact)>> {
+    let as_filter =
+        Filter { worker: filter.worker.clone(), since: filter.since, before: filter.before, ..Filter::default() };
+    let clause = Clause::of(&as_filter, "id", "at_wall");
+    let index = if filter.worker.is_some() { "facts_deeds_worker" } else { "facts_deeds" };
+    let and = if clause.parts.is_empty() { String::new() } else { format!("AND {}", clause.parts.join(" AND ")) };
+    let most = filter.limit.unwrap_or(FILTER_LIMIT_DEFAULT).min(FILTER_LIMIT_MAX);
+    let sql =
+        format!("SELECT id, body FROM facts INDEXED BY {index} WHERE {DEEDS} {and} ORDER BY id DESC LIMIT {most}");
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query(params_from_iter(clause.values))?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let fact = serde_json::from_str(row.get_ref(1)?.as_str()?).ok();
+        found
+            .extend(fact.map(|fact| (row.get_ref(0).and_then(|id| Ok(id.as_i64()?)).unwrap_or_default() as u64, fact)));
     }
     Ok(found)
 }
@@ -368,10 +417,6 @@ pub(in crate::adapters::store) fn gaps(connection: &Connection, since: Wall) -> 
         Ok(Gap { from: Wall(row.get(0)?), to: Wall(row.get(1)?), facts, why: row.get(3)? })
     })?;
     rows.collect()
-}
-
-fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 fn micros(us: i64) -> Duration {

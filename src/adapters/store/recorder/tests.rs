@@ -56,7 +56,7 @@ fn what_is_recorded_is_read_back_as_it_was() {
     let inputs = [
         Input::Unit { unit: unit.clone(), change: Box::new(change) },
         Input::Usage { samples: vec![sample], host: Some(host) },
-        Input::Reload { settings: Box::new(reloaded) },
+        Input::Reload { settings: Box::new(reloaded), by: None },
         Input::Snapshot(snapshot),
         Input::JobRemoved { unit: unit.clone(), job: 7, result: JobResult::Once },
         Input::Recorded { attempt, how: Durability::Volatile { why: "slow".into() } },
@@ -173,7 +173,7 @@ fn settings_of_an_older_version_have_the_defaults_of_today() {
         &settings(&dir, 1 << 20),
         Header::new("one", now(1), older.clone(), serde_json::json!({ "boot": "one" })).seeded(4),
     );
-    recorder.record(now(2), &Input::Reload { settings: Box::new(older.clone()) });
+    recorder.record(now(2), &Input::Reload { settings: Box::new(older.clone()), by: None });
     recorder.close();
     let first = inputs_dir(dir.path()).join("000001.jsonl");
     let text = fs::read_to_string(&first).unwrap();
@@ -183,7 +183,9 @@ fn settings_of_an_older_version_have_the_defaults_of_today() {
     assert!(!text.contains("warning_patience") && !text.contains("storm_threshold"), "{text}");
     let found = entries(&dir);
     assert!(matches!(&found[0], Entry::Header(header) if header.settings == older), "{found:?}");
-    assert!(matches!(&found[1], Entry::Input { input, .. } if **input == Input::Reload { settings: Box::new(older) }));
+    assert!(
+        matches!(&found[1], Entry::Input { input, .. } if **input == Input::Reload { settings: Box::new(older), by: None })
+    );
 }
 
 #[test]

@@ -1,0 +1,112 @@
+//! Values without the secrets that could stand in them: passwords in addresses, and what commands are given.
+//!
+//! The configuration takes passwords from files alone; what is found here was put where it should not be.
+
+const MASK: &str = "***";
+/// What is called by such a word is nobody's business, however its words are put together.
+const SECRETS: [&str; 11] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "credential",
+    "authorization",
+    "bearer",
+];
+/// So ends the name of a secret.
+const SECRET_ENDS: [&str; 3] = ["pass", "pwd", "key"];
+/// Options of programs that are given `user:password`.
+const USER_OPTIONS: [&str; 3] = ["-u", "--user", "--proxy-user"];
+
+/// An address without a password, and without secrets in its query.
+pub fn url(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (place, path) = rest.split_at(end);
+    let place = match place.rsplit_once('@') {
+        Some((_, host)) => format!("{MASK}@{host}"),
+        None => place.into(),
+    };
+    let path = match path.split_once('?') {
+        Some((path, query)) => {
+            let pairs: Vec<String> = query.split('&').map(pair).collect();
+            format!("{path}?{}", pairs.join("&"))
+        }
+        None => path.into(),
+    };
+    format!("{scheme}://{place}{path}")
+}
+
+/// A program and its arguments, without the values of those that are called like secrets.
+pub fn command(arguments: &[String]) -> Vec<String> {
+    let mut is_secret = false;
+    let mut masked = Vec::with_capacity(arguments.len());
+    for argument in arguments {
+        if std::mem::take(&mut is_secret) {
+            masked.push(MASK.into());
+            continue;
+        }
+        let is_option = argument.starts_with('-') && !argument.contains('=');
+        is_secret = is_option && (is_named_secret(argument) || USER_OPTIONS.contains(&argument.as_str()));
+        masked.push(match argument.split_once(':') {
+            // A header.
+            Some((name, _)) if is_named_secret(name) => format!("{name}: {MASK}"),
+            _ => argument.split(' ').map(word).collect::<Vec<_>>().join(" "),
+        });
+    }
+    masked
+}
+
+fn word(text: &str) -> String {
+    if text.contains("://") { url(text) } else { pair(text) }
+}
+
+/// `key=value`
+fn pair(text: &str) -> String {
+    match text.split_once('=') {
+        Some((key, _)) if is_named_secret(key) => format!("{key}={MASK}"),
+        _ => text.into(),
+    }
+}
+
+fn is_named_secret(name: &str) -> bool {
+    let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    SECRETS.iter().any(|secret| plain.contains(secret)) || SECRET_ENDS.iter().any(|end| plain.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, shown) in [
+            ("amqp://broker.example/jobs", "amqp://broker.example/jobs"),
+            ("amqps://mail:hunter2@broker.example:5671/jobs", "amqps://***@broker.example:5671/jobs"),
+            ("http://a:p@ss@h/x?y=1&api_key=abc&Token=1", "http://***@h/x?y=1&api_key=***&Token=***"),
+            ("http://h?next=a@b", "http://h?next=a@b"),
+            ("no address", "no address"),
+        ] {
+            assert_eq!(url(text), shown);
+        }
+    }
+
+    #[test]
+    fn commands() {
+        let masked = |line: &[&str]| command(&line.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for (line, shown) in [
+            (&["/bin/flush", "%i", "--all"][..], &["/bin/flush", "%i", "--all"][..]),
+            (&["/bin/x", "--password", "hunter2", "on"], &["/bin/x", "--password", "***", "on"]),
+            (&["/bin/x", "--auth-token=abc", "DB_PASS=abc"], &["/bin/x", "--auth-token=***", "DB_PASS=***"]),
+            (&["/bin/curl", "-u", "me:hunter2", "http://a:b@h/"], &["/bin/curl", "-u", "***", "http://***@h/"]),
+            (&["/bin/curl", "-H", "X-Api-Key: abc"], &["/bin/curl", "-H", "X-Api-Key: ***"]),
+            (&["/bin/sh", "-c", "KEY=abc run http://a:b@h"], &["/bin/sh", "-c", "KEY=*** run http://***@h"]),
+        ] {
+            assert_eq!(masked(line), shown);
+        }
+    }
+}
