@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use hyper::body::Bytes;
 use tokio::sync::broadcast;
 
-use crate::adapters::http::{Endpoint, Port, PortError};
+use crate::adapters::http::{Denial, Endpoint, Port, PortError};
 use crate::adapters::store::StoreError;
 use crate::adapters::{clock, host};
 use crate::model::advice::Advice;
@@ -166,6 +166,10 @@ impl Port for Shared {
 
     fn answered(&self, endpoint: Endpoint, status: u16) {
         self.own.http_answered(endpoint.as_str(), status);
+    }
+
+    fn denied(&self, why: Denial) {
+        self.own.http_denied(why.as_str());
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -18,9 +19,13 @@ use crate::model::fact::Fact;
 /// Facts written in one piece when many happen at once.
 const BATCH: usize = 64;
 
-pub fn respond(facts: Receiver<Arc<Fact>>, shutdown: Shutdown) -> Response {
+/// `place` is held for as long as the stream goes on.
+pub fn respond(facts: Receiver<Arc<Fact>>, shutdown: Shutdown, place: OwnedSemaphorePermit) -> Response {
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store")];
-    (headers, Body::from_stream(frames(facts, shutdown, EVENTS_KEEP_ALIVE))).into_response()
+    let held = frames(facts, shutdown, EVENTS_KEEP_ALIVE).inspect(move |_| {
+        let _ = &place;
+    });
+    (headers, Body::from_stream(held)).into_response()
 }
 
 struct Reader {
@@ -97,7 +102,6 @@ fn write_event(out: &mut Vec<u8>, fact: &Fact) {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt;
     use tokio::sync::{broadcast, watch};
 
     use super::*;

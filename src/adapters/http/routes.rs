@@ -9,17 +9,22 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::peer::Peer;
+use super::access::{self, Access};
+use super::caller::{self, Caller};
+use super::deeds::Deeds;
+use super::denied::Denials;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
-use super::web::Web;
-use super::{ASK_BYTES_MAX, BODY_BYTES_MAX, Port, PortError, Shutdown, events, gzip, openmetrics, webhook};
+use super::streams::Streams;
+use super::{
+    ASK_BYTES_MAX, BODY_BYTES_MAX, EVENT_STREAMS_MAX, Port, PortError, Shutdown, TCP_ASK_BYTES_MAX, events, gzip,
+    openmetrics, webhook,
+};
 use crate::model::history::Filter;
 use crate::model::incident::IncidentId;
 use crate::model::name::{UnitName, WorkerName};
@@ -46,22 +51,21 @@ const INDEX: &str = "<!doctype html>
 </html>
 ";
 
-/// Reads only: what TCP serves.
-pub fn public<P: Port>(port: Arc<P>, web: Arc<Web>) -> Router {
+/// What TCP serves, to those whom `access` lets in.
+pub fn public<P: Port>(port: Arc<P>, access: &Arc<Access>) -> Router {
     let desk = Extension(Arc::new(webhook::Desk::default()));
     let webhook = post(webhook::receive::<P>).layer((DefaultBodyLimit::max(webhook::BODY_MAX), desk));
-    let known = middleware::from_fn(move |request: Request, next: Next| admit(web.clone(), request, next));
-    // The webhook has a token of its own.
-    finish(pages(port.clone()).layer(known).route("/api/v1/alertmanager", webhook.with_state(port)))
+    let api = Router::new().merge(asked(TCP_ASK_BYTES_MAX)).with_state(port.clone());
+    let all = pages(port.clone()).nest("/api/v1", api).route(access::WEBHOOK, webhook.with_state(port.clone()));
+    access.guard(finish(all), port)
 }
 
-/// Where the web configuration has users, one of them must ask.
-async fn admit(web: Arc<Web>, request: Request, next: Next) -> Response {
-    if web.admits(request.headers()).await {
-        return next.run(request).await;
-    }
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "user and password of the web configuration are needed");
-    ([(WWW_AUTHENTICATE, "Basic realm=\"unitmedic\"")], problem).into_response()
+/// Who asks, and what is asked for.
+fn asked<P: Port>(bytes_max: usize) -> Router<Arc<P>> {
+    let deeds = Deeds::new();
+    let admit = middleware::from_fn(move |request: Request, next: Next| deeds.clone().admit(request, next));
+    let deed = post(request::<P>).layer(DefaultBodyLimit::max(bytes_max)).route_layer(admit);
+    Router::new().route("/me", get(caller::me)).route("/requests", deed)
 }
 
 /// Everything, for those who may open the control socket.
@@ -78,13 +82,15 @@ pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
         .route("/strategies", get(strategies::<P>))
         .route("/strategies/export", get(export_strategies::<P>))
         .route("/advice", get(advice::<P>))
-        .route("/requests", post(request::<P>).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)))
         .route(
             "/events",
-            get(move |State(port): State<Arc<P>>| async move { events::respond(port.events(), shutdown) }),
+            get(move |State(port): State<Arc<P>>, Extension(streams): Extension<Streams>| async move {
+                streams.enter().map(|place| events::respond(port.events(), shutdown, place))
+            }),
         )
+        .merge(asked(ASK_BYTES_MAX))
         .with_state(port.clone());
-    finish(pages(port).nest("/api/v1", api))
+    access::local(finish(pages(port.clone()).nest("/api/v1", api)), port, Arc::new(Denials::default()))
 }
 
 fn pages<P: Port>(port: Arc<P>) -> Router {
@@ -107,6 +113,7 @@ fn finish(router: Router) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the header Allow names the methods that this path takes")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(Extension(Streams::new(EVENT_STREAMS_MAX)))
 }
 
 async fn index() -> impl IntoResponse {
@@ -270,17 +277,14 @@ async fn advice<P: Port>(
     Ok(answer(port.advice(query.since, query.worker).await))
 }
 
-/// A peer without credentials asks for nothing: only the control socket has them.
+/// Only behind [`Deeds`].
 async fn request<P: Port>(
     State(port): State<Arc<P>>,
-    peer: Option<Extension<Peer>>,
+    Extension(caller): Extension<Caller>,
     ask: Result<Json<Ask>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Some(Extension(peer)) = peer else {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "requests are taken on the control socket alone"));
-    };
     let Json(ask) = ask?;
-    Ok(answer(port.request(peer.who(), ask).await))
+    Ok(answer(port.request(caller.who(), ask).await))
 }
 
 pub(super) fn answer<T: Serialize>(result: Result<T, PortError>) -> Response {
