@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Query, State};
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::extract::{Extension, FromRequestParts, Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Answers, While, json, problem, written};
 use super::problem::Problem;
-use super::routes::request;
-use super::{ASK_BYTES_MAX, Port, PortError, Shutdown, Snapshot, events};
+use super::streams::Streams;
+use super::{Port, PortError, Shutdown, Snapshot, events};
 use crate::model::action::Action;
 use crate::model::history::{AuditFilter, Filter};
 use crate::model::incident::IncidentId;
@@ -29,8 +29,8 @@ use crate::model::time::Wall;
 /// What sums up a long history is made anew after this time.
 const SUMMED_FOR: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Everything below `/api/v1`.
-pub fn router<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
+/// What is read below `/api/v1`.
+pub fn router<P: Port>(shutdown: Shutdown) -> Router<Arc<P>> {
     Router::new()
         .route("/overview", get(overview::<P>))
         .route("/status", get(status::<P>))
@@ -54,9 +54,7 @@ pub fn router<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
         .route("/configuration", get(configuration::<P>))
         .route("/approvals", get(approvals::<P>))
         .route("/preview", get(preview::<P>))
-        .route("/requests", post(request::<P>).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)))
-        .route("/events", get(move |port, query, headers| live::<P>(port, query, headers, shutdown)))
-        .with_state(port)
+        .route("/events", get(move |port, query, streams, headers| live::<P>(port, query, streams, headers, shutdown)))
 }
 
 /// A question without parameters: one that has any is refused, so that a misspelt filter does not pass for none.
@@ -398,12 +396,14 @@ struct EventsQuery {
 async fn live<P: Port>(
     State(port): State<Arc<P>>,
     asked: Asked<EventsQuery>,
+    Extension(streams): Extension<Streams>,
     headers: HeaderMap,
     shutdown: Shutdown,
-) -> Result<Response, Problem> {
-    let Query(query) = asked?;
+) -> Result<Response, Response> {
+    let Query(query) = asked.map_err(|rejection| Problem::from(rejection).into_response())?;
+    let place = streams.enter().map_err(IntoResponse::into_response)?;
     let header = headers.get(events::LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     // A browser that comes back by itself asks the same address again: its header is newer.
     let last = header.or(query.after.as_deref());
-    Ok(events::respond(port.feed().clone(), last, shutdown))
+    Ok(events::respond(port.feed().clone(), last, shutdown, place))
 }

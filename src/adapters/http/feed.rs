@@ -89,6 +89,11 @@ impl Feed {
         self.newest.subscribe()
     }
 
+    #[cfg(test)]
+    pub fn readers(&self) -> usize {
+        self.newest.receiver_count()
+    }
+
     pub fn id(&self, place: Place) -> String {
         format!("{}-{place}", self.run)
     }

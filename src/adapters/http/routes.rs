@@ -10,17 +10,23 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 
+use super::access::{self, Access};
 use super::answers::problem;
-use super::peer::Peer;
+use super::caller::{self, Caller};
+use super::deeds::Deeds;
+use super::denied::Denials;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
-use super::web::Web;
-use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, api, gzip, openmetrics, webhook};
+use super::streams::Streams;
+use super::{
+    ASK_BYTES_MAX, BODY_BYTES_MAX, EVENT_STREAMS_MAX, Port, PortError, Shutdown, TCP_ASK_BYTES_MAX, api, gzip,
+    openmetrics, webhook,
+};
 use crate::model::request::Ask;
 
 const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -42,28 +48,32 @@ const INDEX: &str = "<!doctype html>
 </html>
 ";
 
-/// Reads only: what TCP serves.
-pub fn public<P: Port>(port: Arc<P>, web: Arc<Web>, shutdown: Shutdown) -> Router {
+/// What TCP serves, to those whom `access` lets in.
+pub fn public<P: Port>(port: Arc<P>, access: &Arc<Access>, shutdown: Shutdown) -> Router {
     let desk = Extension(Arc::new(webhook::Desk::default()));
     let webhook = post(webhook::receive::<P>).layer((DefaultBodyLimit::max(webhook::BODY_MAX), desk));
-    let known = middleware::from_fn(move |request: Request, next: Next| admit(web.clone(), request, next));
-    // The webhook has a token of its own.
-    let readable = pages(port.clone()).nest("/api/v1", api::router(port.clone(), shutdown));
-    finish(readable.layer(known).route("/api/v1/alertmanager", webhook.with_state(port)))
+    let all = everything(port.clone(), TCP_ASK_BYTES_MAX, shutdown);
+    access.guard(finish(all.route(access::WEBHOOK, webhook.with_state(port.clone()))), port)
 }
 
-/// Where the web configuration has users, one of them must ask.
-async fn admit(web: Arc<Web>, request: Request, next: Next) -> Response {
-    if web.admits(request.headers()).await {
-        return next.run(request).await;
-    }
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "user and password of the web configuration are needed");
-    ([(WWW_AUTHENTICATE, "Basic realm=\"unitmedic\"")], problem).into_response()
+/// Who asks, and what is asked for.
+fn asked<P: Port>(bytes_max: usize) -> Router<Arc<P>> {
+    let deeds = Deeds::new();
+    let admit = middleware::from_fn(move |request: Request, next: Next| deeds.clone().admit(request, next));
+    let deed = post(request::<P>).layer(DefaultBodyLimit::max(bytes_max)).route_layer(admit);
+    Router::new().route("/me", get(caller::me)).route("/requests", deed)
 }
 
 /// Everything, for those who may open the control socket.
 pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
-    finish(pages(port.clone()).nest("/api/v1", api::router(port, shutdown)))
+    let all = everything(port.clone(), ASK_BYTES_MAX, shutdown);
+    access::local(finish(all), port, Arc::new(Denials::default()))
+}
+
+/// The pages, and `/api/v1`.
+fn everything<P: Port>(port: Arc<P>, ask_bytes_max: usize, shutdown: Shutdown) -> Router {
+    let api = api::router(shutdown).merge(asked(ask_bytes_max)).with_state(port.clone());
+    pages(port).nest("/api/v1", api)
 }
 
 fn pages<P: Port>(port: Arc<P>) -> Router {
@@ -86,6 +96,7 @@ fn finish(router: Router) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the header Allow names the methods that this path takes")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(Extension(Streams::new(EVENT_STREAMS_MAX)))
 }
 
 async fn index() -> impl IntoResponse {
@@ -148,17 +159,14 @@ async fn ready<P: Port>(State(port): State<Arc<P>>) -> impl IntoResponse {
     (code, [(CONTENT_TYPE, PLAIN), (CACHE_CONTROL, "no-store")], text)
 }
 
-/// A peer without credentials asks for nothing: only the control socket has them.
-pub(super) async fn request<P: Port>(
+/// Only behind [`Deeds`].
+async fn request<P: Port>(
     State(port): State<Arc<P>>,
-    peer: Option<Extension<Peer>>,
+    Extension(caller): Extension<Caller>,
     ask: Result<Json<Ask>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Some(Extension(peer)) = peer else {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "requests are taken on the control socket alone"));
-    };
     let Json(ask) = ask?;
-    Ok(answer(port.request(peer.who(), ask).await))
+    Ok(answer(port.request(caller.who(), ask).await))
 }
 
 pub(super) fn answer<T: Serialize>(result: Result<T, PortError>) -> Response {
