@@ -144,8 +144,28 @@ mod tests {
         }
         let long = "a".repeat(254);
         for bad in [
-            "", ":", ":80", "a:", "a:b", "a:65536", "a:+1", "a b", "a/b", "u@a", "[::1", "::1", "[a]", "[::1]x", "a,b",
-            "é", ".", "a:1:2", "a#", "a?b", "[127.0.0.1]", &long,
+            "",
+            ":",
+            ":80",
+            "a:",
+            "a:b",
+            "a:65536",
+            "a:+1",
+            "a b",
+            "a/b",
+            "u@a",
+            "[::1",
+            "::1",
+            "[a]",
+            "[::1]x",
+            "a,b",
+            "é",
+            ".",
+            "a:1:2",
+            "a#",
+            "a?b",
+            "[127.0.0.1]",
+            &long,
         ] {
             // A port that is empty is allowed by the letter of RFC 3986, and sent by nobody.
             assert!(Authority::parse(bad).is_none(), "{bad}");
@@ -159,7 +179,9 @@ mod tests {
         for ours in ["127.0.0.1:1", "192.0.2.1", "[::1]:1", "LOCALHOST:10119", "mail1.example:1", "Mail1.Example."] {
             assert!(is_ours(ours), "{ours}");
         }
-        for other in ["evil.example", "mail1", "mail1.example.evil.example", "localhost.evil.example", "127.1", "0x7f.1"] {
+        for other in
+            ["evil.example", "mail1", "mail1.example.evil.example", "localhost.evil.example", "127.1", "0x7f.1"]
+        {
             assert!(!is_ours(other), "{other}");
         }
     }
@@ -181,7 +203,8 @@ mod tests {
 
     #[test]
     fn pages_of_others_are_told_from_ours() {
-        let check = |origin: &str, host: &str| same_origin(&headers(&[("origin", origin)]), Authority::parse(host).as_ref());
+        let check =
+            |origin: &str, host: &str| same_origin(&headers(&[("origin", origin)]), Authority::parse(host).as_ref());
         for (origin, host) in [
             ("http://127.0.0.1:10119", "127.0.0.1:10119"),
             ("https://mail1.example", "mail1.example"),
@@ -207,7 +230,9 @@ mod tests {
         let both = headers(&[("origin", "http://h"), ("origin", "http://evil")]);
         assert!(same_origin(&both, host.as_ref()).is_err());
         assert!(same_origin(&headers(&[("origin", "http://h")]), None).is_err());
-        for (site, good) in [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false), ("", false)] {
+        for (site, good) in
+            [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false), ("", false)]
+        {
             assert_eq!(same_origin(&headers(&[("sec-fetch-site", site)]), host.as_ref()).is_ok(), good, "{site}");
         }
         assert!(same_origin(&headers(&[]), None).is_ok(), "curl");
