@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{broadcast, watch};
-use unitmedic::adapters::http::{Endpoint, Port, PortError, Web, bind_tcp, serve_tcp};
+use unitmedic::adapters::http::{Denial, Endpoint, Port, PortError, Web, bind_tcp, serve_tcp};
 use unitmedic::model::advice::Advice;
 use unitmedic::model::alert::Alerts;
 use unitmedic::model::condition::Health;
@@ -263,4 +263,5 @@ impl Port for Scraped {
         broadcast::channel(1).1
     }
     fn answered(&self, _: Endpoint, _: u16) {}
+    fn denied(&self, _: Denial) {}
 }

@@ -37,6 +37,7 @@ mod connection;
 mod deeds;
 mod denied;
 mod events;
+mod guarded;
 mod gzip;
 mod hardened;
 mod login;

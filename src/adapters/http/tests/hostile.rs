@@ -236,7 +236,7 @@ const TARGETS: &[&str] = &[
     "http://evil.example/metrics",
     "http://localhost/api/v1/me",
     "http://",
-    "https://[::1",
+    "https:/[::1",
     "*",
     "evil:443",
     "/api/v1/me?x=%00&%",
