@@ -42,6 +42,7 @@ mod deeds;
 mod denied;
 mod events;
 mod feed;
+mod guarded;
 mod gzip;
 mod hardened;
 mod login;

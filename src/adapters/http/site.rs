@@ -189,13 +189,13 @@ mod tests {
     #[test]
     fn whom_a_request_is_for() {
         let uri = |text: &str| text.parse::<Uri>().unwrap();
-        let (plain, absolute) = (uri("/x"), uri("http://h:1/x"));
+        let (plain, absolute) = (uri("/x"), uri("http://h.example:1/x"));
         assert_eq!(asked(&plain, &headers(&[])), Ok(None));
-        assert_eq!(asked(&plain, &headers(&[("host", "h:1")])), Ok(Authority::parse("h:1")));
-        assert_eq!(asked(&absolute, &headers(&[("host", "H:1")])), Ok(Authority::parse("h:1")));
+        assert_eq!(asked(&plain, &headers(&[("host", "h.example:1")])), Ok(Authority::parse("h.example:1")));
+        assert_eq!(asked(&absolute, &headers(&[("host", "H.example:1")])), Ok(Authority::parse("h.example:1")));
         assert!(asked(&plain, &headers(&[("host", "h"), ("host", "h")])).unwrap_err().contains("twice"));
         assert!(asked(&plain, &headers(&[("host", "h\u{e9}")])).is_err());
-        for other in ["h", "h:2", "evil:1"] {
+        for other in ["h.example", "h.example:2", "evil.example:1"] {
             assert!(asked(&absolute, &headers(&[("host", other)])).unwrap_err().contains("same host"), "{other}");
         }
         assert!(asked(&absolute, &headers(&[])).is_err());
@@ -226,10 +226,10 @@ mod tests {
         ] {
             assert!(check(origin, host).is_err(), "{origin} {host}");
         }
-        let host = Authority::parse("h");
-        let both = headers(&[("origin", "http://h"), ("origin", "http://evil")]);
+        let host = Authority::parse("h.example");
+        let both = headers(&[("origin", "http://h.example"), ("origin", "http://evil.example")]);
         assert!(same_origin(&both, host.as_ref()).is_err());
-        assert!(same_origin(&headers(&[("origin", "http://h")]), None).is_err());
+        assert!(same_origin(&headers(&[("origin", "http://h.example")]), None).is_err());
         for (site, good) in
             [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false), ("", false)]
         {

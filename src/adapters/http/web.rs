@@ -350,7 +350,7 @@ mod tests {
             ("hosts: [\"mail1.example:80\"]\n".into(), "without scheme and port"),
             ("hosts: [\"*.example\"]\n".into(), "without scheme and port"),
             (format!("hosts: [{}]\n", "a,".repeat(65)), "more than 64 hosts"),
-            ("open_reads: maybe\n".into(), "open_reads"),
+            ("open_reads: maybe\n".into(), "invalid boolean"),
             ("open_read: true\n".into(), "open_read"),
             (
                 format!("tokens: {{{}}}\n", (0..257).map(|n| format!("t{n}: {token},")).collect::<String>()),
