@@ -1,0 +1,132 @@
+// @ts-check
+// The stream of events: read with fetch, so that it can be authorised, parsed here, and taken up again where it broke.
+
+import { Trouble, openEvents } from "./api.js";
+
+const RETRY_MIN_MS = 500;
+const RETRY_MAX_MS = 10_000;
+/** The daemon says something every 15 s; who is silent for longer than this is gone. */
+const SILENCE_MS = 40_000;
+/** A line longer than this is no event of ours. */
+const LINE_MAX = 1 << 20;
+
+/** One event. @typedef {{name: string, id: string | null, data: string}} Event */
+
+/** Turns pieces of text into events, as the standard has it. */
+export class Parser {
+  constructor() {
+    this.rest = "";
+    this.name = "";
+    /** @type {string | null} */
+    this.id = null;
+    /** @type {string[]} */
+    this.data = [];
+  }
+
+  /** @param {string} text @returns {Event[]} */
+  take(text) {
+    const lines = (this.rest + text).split(/\r\n|\n|\r(?!$)/);
+    this.rest = lines.pop() ?? "";
+    if (this.rest.length > LINE_MAX) throw new Trouble(0, "the stream of events is not one");
+    return lines.map((line) => this.line(line)).filter((event) => event !== null);
+  }
+
+  /** @param {string} line @returns {Event | null} */
+  line(line) {
+    if (line === "") return this.dispatch();
+    const colon = line.indexOf(":");
+    const field = colon < 0 ? line : line.slice(0, colon);
+    const value = colon < 0 ? "" : line.slice(colon + 1).replace(/^ /, "");
+    if (field === "event") this.name = value;
+    else if (field === "data") this.data.push(value);
+    else if (field === "id" && !value.includes("\0")) this.id = value;
+    return null;
+  }
+
+  /** @returns {Event | null} */
+  dispatch() {
+    const event = { name: this.name || "message", id: this.id, data: this.data.join("\n") };
+    const isEmpty = this.data.length === 0;
+    this.name = "";
+    this.data = [];
+    return isEmpty ? null : event;
+  }
+}
+
+/** @param {number} ms @param {AbortSignal} signal */
+function pause(ms, signal) {
+  return new Promise((done) => {
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", () => (clearTimeout(timer), done(null)), { once: true });
+  });
+}
+
+/** The next wait: twice the last, at random within a fifth, so that a hundred pages do not come back at once.
+ * @param {number} tries */
+const backoff = (tries) => Math.min(RETRY_MIN_MS * 2 ** tries, RETRY_MAX_MS) * (0.8 + 0.4 * Math.random());
+
+/** A stream that is kept open until it is closed. */
+export class Stream {
+  /** @param {{onEvents: (events: Event[]) => void, onOpen: () => void, onLost: (trouble: Trouble) => void}} reader */
+  constructor(reader) {
+    this.reader = reader;
+    this.last = "";
+    this.end = new AbortController();
+    this.tries = 0;
+  }
+
+  /** @param {string} last the event after which it begins */
+  open(last) {
+    this.last = last;
+    this.end = new AbortController();
+    this.run(this.end.signal);
+  }
+
+  close() {
+    this.end.abort();
+  }
+
+  /** @param {AbortSignal} end */
+  async run(end) {
+    for (this.tries = 0; !end.aborted; this.tries += 1) {
+      try {
+        await this.follow(end);
+        if (!end.aborted) this.reader.onLost(new Trouble(0, "the stream of events ended"));
+      } catch (error) {
+        if (end.aborted) return;
+        this.reader.onLost(error instanceof Trouble ? error : new Trouble(0, "the connection broke"));
+      }
+      await pause(backoff(this.tries), end);
+    }
+  }
+
+  /** One connection, from its beginning to its end. @param {AbortSignal} end */
+  async follow(end) {
+    const silence = new AbortController();
+    const patience = () => setTimeout(() => silence.abort(new Trouble(0, "nothing was heard")), SILENCE_MS);
+    let timer = patience();
+    try {
+      const signal = AbortSignal.any([end, silence.signal]);
+      const reader = (await openEvents(this.last, signal)).pipeThrough(new TextDecoderStream()).getReader();
+      const parser = new Parser();
+      this.reader.onOpen();
+      for (;;) {
+        const { value, done } = await reader.read();
+        if (done) return;
+        clearTimeout(timer);
+        timer = patience();
+        this.tries = 0;
+        this.tell(parser.take(value));
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** @param {Event[]} events */
+  tell(events) {
+    if (events.length === 0) return;
+    this.last = events.at(-1)?.id || this.last;
+    this.reader.onEvents(events);
+  }
+}

@@ -1,0 +1,40 @@
+// Dark or light, before anything is painted: a plain script in the head, so that a choice never flashes the other one.
+"use strict";
+
+(() => {
+  const KEY = "unitmedic-theme";
+  const root = document.documentElement;
+  // Storage may be forbidden; then the choice lasts as long as the page.
+  const kept = () => {
+    try {
+      return localStorage.getItem(KEY);
+    } catch {
+      return null;
+    }
+  };
+  const keep = (theme) => {
+    try {
+      localStorage.setItem(KEY, theme);
+    } catch {
+      // It is forgotten with the page.
+    }
+  };
+  const chosen = kept();
+  if (chosen === "dark" || chosen === "light") root.dataset.theme = chosen;
+
+  const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const word = (button) => {
+    button.textContent = isDark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", isDark() ? "Light theme" : "Dark theme");
+  };
+  addEventListener("DOMContentLoaded", () => {
+    const button = document.getElementById("theme");
+    word(button);
+    button.addEventListener("click", () => {
+      root.dataset.theme = isDark() ? "light" : "dark";
+      keep(root.dataset.theme);
+      word(button);
+    });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => word(button));
+  });
+})();
