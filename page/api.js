@@ -1,4 +1,3 @@
-// @ts-check
 // Requests to the daemon that served this page, and who asks. What a user signs in with is kept in this module's
 // memory and nowhere else: a reload forgets it.
 
@@ -6,12 +5,10 @@ const BASE = "/api/v1";
 /** The daemon answers in milliseconds; one that takes longer than this is not there. */
 const PATIENCE_MS = 10_000;
 
-/** @type {string | null} */
 let authorization = null;
 
 /** A request that was not answered as wished. `status` 0: no answer at all. */
 export class Trouble extends Error {
-  /** @param {number} status @param {string} detail @param {any} [reply] @param {number} [retryAfter] seconds */
   constructor(status, detail, reply, retryAfter) {
     super(detail);
     this.status = status;
@@ -29,7 +26,6 @@ export class Trouble extends Error {
   }
 }
 
-/** @param {string} path @param {Record<string, any>} [query] */
 export function pathWith(path, query = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
@@ -37,10 +33,9 @@ export function pathWith(path, query = {}) {
 }
 
 /** Headers of every request. The browser's own memory of passwords is not used (`credentials: "omit"`), so that nobody
- * else's page can borrow it, and so that it never asks in our stead. @param {Record<string, string>} [more] */
+ * else's page can borrow it, and so that it never asks in our stead. */
 const headers = (more = {}) => (authorization ? { ...more, Authorization: authorization } : more);
 
-/** @param {string} path @param {RequestInit} options */
 async function send(path, options) {
   try {
     return await fetch(BASE + path, { cache: "no-store", credentials: "omit", ...options });
@@ -50,9 +45,8 @@ async function send(path, options) {
   }
 }
 
-/** @param {Response} response */
 async function troubleOf(response) {
-  let problem = /** @type {any} */ ({});
+  let problem = ({});
   try {
     problem = await response.json();
   } catch {
@@ -62,7 +56,6 @@ async function troubleOf(response) {
   return new Trouble(response.status, detail, problem.reply, Number(response.headers.get("Retry-After")) || undefined);
 }
 
-/** @param {string} path @param {AbortSignal} [life] ends the request early @returns {Promise<any>} */
 export async function read(path, life) {
   const limit = AbortSignal.timeout(PATIENCE_MS);
   const signal = life ? AbortSignal.any([life, limit]) : limit;
@@ -71,7 +64,7 @@ export async function read(path, life) {
   return response.json();
 }
 
-/** Asks for a deed; the answer is a reply, whatever it says. @param {object} wish @returns {Promise<any>} */
+/** Asks for a deed; the answer is a reply, whatever it says. */
 export async function ask(wish) {
   const response = await send("/requests", {
     method: "POST",
@@ -85,7 +78,7 @@ export async function ask(wish) {
   throw trouble;
 }
 
-/** The stream of events from after `last`. @param {string} last @param {AbortSignal} signal */
+/** The stream of events from after `last`. */
 export async function openEvents(last, signal) {
   const more = { Accept: "text/event-stream", "Last-Event-ID": last };
   const response = await send("/events", { headers: headers(more), signal });
@@ -93,14 +86,11 @@ export async function openEvents(last, signal) {
   return response.body;
 }
 
-/** @typedef {{name: string | null, role: string, via: string, can_act: boolean, can_sign_in: boolean}} Me */
-
-/** Who asks, as the daemon sees it. @type {Me} */
+/** Who asks, as the daemon sees it. */
 export let me = { name: null, role: "anonymous", via: "none", can_act: false, can_sign_in: false };
-/** @type {Set<() => void>} */
 const watchers = new Set();
 
-/** Calls when who asks has changed. @param {() => void} call @param {AbortSignal} [life] */
+/** Calls when who asks has changed. */
 export function onMe(call, life) {
   watchers.add(call);
   life?.addEventListener("abort", () => watchers.delete(call), { once: true });
@@ -112,15 +102,13 @@ export async function learnMe() {
   return me;
 }
 
-/** @param {string} user @param {string} password */
 export function basic(user, password) {
   const utf8 = new TextEncoder().encode(`${user}:${password}`);
   return `Basic ${btoa(String.fromCharCode(...utf8))}`;
 }
-/** @param {string} token */
 export const bearer = (token) => `Bearer ${token}`;
 
-/** Tries the credentials; where they are not taken, the former ones stand. @param {string} credentials */
+/** Tries the credentials; where they are not taken, the former ones stand. */
 export async function signIn(credentials) {
   const before = authorization;
   authorization = credentials;

@@ -1,11 +1,9 @@
-// @ts-check
 // The card of a planned action that waits for a yes: what, why, what else was considered, what happens without an answer.
 
 import { approve, deed, reject } from "./deeds.js";
-import { h, healthWord, incidentLink, unitLink } from "./dom.js";
+import { h, healthWord, incidentLink, pair, unitLink } from "./dom.js";
 import { when } from "./time.js";
 
-/** @param {any} card */
 export function approvalCard(card) {
   const { incident, action } = card;
   return h("article", { class: "card", key: `approval-${incident}-${action}`, "aria-label": `${action} of ${card.unit} waits for a yes` },
@@ -14,18 +12,14 @@ export function approvalCard(card) {
       h("p", { class: "deadline" }, h("strong", null, when(card.deadline, "left")), " left to answer")),
     h("p", { class: "what" }, card.what),
     h("dl", null,
-      pair("Why", card.why.map((/** @type {any} */ evidence) => h("div", null, evidence.text)), h("div", { class: "dim" }, card.reason)),
+      pair("Why", card.why.map((evidence) => h("div", null, evidence.text)), h("div", { class: "dim" }, card.reason)),
       pair("Health", healthWord(card.health), " in incident ", incidentLink(incident)),
-      card.considered.length > 0 && pair("Considered", card.considered.map((/** @type {any} */ other) =>
+      card.considered.length > 0 && pair("Considered", card.considered.map((other) =>
         h("div", null, h("span", { class: "action" }, other.action), `: ${other.why_not}`))),
       pair("Without an answer", card.without_answer, " at ", when(card.deadline))),
     card.approved_by ? h("p", { class: "good" }, `${card.approved_by} said yes; it waits for another gate`) : choices(card));
 }
 
-/** @param {string} name @param {...any} parts */
-const pair = (name, ...parts) => h("div", { class: "pair" }, h("dt", null, name), h("dd", null, parts));
-
-/** @param {any} card */
 const choices = (card) =>
   h("p", { class: "choices" },
     deed("Approve", `unitmedic approve ${card.incident}`, () => approve(card), { class: "confirm" }),

@@ -1,4 +1,3 @@
-// @ts-check
 // Deeds: what an operator can ask for. Each is confirmed in a dialog that says first what will happen, and its answer
 // is shown and said. Who may not is told what is needed.
 
@@ -15,13 +14,9 @@ export const ACTIONS = ["memory_cleanup", "connection_reset", "scale_up", "scale
 /** Units that a preview lists one by one. */
 const LISTED = 20;
 
-/** A worker or one of its units. @typedef {{worker: string} | {unit: string}} Target */
-
-/** @param {Target} target */
 const nameOf = (target) => ("worker" in target ? target.worker : target.unit);
 
-/** A button for a deed. `command` does the same on the host. @param {string} text @param {string} command
- * @param {() => void} act @param {Record<string, any>} [more] */
+/** A button for a deed. `command` does the same on the host. */
 export function deed(text, command, act, more = {}) {
   const isLocked = !me.can_act;
   const element = button(text, () => permitted(text, command, act), { ...more, class: `deed ${isLocked ? "locked" : ""} ${more.class ?? ""}` });
@@ -29,14 +24,13 @@ export function deed(text, command, act, more = {}) {
   return element;
 }
 
-/** Who may act, as a line beside the deeds; nothing for who may. */
+/** What is needed to act, as a line beside the deeds; nothing for those who may. */
 export function needed() {
   if (me.can_act) return null;
-  const who = me.name ? `You are ${me.name}, ${me.role}: ` : "";
-  return h("p", { class: "dim needed" }, who + (me.can_sign_in ? "deeds need a sign-in as an operator." : "deeds are done on the host, with unitmedic."));
+  const who = me.name ? `You are ${me.name}, ${me.role}. ` : "";
+  return h("p", { class: "dim needed" }, who, me.can_sign_in ? "Deeds need a sign-in as an operator." : "Deeds are done on the host, with unitmedic.");
 }
 
-/** @param {string} text @param {string} command @param {() => void} act */
 async function permitted(text, command, act) {
   if (me.can_act) return act();
   if (me.can_sign_in) {
@@ -48,10 +42,9 @@ async function permitted(text, command, act) {
   return tell("On the host", h("p", null, "This address only reads. On the host, this does it:"), onHost(command));
 }
 
-/** @param {string} command */
 const onHost = (command) => h("pre", { tabindex: "0" }, h("code", null, command));
 
-/** Asks, and shows the answer in the dialog. @param {Dialog} dialog @param {object} wish */
+/** Asks, and shows the answer in the dialog. */
 async function carryOut(dialog, wish) {
   dialog.busy(true);
   try {
@@ -66,7 +59,6 @@ async function carryOut(dialog, wish) {
   return undefined;
 }
 
-/** @param {Dialog} dialog @param {any} reply */
 function answered(dialog, reply) {
   dialog.busy(false);
   refreshSoon();
@@ -76,14 +68,13 @@ function answered(dialog, reply) {
   if (isDone) dialog.finish();
 }
 
-/** @param {any} reply */
 function replyParts(reply) {
   switch (reply.reply) {
     case "done":
       return [reply.text];
     case "accepted":
       return [
-        "accepted as incident ", reply.incidents.map((/** @type {number} */ id, /** @type {number} */ nth) => [nth > 0 && ", ", incidentLink(id)]),
+        "accepted as incident ", reply.incidents.map((id, nth) => [nth > 0 && ", ", incidentLink(id)]),
         reply.waiting.length > 0 && `; then, one by one: ${reply.waiting.join(", ")}`,
       ];
     case "refused":
@@ -93,34 +84,31 @@ function replyParts(reply) {
   }
 }
 
-/** A gate that says no, in words. @param {any} refusal */
+/** A gate that says no, in words. */
 export const refusalParts = (refusal) => [
   `gate ${refusal.gate}: ${refusal.text}`,
   refusal.until !== null && refusal.until !== undefined && ["; possible at ", when(wallOf(refusal.until), "point")],
   refusal.setting && `; setting ${refusal.setting}`,
 ];
 
-/** @param {any} unit of a preview */
 const previewUnit = (unit) =>
   h("li", { key: unit.unit },
     h("span", { class: "unit" }, unit.unit), h("span", { class: `health ${unit.health}` }, " ", sign(unit.health), unit.health),
     unit.refusal && h("p", { class: "refused" }, "held back by ", refusalParts(unit.refusal)),
     unit.dependents.length > 0 && h("p", null, `systemd takes along: ${unit.dependents.join(", ")}`));
 
-/** @param {any} preview */
 function previewParts(preview) {
   const { units } = preview;
   const isSeries = units.length > 1;
   return h("div", { key: "preview", class: "preview" },
     h("p", null, h("strong", null, preview.what)),
-    preview.notes.map((/** @type {string} */ note) => h("p", { class: "note" }, note)),
+    preview.notes.map((note) => h("p", { class: "note" }, note)),
     units.length === 0 && h("p", null, "No unit is concerned."),
     isSeries && h("p", null, "In this order, one after the other:"),
     h(isSeries ? "ol" : "ul", { class: "units" }, units.slice(0, LISTED).map(previewUnit)),
     units.length > LISTED && h("p", null, `and ${units.length - LISTED} more`));
 }
 
-/** @param {Target} target @param {string[]} [hooks] @param {string} [first] the action that is chosen at first */
 export function recover(target, hooks = [], first = "restart") {
   const actions = [...ACTIONS, ...hooks.map((hook) => `hook:${hook.replace(/^hook:/, "")}`)];
   const dialog = new Dialog(`Recover ${nameOf(target)}`, { submit: "Do it", danger: true, onSubmit: () =>
@@ -130,7 +118,6 @@ export function recover(target, hooks = [], first = "restart") {
   const force = h("input", { id: "force", type: "checkbox", onchange: () => draw() });
   const chosen = h("p", { class: "field", key: "chosen" }, h("label", { for: "action" }, "Action"), choice);
   const forced = h("p", { class: "tick", key: "forced" }, force, h("label", { for: "force" }, "past the gates; it is recorded with your name"));
-  /** @type {any} */
   let found = null;
   let round = 0;
   load();
@@ -151,7 +138,7 @@ export function recover(target, hooks = [], first = "restart") {
   }
 
   function draw() {
-    const refused = found?.preview?.units.filter((/** @type {any} */ unit) => unit.refusal).length ?? 0;
+    const refused = found?.preview?.units.filter((unit) => unit.refusal).length ?? 0;
     const isRefused = refused > 0 && refused === found.preview.units.length;
     dialog.fill(chosen, preview(), refused > 0 && forced,
       isRefused && !force.checked && h("p", { key: "all" }, "Every gate must say yes: as it is now, this would be refused."));
@@ -166,10 +153,9 @@ export function recover(target, hooks = [], first = "restart") {
 }
 
 const HOUR = 3600e6;
-/** How long a pause may last, by its words. @type {[string, number | null][]} */
+/** How long a pause may last, by its words. */
 const PAUSES = [["15 min", HOUR / 4], ["1 h", HOUR], ["4 h", 4 * HOUR], ["12 h", 12 * HOUR], ["until resumed", null]];
 
-/** @param {string | null} worker `null`: all */
 export function pause(worker) {
   const span = h("select", { id: "span" }, PAUSES.map(([word], place) => h("option", { value: place, selected: place === 1 }, word)));
   const reason = h("input", { id: "reason", maxlength: 300, placeholder: "deploy of mail 2.1" });
@@ -185,14 +171,13 @@ export function pause(worker) {
   dialog.open();
 }
 
-/** A deed with nothing to choose. @param {string} title @param {string} submit @param {object} wish @param {...any} says */
+/** A deed with nothing to choose. */
 function simple(title, submit, wish, ...says) {
   const dialog = new Dialog(title, { submit, onSubmit: () => carryOut(dialog, wish) });
   dialog.fill(...says);
   dialog.open();
 }
 
-/** @param {string | null} worker */
 export function resume(worker) {
   const says = worker
     ? `The pause of ${worker} ends, and unitmedic acts on it again at once where it is sick. A pause of everything stays.`
@@ -200,7 +185,6 @@ export function resume(worker) {
   simple(`Resume ${worker ?? "everything"}`, "Resume", { ask: "resume", worker }, h("p", null, says));
 }
 
-/** @param {number} incident */
 export function markFalse(incident) {
   simple(`Mark incident #${incident} as a false alarm`, "Mark it", { ask: "mark_false", incident },
     h("p", null, "It says that nothing was wrong. It enters the ratio of false alarms, and advice on thresholds rests on it. It cannot be taken back."));
@@ -211,14 +195,12 @@ export function reload() {
     h("p", null, "The files are read anew. Where they are wrong, the running configuration stays in force, and the answer says what is wrong."));
 }
 
-/** @param {any} card */
 export function approve(card) {
   simple(`Approve ${card.action} of ${card.unit}`, "Approve", { ask: "approve", incident: card.incident, action: card.action },
     h("p", null, h("strong", null, card.what)),
     h("p", null, "It is done as soon as the other gates let it through; the yes is good until ", when(card.deadline, "point"), "."));
 }
 
-/** @param {any} card */
 export function reject(card) {
   const reason = h("input", { id: "reason", maxlength: 300 });
   const dialog = new Dialog(`Reject ${card.action} of ${card.unit}`, { submit: "Reject", onSubmit: () =>
@@ -228,7 +210,6 @@ export function reject(card) {
   dialog.open();
 }
 
-/** @param {string} worker */
 export function forget(worker) {
   simple(`Forget what was learned of ${worker}`, "Forget", { ask: "forget_strategies", worker },
     h("p", null, "What is known of actions for it is gone, and the default order comes back. It cannot be taken back."));

@@ -1,4 +1,3 @@
-// @ts-check
 // A dialog that asks before something is done. Escape closes it, and the focus goes back to where it came from: both
 // by the browser's own <dialog>.
 
@@ -6,8 +5,6 @@ import { button, h, patch } from "./dom.js";
 
 let opened = 0;
 
-/** @param {string} title
- * @param {{submit: string, danger?: boolean, onSubmit: (dialog: Dialog) => void, onClosed?: () => void}} asked */
 export class Dialog {
   constructor(title, asked) {
     opened += 1;
@@ -16,7 +13,7 @@ export class Dialog {
     this.answer = h("div", { class: "answer", role: "status" });
     this.confirm = h("button", { type: "submit", class: asked.danger ? "confirm danger" : "confirm" }, asked.submit);
     this.dismiss = button("Cancel", () => this.close());
-    const form = h("form", { method: "dialog", onsubmit: (/** @type {Event} */ event) => {
+    const form = h("form", { method: "dialog", onsubmit: (event) => {
       event.preventDefault();
       asked.onSubmit(this);
     } }, h("h2", { id }, title), this.body, this.answer, h("div", { class: "choices" }, this.dismiss, this.confirm));
@@ -41,17 +38,15 @@ export class Dialog {
     return this.element.open;
   }
 
-  /** @param {...any} parts */
   fill(...parts) {
     patch(this.body, ...parts);
   }
 
-  /** @param {string} kind @param {...any} parts */
   say(kind, ...parts) {
     patch(this.answer, h("p", { class: kind }, ...parts));
   }
 
-  /** While it is being done, nothing can be asked twice. @param {boolean} is */
+  /** While it is being done, nothing can be asked twice. */
   busy(is) {
     this.confirm.disabled = is;
     this.element.setAttribute("aria-busy", String(is));
@@ -65,7 +60,7 @@ export class Dialog {
   }
 }
 
-/** Something to know, with nothing to ask. @param {string} title @param {...any} parts */
+/** Something to know, with nothing to ask. */
 export function tell(title, ...parts) {
   const dialog = new Dialog(title, { submit: "Close", onSubmit: () => dialog.close() });
   dialog.dismiss.remove();

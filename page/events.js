@@ -1,4 +1,3 @@
-// @ts-check
 // The stream of events: read with fetch, so that it can be authorised, parsed here, and taken up again where it broke.
 
 import { Trouble, openEvents } from "./api.js";
@@ -10,20 +9,15 @@ const SILENCE_MS = 40_000;
 /** A line longer than this is no event of ours. */
 const LINE_MAX = 1 << 20;
 
-/** One event. @typedef {{name: string, id: string | null, data: string}} Event */
-
 /** Turns pieces of text into events, as the standard has it. */
 export class Parser {
   constructor() {
     this.rest = "";
     this.name = "";
-    /** @type {string | null} */
     this.id = null;
-    /** @type {string[]} */
     this.data = [];
   }
 
-  /** @param {string} text @returns {Event[]} */
   take(text) {
     const lines = (this.rest + text).split(/\r\n|\n|\r(?!$)/);
     this.rest = lines.pop() ?? "";
@@ -31,7 +25,6 @@ export class Parser {
     return lines.map((line) => this.line(line)).filter((event) => event !== null);
   }
 
-  /** @param {string} line @returns {Event | null} */
   line(line) {
     if (line === "") return this.dispatch();
     const colon = line.indexOf(":");
@@ -43,7 +36,6 @@ export class Parser {
     return null;
   }
 
-  /** @returns {Event | null} */
   dispatch() {
     const event = { name: this.name || "message", id: this.id, data: this.data.join("\n") };
     const isEmpty = this.data.length === 0;
@@ -53,7 +45,6 @@ export class Parser {
   }
 }
 
-/** @param {number} ms @param {AbortSignal} signal */
 function pause(ms, signal) {
   return new Promise((done) => {
     const timer = setTimeout(done, ms);
@@ -62,12 +53,11 @@ function pause(ms, signal) {
 }
 
 /** The next wait: twice the last, at random within a fifth, so that a hundred pages do not come back at once.
- * @param {number} tries */
+ * */
 const backoff = (tries) => Math.min(RETRY_MIN_MS * 2 ** tries, RETRY_MAX_MS) * (0.8 + 0.4 * Math.random());
 
 /** A stream that is kept open until it is closed. */
 export class Stream {
-  /** @param {{onEvents: (events: Event[]) => void, onOpen: () => void, onLost: (trouble: Trouble) => void}} reader */
   constructor(reader) {
     this.reader = reader;
     this.last = "";
@@ -75,7 +65,6 @@ export class Stream {
     this.tries = 0;
   }
 
-  /** @param {string} last the event after which it begins */
   open(last) {
     this.last = last;
     this.end = new AbortController();
@@ -86,7 +75,6 @@ export class Stream {
     this.end.abort();
   }
 
-  /** @param {AbortSignal} end */
   async run(end) {
     for (this.tries = 0; !end.aborted; this.tries += 1) {
       try {
@@ -100,7 +88,7 @@ export class Stream {
     }
   }
 
-  /** One connection, from its beginning to its end. @param {AbortSignal} end */
+  /** One connection, from its beginning to its end. */
   async follow(end) {
     const silence = new AbortController();
     const patience = () => setTimeout(() => silence.abort(new Trouble(0, "nothing was heard")), SILENCE_MS);
@@ -123,7 +111,6 @@ export class Stream {
     }
   }
 
-  /** @param {Event[]} events */
   tell(events) {
     if (events.length === 0) return;
     this.last = events.at(-1)?.id || this.last;

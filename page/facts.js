@@ -1,24 +1,19 @@
-// @ts-check
 // What a fact means to a reader: its tone, whether it is news, and which part of an incident's story it belongs to.
 // The sentence comes with the fact; tones and news are those of the live story in a terminal.
 
 import { isSick } from "./words.js";
 
-/** A fact as the stream tells it. @typedef {{seq: number, at: {mono: number, wall: number}, worker?: string, unit?: string,
- * incident?: number, what: any, text?: string}} Fact */
-
 const SEVERE = new Set(["consumer_stalled", "no_consumer", "probe_failed", "hung", "start_stuck", "oom_killed", "crash_loop"]);
 
-/** The health that a condition implies at least. @param {string} condition */
+/** The health that a condition implies at least. */
 export function healthOf(condition) {
   if (condition === "dead") return "dead";
   return SEVERE.has(condition) ? "critical" : "warning";
 }
 
-/** @type {Record<string, string>} */
 const OUTCOMES = { succeeded: "healthy", failed: "dead", superseded: "warning", in_doubt: "warning" };
 
-/** Tones that hang on nothing but the event. @type {Record<string, string>} */
+/** Tones that hang on nothing but the event. */
 const TONES = {
   condition_cleared: "healthy", storm_closed: "healthy", queue_found: "healthy",
   bus_lost: "dead", escalated: "dead", incident_reopened: "dead",
@@ -28,7 +23,7 @@ const TONES = {
   approval_asked: "stopped",
 };
 
-/** The sign that stands before the sentence. @param {any} what */
+/** The sign that stands before the sentence. */
 export function tone(what) {
   switch (what.event) {
     case "health_changed":
@@ -54,7 +49,7 @@ export function tone(what) {
 
 const SAID_ELSEWHERE = new Set(["health_changed", "incident_opened", "condition_joined", "availability_changed", "attempt_intended"]);
 
-/** Whether the fact tells a reader something that no other line says. @param {any} what */
+/** Whether the fact tells a reader something that no other line says. */
 export function isNews(what) {
   if (SAID_ELSEWHERE.has(what.event)) return false;
   switch (what.event) {
@@ -73,7 +68,6 @@ export function isNews(what) {
   }
 }
 
-/** @type {Record<string, string>} */
 const PHASES = {
   incident_opened: "judged", incident_reopened: "judged", condition_joined: "judged", requested: "judged",
   scale_wanted: "judged", strategies_changed: "judged",
@@ -84,5 +78,5 @@ const PHASES = {
   verification_started: "verified", attempt_ended: "verified", incident_closed: "verified", marked_false: "verified",
 };
 
-/** The part of an incident's story: seen, judged, waited because, acted, verified. @param {any} what */
+/** The part of an incident's story: seen, judged, waited because, acted, verified. */
 export const phase = (what) => PHASES[what.event] ?? "seen";

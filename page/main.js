@@ -1,4 +1,3 @@
-// @ts-check
 // Where the page begins: it reads the address, opens the view that it names, and shows how well we are connected.
 
 import { Trouble, isSignedIn, learnMe, me, onMe, signOut } from "./api.js";
@@ -13,10 +12,8 @@ import { clock } from "./words.js";
 /** A connection that is back within this was never lost to a reader. */
 const LOSS_SHOWN_MS = 1000;
 
-/** @typedef {(main: HTMLElement, place: string[], query: Record<string, string>, life: AbortSignal) => ((query: Record<string, string>) => void) | void} Show */
-
 /** The views by the first word of the address; all but the first are fetched when they are opened.
- * @type {Record<string, {title: string, module: () => Promise<{show: Show}>}>} */
+ * */
 const VIEWS = {
   "": { title: "Overview", module: async () => overview },
   worker: { title: "Worker", module: () => import("./worker.js") },
@@ -30,11 +27,11 @@ const VIEWS = {
   configuration: { title: "Configuration", module: () => import("./configuration.js") },
 };
 
-const main = /** @type {HTMLElement} */ (document.getElementById("main"));
-const element = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const main = document.getElementById("main");
+const element = (id) => document.getElementById(id);
 
 /** The view that is open. */
-const open = { key: "", title: "", life: new AbortController(), update: /** @type {any} */ (undefined) };
+const open = { key: "", title: "", life: new AbortController(), update: (undefined) };
 
 /** `#/worker/mail?unit=mail@1.service`. */
 function route() {
@@ -49,7 +46,6 @@ function route() {
   return { place, query: Object.fromEntries(new URLSearchParams(query)) };
 }
 
-/** @param {boolean} isFirst */
 async function go(isFirst) {
   const { place, query } = route();
   const key = JSON.stringify(place);
@@ -87,7 +83,6 @@ function arrive() {
   element("menu").setAttribute("aria-expanded", "false");
 }
 
-/** @param {string} name */
 function markNavigation(name) {
   const shown = { worker: "", incident: "incidents" }[name] ?? name;
   for (const link of element("navigation").querySelectorAll("a")) {
@@ -100,7 +95,9 @@ function title() {
   const sick = sickCount();
   const host = present.overview?.host ?? "";
   const name = open.title === "Overview" ? "unitmedic" : `${open.title} · unitmedic`;
-  document.title = `${sick > 0 ? `(${sick} sick) ` : ""}${name}${host && ` · ${host}`}`;
+  // What is not live does not look as if it were, in a row of tabs neither.
+  const known = present.connection === "live" ? "" : ` at ${clock(present.heardAt * 1000).slice(0, 5)}`;
+  document.title = `${sick > 0 ? `(${sick} sick${known}) ` : ""}${name}${host && ` · ${host}`}`;
 }
 
 let lastState = "";
@@ -115,18 +112,18 @@ function tellState() {
   lastState = state;
 }
 
-/** @type {ReturnType<typeof setTimeout> | undefined} */
 let lossTimer;
 
 function tellConnection() {
   const { connection } = present;
   clearTimeout(lossTimer);
+  title();
   if (connection === "lost") {
     lossTimer = setTimeout(showLoss, present.overview ? LOSS_SHOWN_MS : 0);
     return;
   }
   document.body.classList.remove("stale");
-  element("connection").textContent = { loading: "connecting", live: "live", closed: "signed out", lost: "" }[connection];
+  element("connection").textContent = { loading: "connecting", live: "live", closed: "signed out", asleep: "asleep", lost: "" }[connection];
   element("connection").className = `connection ${connection}`;
   if (connection === "live" && element("loss").textContent) say("connected again");
   patch(element("loss"), connection === "closed" && closed());
@@ -158,7 +155,7 @@ function tellMe() {
       : me.can_sign_in && h("button", { type: "button", onclick: enter, key: "in" }, "Sign in"));
 }
 
-/** Who asks is known once the daemon answers. @returns {Promise<void>} */
+/** Who asks is known once the daemon answers. */
 async function meet() {
   try {
     await learnMe();

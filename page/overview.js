@@ -1,4 +1,3 @@
-// @ts-check
 // The first view: how the host is, what holds unitmedic back, what waits for a yes, the figures against the targets,
 // and the workers as a calm grid, sick ones first. A change of health reaches its tile with the next frame.
 
@@ -26,7 +25,6 @@ const { compare } = new Intl.Collator("en", { numeric: true });
 /** What the grid is narrowed down to; it outlives the view. */
 const filter = { name: "", health: "" };
 
-/** @param {HTMLElement} main @param {string[]} _place @param {Record<string, string>} _query @param {AbortSignal} life */
 export function show(main, _place, _query, life) {
   const parts = skeleton();
   patch(main, Object.values(parts.sections));
@@ -35,7 +33,6 @@ export function show(main, _place, _query, life) {
   const approvals = new Reading(() => "/approvals", life, draw, { every: 30_000, on: (fact) => fact.what.event.startsWith("approval") || fact.what.event === "incident_closed" });
   const feed = { all: false };
   let isDue = false;
-  /** @type {Set<string> | null} */
   let touched = null;
 
   listen("read", all, life);
@@ -50,7 +47,6 @@ export function show(main, _place, _query, life) {
     frame();
   }
 
-  /** @param {Set<string>} names */
   function due(names) {
     if (isDue && touched === null) return;
     touched = new Set([...(isDue && touched ? touched : []), ...names]);
@@ -101,7 +97,6 @@ function skeleton() {
   return { sections, figures: figuresPlace, tools, grid };
 }
 
-/** @param {HTMLElement} place */
 function drawHead(place) {
   const { tone: kind, state, of } = summary();
   const { overview } = present;
@@ -110,7 +105,7 @@ function drawHead(place) {
     h("p", { class: "dim" }, `${of}; unitmedic ${overview.version}, `, when(overview.at.wall)));
 }
 
-/** What keeps unitmedic from seeing or acting, in the words of `unitmedic status`. @param {HTMLElement} place */
+/** What keeps unitmedic from seeing or acting, in the words of `unitmedic status`. */
 function drawNotices(place) {
   const { overview } = present;
   const notices = [
@@ -122,11 +117,10 @@ function drawNotices(place) {
     overview.disk_warning && ["warning", overview.disk_warning],
   ].filter(Boolean);
   const items = notices.map(([kind, text]) => h("li", { class: kind }, sign(kind), h("span", null, text)));
-  const pauses = overview.pauses.map((/** @type {any} */ one) => pauseNotice(one));
+  const pauses = overview.pauses.map((one) => pauseNotice(one));
   patch(place, items.length + pauses.length > 0 && h("ul", { class: "notices", "aria-label": "Notices" }, items, pauses));
 }
 
-/** @param {any} one */
 export function pauseNotice(one) {
   const until = one.until === null ? [" until resumed, since ", when(one.since)] : [" until ", when(one.until, "point")];
   const reason = one.reason && `: ${one.reason}`;
@@ -136,7 +130,6 @@ export function pauseNotice(one) {
     deed("Resume", `unitmedic ${name}`, () => resume(one.worker), { class: "small" }));
 }
 
-/** @param {HTMLElement} place @param {import("./reading.js").Found} found */
 function drawApprovals(place, found) {
   const isAny = present.overview.waiting_approvals > 0 || found.data?.length > 0;
   patch(place, isAny && h("section", { "aria-labelledby": "approvals-title" },
@@ -144,10 +137,9 @@ function drawApprovals(place, found) {
     h("div", { class: "cards" }, shown(found, (cards) => cards.map(approvalCard)))));
 }
 
-/** @param {HTMLElement} place @param {() => void} narrow */
 function drawTools(place, narrow) {
   const counts = healthCounts();
-  const chip = (/** @type {string} */ health) => {
+  const chip = (health) => {
     const isOn = filter.health === health;
     const choose = () => {
       filter.health = isOn ? "" : health;
@@ -158,7 +150,7 @@ function drawTools(place, narrow) {
       sign(health), h("span", { class: "n" }, counts[health] ?? 0), ` ${health}`);
   };
   const search = h("input", { type: "search", key: "name", "aria-label": "Filter by name", placeholder: "filter by name",
-    oninput: (/** @type {any} */ event) => {
+    oninput: (event) => {
       filter.name = event.target.value.trim().toLowerCase();
       narrow();
     } });
@@ -169,10 +161,9 @@ function drawTools(place, narrow) {
     h("span", { class: "push", key: "pause" }, deed("Pause all", "unitmedic pause --all", () => pause(null), { class: "small" })));
 }
 
-/** @param {HTMLElement} place @param {{all: boolean}} feed @param {() => void} draw */
 function drawFeed(place, feed, draw) {
   const news = present.events.filter((fact) => isNews(fact.what));
-  const line = (/** @type {any} */ fact) => h("li", { key: fact.seq },
+  const line = (fact) => h("li", { key: fact.seq },
     h("div", { class: "feed-time" }, sign(tone(fact.what)), when(fact.at.wall)),
     h("div", null, fact.text ?? fact.what.event, fact.incident !== undefined && [" ", incidentLink(fact.incident)]));
   const toggle = () => {
@@ -187,24 +178,21 @@ function drawFeed(place, feed, draw) {
 
 /** The workers' panels. A panel is made once and changed in place. */
 class Grid {
-  /** @param {HTMLElement} place */
   constructor(place) {
     this.place = place;
-    /** @type {Map<string, Panel>} */
     this.panels = new Map();
     place.addEventListener("keydown", rove);
   }
 
   drawAll() {
     const { workers } = present.overview;
-    const names = new Set(workers.map((/** @type {any} */ one) => one.worker));
+    const names = new Set(workers.map((one) => one.worker));
     for (const name of this.panels.keys()) if (!names.has(name)) this.panels.delete(name);
     for (const worker of workers) this.panel(worker.worker).draw(worker);
-    this.arrange(workers.map((/** @type {any} */ one) => this.panel(one.worker).element));
+    this.arrange(workers.map((one) => this.panel(one.worker).element));
     this.narrow();
   }
 
-  /** @param {Element[]} elements */
   arrange(elements) {
     if (elements.length === 0) {
       patch(this.place, h("p", null, "No worker is configured: nothing is touched. ", h("code", null, "unitmedic discover"), " proposes a configuration."));
@@ -217,7 +205,6 @@ class Grid {
     }
   }
 
-  /** @param {string} name */
   panel(name) {
     const known = this.panels.get(name);
     if (known) return known;
@@ -226,9 +213,8 @@ class Grid {
     return made;
   }
 
-  /** @param {string} name */
   redraw(name) {
-    const worker = present.overview.workers.find((/** @type {any} */ one) => one.worker === name);
+    const worker = present.overview.workers.find((one) => one.worker === name);
     if (worker) this.panel(name).draw(worker);
     if (filter.name || filter.health) this.narrow();
   }
@@ -242,10 +228,8 @@ class Grid {
 
 /** One worker: its state, a tile for each instance, and in words what is not well. */
 class Panel {
-  /** @param {string} name */
   constructor(name) {
     this.name = name;
-    /** @type {Map<string, HTMLAnchorElement>} */
     this.tiles = new Map();
     this.head = h("header", null);
     this.tileBox = h("div", { class: "tiles", role: "group", "aria-label": `Instances of ${name}` });
@@ -253,7 +237,6 @@ class Panel {
     this.element = h("article", { class: "panel", key: `worker-${name}`, "aria-label": name }, this.head, this.tileBox, this.words);
   }
 
-  /** @param {any} worker */
   draw(worker) {
     this.worker = worker;
     this.element.className = `panel ${worker.paused ? "stopped" : worker.health}${worker.instances.length >= WIDE_FROM ? " broad" : ""}`;
@@ -262,14 +245,12 @@ class Panel {
     patch(this.words, wordsOf(worker));
   }
 
-  /** @param {any[]} instances */
   drawTiles(instances) {
     const isSame = instances.length === this.tiles.size && instances.every((one) => this.tiles.has(one.unit));
     if (!isSame) this.arrangeTiles(instances);
-    for (const one of instances) dress(/** @type {any} */ (this.tiles.get(one.unit)), one);
+    for (const one of instances) dress(this.tiles.get(one.unit), one);
   }
 
-  /** @param {any[]} instances */
   arrangeTiles(instances) {
     const { tiles } = this;
     const units = instances.map((one) => one.unit).sort(compare);
@@ -281,7 +262,6 @@ class Panel {
     if (!this.tileBox.querySelector('[tabindex="0"]')) this.tileBox.firstElementChild?.setAttribute("tabindex", "0");
   }
 
-  /** @param {string} unit */
   tile(unit) {
     return h("a", { href: address(["worker", this.name], { unit }), tabindex: "-1" });
   }
@@ -302,7 +282,6 @@ class Panel {
   }
 }
 
-/** @param {HTMLElement} tile @param {any} one */
 function dress(tile, one) {
   const kind = `tile ${one.health}${one.incident !== undefined && one.incident !== null ? " open" : ""}`;
   if (tile.className !== kind) tile.className = kind;
@@ -310,7 +289,6 @@ function dress(tile, one) {
   if (tile.title !== words) tile.title = words;
 }
 
-/** @param {any} worker */
 function headParts(worker) {
   const need = worker.min_instances > 1 ? `, min ${worker.min_instances}` : "";
   return [
@@ -320,12 +298,11 @@ function headParts(worker) {
   ];
 }
 
-/** Stopped, unseen and well instances are tiles alone. @param {any} one */
+/** Stopped, unseen and well instances are tiles alone. */
 const needsALook = (one) => isSick(one.health) || one.health === "warning" || one.incident !== undefined;
 
-/** @param {any} worker */
 function wordsOf(worker) {
-  const sorted = SICK_FIRST.map((health) => worker.instances.filter((/** @type {any} */ one) => one.health === health && needsALook(one)));
+  const sorted = SICK_FIRST.map((health) => worker.instances.filter((one) => one.health === health && needsALook(one)));
   const listed = sorted.flatMap((some) => some.slice(0, LISTED_PER_HEALTH));
   const more = sorted.filter((some) => some.length > LISTED_PER_HEALTH).map((some) => `${some.length - LISTED_PER_HEALTH} more ${some[0].health}`);
   // With several instances the tiles say why.
@@ -337,7 +314,6 @@ function wordsOf(worker) {
   ];
 }
 
-/** @param {any} worker @param {any} one */
 function instanceWords(worker, one) {
   const isWell = one.health === "healthy";
   const link = one.incident !== undefined && [incidentLink(one.incident), ": "];
@@ -347,11 +323,11 @@ function instanceWords(worker, one) {
     one.doing && h("div", { class: "doing" }, sign("act"), " ", isWell && link, one.doing));
 }
 
-/** Arrows, Home and End go from tile to tile. @param {KeyboardEvent} event */
+/** Arrows, Home and End go from tile to tile. */
 function rove(event) {
-  const from = /** @type {HTMLElement} */ (event.target);
+  const from = (event.target);
   if (!from.classList.contains("tile")) return;
-  const tiles = /** @type {HTMLElement[]} */ ([...(from.parentElement?.children ?? [])]).filter((tile) => !(/** @type {any} */ (tile).hidden));
+  const tiles = ([...(from.parentElement?.children ?? [])]).filter((tile) => !((tile).hidden));
   const to = destination(event.key, tiles, tiles.indexOf(from));
   if (!to) return;
   event.preventDefault();
@@ -360,9 +336,8 @@ function rove(event) {
   to.focus();
 }
 
-/** @param {string} key @param {HTMLElement[]} tiles @param {number} at */
 function destination(key, tiles, at) {
   const row = tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length;
-  const steps = /** @type {Record<string, number>} */ ({ ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - row, ArrowDown: at + row, Home: 0, End: tiles.length - 1 });
+  const steps = ({ ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - row, ArrowDown: at + row, Home: 0, End: tiles.length - 1 });
   return steps[key] === undefined ? undefined : tiles[steps[key]];
 }

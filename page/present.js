@@ -1,4 +1,3 @@
-// @ts-check
 // The present as the page knows it: the overview, kept true by the stream of events between two readings of it, and
 // how well we are connected. Views ask here and are told what changed; nothing here touches the document.
 
@@ -11,42 +10,34 @@ import { count, isSick, serves } from "./words.js";
 const GAP_MS = 2000;
 /** Without events; at random within a fifth, so that many pages do not ask together. */
 const IDLE_MS = 15_000;
+/** A page that nobody has looked at for so long gives up its stream: a browser holds six connections to a host, and the
+ * daemon not many more. */
+const ASLEEP_AFTER_MS = 60_000;
 /** Events that are kept for the feed. */
 export const EVENTS_KEPT = 50;
 /** Changes of health that are newer than a reading of the overview that is still on its way. */
 const LATE_KEPT = 2000;
 
-/** @typedef {import("./facts.js").Fact} Fact */
-
 export const present = {
-  /** @type {any} The last overview, with what events have said since. */
   overview: null,
   /** When we last heard of the host, milliseconds of our clock. */
   heardAt: 0,
-  /** @type {"loading" | "live" | "lost" | "closed"} `closed`: reading needs a sign-in. */
   connection: "loading",
-  /** @type {Trouble | null} */
   trouble: null,
-  /** @type {Fact[]} Newest first. */
   events: [],
 };
 
 /** What can be listened to: the overview was read; workers changed by events; facts came; the connection changed. */
-/** @type {{read: Set<Function>, workers: Set<Function>, facts: Set<Function>, connection: Set<Function>}} */
 const listeners = { read: new Set(), workers: new Set(), facts: new Set(), connection: new Set() };
 
-/** @param {"read" | "workers" | "facts" | "connection"} topic @param {(news?: any) => void} call @param {AbortSignal} [life] */
 export function listen(topic, call, life) {
   listeners[topic].add(call);
   life?.addEventListener("abort", () => listeners[topic].delete(call), { once: true });
 }
 
-/** @param {"read" | "workers" | "facts" | "connection"} topic @param {any} [news] */
 const tell = (topic, news) => listeners[topic].forEach((call) => call(news));
 
-/** @type {Fact[]} */
 let late = [];
-/** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 let timerDue = Infinity;
 let lastRead = 0;
@@ -58,7 +49,6 @@ const stream = new Stream({
   onLost: (trouble) => lost(trouble),
 });
 
-/** @param {"loading" | "live" | "lost" | "closed"} state @param {Trouble | null} trouble */
 function connected(state, trouble) {
   if (state === "live") present.heardAt = Date.now();
   const isNew = present.connection !== state;
@@ -68,7 +58,6 @@ function connected(state, trouble) {
   if (isNew && state === "live" && present.overview) refreshSoon();
 }
 
-/** @param {Trouble} trouble */
 function lost(trouble) {
   if (trouble.status === 401) {
     stream.close();
@@ -83,7 +72,10 @@ export async function begin() {
   stream.close();
   await readOverview();
   if (!present.overview) return;
-  stream.open(present.overview.last_event);
+  stream.last = present.overview.last_event;
+  // One that was opened behind another waits until it is looked at.
+  if (document.hidden) connected("asleep", null);
+  else stream.open(stream.last);
 }
 
 async function readOverview() {
@@ -102,7 +94,6 @@ async function readOverview() {
   }
 }
 
-/** @param {Trouble} trouble */
 function failed(trouble) {
   lastRead = Date.now();
   if (trouble.status === 401) return connected("closed", trouble);
@@ -117,13 +108,12 @@ function failed(trouble) {
   schedule(GAP_MS);
 }
 
-/** `RUN-SEQ`. @param {string} id */
+/** `RUN-SEQ`. */
 function position(id) {
   const dash = id.lastIndexOf("-");
   return { run: id.slice(0, dash), seq: Number(id.slice(dash + 1)) };
 }
 
-/** @param {any} overview */
 function adopt(overview) {
   present.overview = overview;
   present.heardAt = Date.now();
@@ -132,12 +122,10 @@ function adopt(overview) {
   const { seq } = position(overview.last_event);
   late = late.filter((fact) => fact.seq > seq);
   late.forEach(apply);
-  if (present.connection === "loading") connected("live", null);
   tell("read");
   schedule(IDLE_MS * (0.8 + 0.4 * Math.random()));
 }
 
-/** @param {number} ms */
 function schedule(ms) {
   const due = Date.now() + ms;
   if (due >= timerDue) return;
@@ -153,11 +141,29 @@ function schedule(ms) {
 /** The overview is read anew, soon and not too often. */
 export const refreshSoon = () => schedule(Math.max(100, GAP_MS - (Date.now() - lastRead)));
 
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && present.overview) refreshSoon();
-});
+let sleepTimer;
 
-/** @param {import("./events.js").Event[]} events */
+function fallAsleep() {
+  if (present.connection === "closed") return;
+  stream.close();
+  connected("asleep", null);
+}
+
+function wake() {
+  clearTimeout(sleepTimer);
+  if (!present.overview) return;
+  if (present.connection === "asleep") stream.open(stream.last || present.overview.last_event);
+  refreshSoon();
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) wake();
+  else sleepTimer = setTimeout(fallAsleep, ASLEEP_AFTER_MS);
+});
+// A page that the browser keeps for the way back holds no connection.
+addEventListener("pagehide", fallAsleep);
+addEventListener("pageshow", (event) => event.persisted && wake());
+
 function take(events) {
   present.heardAt = Date.now();
   if (events.some((event) => event.name === "reset")) {
@@ -174,7 +180,6 @@ function take(events) {
   refreshSoon();
 }
 
-/** @param {import("./events.js").Event} event @returns {Fact | null} */
 function factOf(event) {
   if (event.name === "reset") return null;
   try {
@@ -185,12 +190,12 @@ function factOf(event) {
   }
 }
 
-/** Brings the overview up to the fact; the worker that it changed, if any. @param {Fact} fact */
+/** Brings the overview up to the fact; the worker that it changed, if any. */
 function apply(fact) {
-  const worker = present.overview?.workers.find((/** @type {any} */ one) => one.worker === fact.worker);
+  const worker = present.overview?.workers.find((one) => one.worker === fact.worker);
   if (!worker) return null;
   const { what } = fact;
-  const instance = worker.instances.find((/** @type {any} */ one) => one.unit === fact.unit);
+  const instance = worker.instances.find((one) => one.unit === fact.unit);
   switch (what.event) {
     case "worker_health_changed":
       Object.assign(worker, { health: what.to, serving: what.serving });
@@ -210,7 +215,7 @@ function apply(fact) {
       recount(worker);
       return worker.worker;
     case "instance_vanished":
-      worker.instances = worker.instances.filter((/** @type {any} */ one) => one !== instance);
+      worker.instances = worker.instances.filter((one) => one !== instance);
       recount(worker);
       return worker.worker;
     default:
@@ -218,7 +223,6 @@ function apply(fact) {
   }
 }
 
-/** @param {any} instance @param {number | undefined} incident */
 function opened(instance, incident) {
   if (!instance || instance.incident === incident) return false;
   instance.incident = incident;
@@ -226,7 +230,6 @@ function opened(instance, incident) {
   return true;
 }
 
-/** @param {any} instance @param {number | undefined} incident */
 function closed(instance, incident) {
   if (!instance || instance.incident !== incident) return false;
   delete instance.incident;
@@ -235,19 +238,16 @@ function closed(instance, incident) {
   return true;
 }
 
-/** @param {any} worker */
 function recount(worker) {
-  const healths = worker.instances.map((/** @type {any} */ one) => one.health);
+  const healths = worker.instances.map((one) => one.health);
   worker.serving = healths.filter(serves).length;
-  worker.healthy = healths.filter((/** @type {string} */ health) => health === "healthy").length;
+  worker.healthy = healths.filter((health) => health === "healthy").length;
 }
 
-/** @returns {any[]} */
-const instances = () => present.overview.workers.flatMap((/** @type {any} */ worker) => worker.instances);
+const instances = () => present.overview.workers.flatMap((worker) => worker.instances);
 
-/** Instances by health, as events have left them. @returns {Record<string, number>} */
+/** Instances by health, as events have left them. */
 export function healthCounts() {
-  /** @type {Record<string, number>} */
   const counts = {};
   for (const { health } of instances()) counts[health] = (counts[health] ?? 0) + 1;
   return counts;
@@ -271,11 +271,10 @@ export function summary() {
 /** What is not sick and has no incident may still be worth a look. */
 function lessThanWell() {
   const counts = healthCounts();
-  const empty = (/** @type {string} */ health) =>
-    present.overview.workers.filter((/** @type {any} */ one) => one.health === health && one.instances.length === 0).length;
+  const empty = (health) =>
+    present.overview.workers.filter((one) => one.health === health && one.instances.length === 0).length;
   const parts = ["warning", "unknown"].map((health) => ({ health, n: (counts[health] ?? 0) + empty(health) }));
   return parts.filter(({ n }) => n > 0).map(({ health, n }) => `${n} ${health}`).join(", ");
 }
 
-/** @param {string} name */
-export const glance = (name) => present.overview?.workers.find((/** @type {any} */ one) => one.worker === name);
+export const glance = (name) => present.overview?.workers.find((one) => one.worker === name);

@@ -1,4 +1,3 @@
-// @ts-check
 // One answer of the API that a view shows, kept fresh for as long as the view is open. An error is the matter of the
 // place that shows the answer, and of no other.
 
@@ -9,30 +8,22 @@ import { listen, present } from "./present.js";
 const GAP_MS = 2000;
 const RETRY_MAX_MS = 10_000;
 
-/** @typedef {import("./facts.js").Fact} Fact */
-/** What a place shows: the last answer, and what is wrong with getting a newer one.
- * @typedef {{data: any, trouble: Trouble | null}} Found */
-
 export class Reading {
-  /** @param {() => string} path @param {AbortSignal} life @param {() => void} changed
-   * @param {{every?: number, on?: (fact: Fact) => boolean}} [when] read again after so many ms, and after such facts */
+  /** `changed` is called after each reading; it is read again `every` so many ms, and after facts that it is `on`. */
   constructor(path, life, changed, when = {}) {
     this.path = path;
     this.life = life;
     this.changed = changed;
     this.every = when.every ?? 30_000;
-    /** @type {Found} */
     this.found = { data: null, trouble: null };
     this.last = 0;
     this.tries = 0;
     this.round = 0;
-    /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.timer = undefined;
     this.heed(when.on);
     this.again();
   }
 
-  /** @param {((fact: Fact) => boolean) | undefined} concerns */
   heed(concerns) {
     const { life } = this;
     if (concerns) listen("facts", (facts) => facts.some(concerns) && this.soon(), life);
@@ -52,7 +43,6 @@ export class Reading {
     this.after(Math.max(150, this.last + GAP_MS - Date.now()));
   }
 
-  /** @param {number} ms */
   after(ms) {
     clearTimeout(this.timer);
     if (this.life.aborted) return;
@@ -77,7 +67,6 @@ export class Reading {
     if (!this.life.aborted) this.changed();
   }
 
-  /** @param {Trouble} trouble */
   failed(trouble) {
     this.found = { data: this.found.data, trouble };
     this.tries += 1;
@@ -88,8 +77,7 @@ export class Reading {
   }
 }
 
-/** Shows what was found by `show`; says what is wrong, and that it is still being read. @param {Found} found
- * @param {(data: any) => any} show */
+/** Shows what was found by `show`; says what is wrong, and that it is still being read. */
 export function shown(found, show) {
   const { data, trouble } = found;
   const again = trouble && (trouble.status === 0 || trouble.status >= 500) ? ", trying again" : "";

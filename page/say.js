@@ -1,4 +1,3 @@
-// @ts-check
 // What a screen reader says by itself: answers to deeds at once, changes of the host in short and never in floods.
 
 /** Changes of the host are said no closer than this. */
@@ -7,11 +6,9 @@ const GAP_MS = 8000;
 const SETTLE_MS = 1500;
 
 let lastSaid = 0;
-/** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 let waiting = "";
 
-/** @param {string} text */
 export function say(text) {
   const region = document.getElementById("said");
   if (!region) return;
@@ -20,7 +17,7 @@ export function say(text) {
   setTimeout(() => (region.textContent = text), 50);
 }
 
-/** Says it when its turn comes; a later text takes its place. @param {string} text */
+/** Says it when its turn comes; a later text takes its place. */
 export function saySoon(text) {
   waiting = text;
   if (timer) return;

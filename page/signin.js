@@ -1,4 +1,3 @@
-// @ts-check
 // Signing in, with a user and a password or with a token; and what is needed where that is not possible.
 
 import { Trouble, basic, bearer, me, signIn } from "./api.js";
@@ -6,11 +5,10 @@ import { Dialog } from "./dialog.js";
 import { h } from "./dom.js";
 import { say } from "./say.js";
 
-/** @param {string} name @param {string} label @param {Record<string, any>} more */
 const field = (name, label, more) =>
   h("p", { class: "field", "data-for": more["data-for"] }, h("label", { for: name }, label), h("input", { id: name, name, required: true, ...more }));
 
-/** Asks who one is; `true` once it is known. @param {string} why @returns {Promise<boolean>} */
+/** Asks who one is; `true` once it is known. */
 export function askWho(why) {
   return new Promise((done) => {
     let isKnown = false;
@@ -34,7 +32,7 @@ export function askWho(why) {
     }
 
     async function submit() {
-      const value = (/** @type {any} */ element) => element.querySelector("input").value;
+      const value = (element) => element.querySelector("input").value;
       dialog.busy(true);
       try {
         await signIn(kind.value === "bearer" ? bearer(value(token)) : basic(value(user), value(password)));
@@ -44,7 +42,7 @@ export function askWho(why) {
       } catch (error) {
         dialog.busy(false);
         const isWrong = error instanceof Trouble && error.status === 401;
-        dialog.say("trouble", isWrong ? "This is not known here: look at what was typed." : /** @type {any} */ (error).words);
+        dialog.say("trouble", isWrong ? "This is not known here: look at what was typed." : (error).words);
       }
     }
   });

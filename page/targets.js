@@ -1,20 +1,13 @@
-// @ts-check
 // Recovery against what is promised: each figure with its target, and whether it is met, by shape and by word.
 
 import { h, sign, table, workerLink } from "./dom.js";
 import { fine, human, micros, share } from "./words.js";
 
-/** What is measured, over which bound it is met, and how both are worded.
- * @typedef {{name: string, value: (ratios: any) => number | null, word: (n: number) => string, target: string, met: (n: number) => boolean}} Figure */
-
-/** Cut, not rounded: what misses the target never reads as if it met it. @param {number} ratio @param {number} digits */
+/** Cut, not rounded: what misses the target never reads as if it met it. */
 const cut = (ratio, digits) => share(Math.floor(ratio * 10 ** (digits + 2)) / 10 ** (digits + 2), digits);
-/** @param {any} span */
 const spanOf = (span) => (span ? micros(span) : null);
-/** @param {number} ratio */
 const whole = (ratio) => `${+(ratio * 100).toFixed(2)} %`;
 
-/** @param {any} targets @returns {Figure[]} */
 function promised(targets) {
   const limit = micros(targets.time_to_recover_max);
   return [
@@ -25,13 +18,12 @@ function promised(targets) {
   ];
 }
 
-/** @param {Figure} figure @param {number | null | undefined} value */
 function verdict(figure, value) {
   if (value === null || value === undefined) return { kind: "unknown", word: "no data yet" };
   return figure.met(value) ? { kind: "healthy", word: "met" } : { kind: "warning", word: "missed" };
 }
 
-/** The four figures of the whole host. @param {any} targets */
+/** The four figures of the whole host. */
 export function figures(targets) {
   return h("dl", { class: "figure-row", key: "figures" }, promised(targets).map((figure) => {
     const value = figure.value(targets.all);
@@ -43,9 +35,9 @@ export function figures(targets) {
   }));
 }
 
-/** The figures of each worker. @param {any} targets */
+/** The figures of each worker. */
 export function figuresByWorker(targets) {
-  const cell = (/** @type {Figure} */ figure) => (/** @type {any} */ [, ratios]) => {
+  const cell = (figure) => ([, ratios]) => {
     const value = figure.value(ratios);
     const { kind, word } = verdict(figure, value);
     return [sign(kind), " ", value === null || value === undefined ? word : figure.word(value), kind === "warning" && h("span", { class: "dim" }, " missed")];

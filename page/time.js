@@ -1,4 +1,3 @@
-// @ts-check
 // The clock of the host as far as the page knows it, and moments on the page that grow older by themselves.
 
 import { h } from "./dom.js";
@@ -12,16 +11,16 @@ let boot = 0;
 /** Now, by the clock of the host. */
 export const now = () => Date.now() * 1000 + ahead;
 
-/** The host said what time it is. @param {{mono: number, wall: number}} at */
+/** The host said what time it is. */
 export function hear(at) {
   ahead = at.wall - Date.now() * 1000;
   boot = at.wall - at.mono;
 }
 
-/** Wall time of a monotonic instant of the present boot. @param {number} mono */
+/** Wall time of a monotonic instant of the present boot. */
 export const wallOf = (mono) => boot + mono;
 
-/** How a moment is worded, by the name that its element bears. @type {Record<string, (wall: number) => string>} */
+/** How a moment is worded, by the name that its element bears. */
 const WORDINGS = {
   at: (wall) => moment(wall, now()),
   ago: (wall) => `${between(wall, now())} ago`,
@@ -31,7 +30,7 @@ const WORDINGS = {
 };
 
 /** A moment. `at`: the time of day; `ago`, `since`, `left`: spans that are kept true; `point`: both.
- * @param {number} wall @param {string} [wording] */
+ * */
 export function when(wall, wording = "at") {
   const iso = new Date(wall / 1000).toISOString();
   const properties = { datetime: iso, title: absolute(wall), "data-wall": wall, "data-wording": wording };
@@ -42,7 +41,7 @@ export function when(wall, wording = "at") {
 function tick() {
   if (document.hidden) return;
   for (const element of document.querySelectorAll("time[data-wording]")) {
-    const { wall, wording } = /** @type {HTMLElement} */ (element).dataset;
+    const { wall, wording } = (element).dataset;
     const text = WORDINGS[wording ?? "at"](Number(wall));
     if (element.textContent !== text) element.textContent = text;
   }

@@ -1,4 +1,3 @@
-// @ts-check
 // Spans, moments, amounts and counts, in the words that the terminal uses. Pure: it knows no clock and no document.
 // Spans are microseconds, as the API has them.
 
@@ -9,25 +8,22 @@ export const SICK_FIRST = ["dead", "critical", "warning", "unknown", "stopped", 
 
 const SECOND = 1e6;
 
-/** @param {string} health */
 export const isSick = (health) => health === "critical" || health === "dead";
-/** @param {string} health */
 export const serves = (health) => health === "healthy" || health === "warning";
 
-/** `1 worker`, `3 workers`. @param {number} n @param {string} one */
+/** `1 worker`, `3 workers`. */
 export const count = (n, one) => (n === 1 ? `1 ${one}` : `${n} ${one}s`);
 
-/** `once`, `3 times`. @param {number} n */
+/** `once`, `3 times`. */
 export const times = (n) => (n === 1 ? "once" : `${n} times`);
 
-/** The API writes a span as seconds and nanoseconds. @param {{secs: number, nanos: number}} span */
+/** The API writes a span as seconds and nanoseconds. */
 export const micros = (span) => span.secs * SECOND + span.nanos / 1000;
 
-/** @param {number} large @param {string} largeUnit @param {number} small @param {string} smallUnit */
 const pair = (large, largeUnit, small, smallUnit) =>
   small === 0 ? `${large} ${largeUnit}` : `${large} ${largeUnit} ${small} ${smallUnit}`;
 
-/** `840 ms`, `4.2 s`, `3 min 10 s`, `2 h 5 min`, `3 d 4 h`. @param {number} us */
+/** `840 ms`, `4.2 s`, `3 min 10 s`, `2 h 5 min`, `3 d 4 h`. */
 export function human(us) {
   const seconds = Math.floor(us / SECOND);
   if (us < 1000) return `${Math.floor(us)} us`;
@@ -39,28 +35,25 @@ export function human(us) {
   return pair(Math.floor(seconds / 86400), "d", Math.floor((seconds % 86400) / 3600), "h");
 }
 
-/** As short as a detection delay keeps a digit after the point. @param {number} us */
+/** As short as a detection delay keeps a digit after the point. */
 export const fine = (us) => (us >= 1000 && us < 10000 ? `${(us / 1000).toFixed(1)} ms` : human(us));
 
-/** Whole seconds, as read off a clock. @param {number} us */
+/** Whole seconds, as read off a clock. */
 export function coarse(us) {
   const seconds = Math.floor((Math.max(us, 0) + SECOND / 2) / SECOND);
   return seconds < 60 ? `${seconds} s` : human(seconds * SECOND);
 }
 
-/** From one moment to a later one; zero when it is not later. @param {number} from @param {number} to */
+/** From one moment to a later one; zero when it is not later. */
 export const between = (from, to) => coarse(to - from);
 
-/** @param {number} n @param {number} width */
 const padded = (n, width = 2) => String(n).padStart(width, "0");
-/** @param {Date} d */
 const dayOf = (d) => `${d.getFullYear()}-${padded(d.getMonth() + 1)}-${padded(d.getDate())}`;
-/** @param {Date} d */
 const hourOf = (d) => `${padded(d.getHours())}:${padded(d.getMinutes())}`;
 const WEEKDAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
 /** `18:03:09` on the day of `now`, `Mon 18:03` within six days of it, else `2026-11-23 18:03`.
- * @param {number} wall @param {number} now */
+ * */
 export function moment(wall, now) {
   const at = new Date(wall / 1000);
   const today = new Date(now / 1000);
@@ -69,16 +62,16 @@ export function moment(wall, now) {
   return isNear ? `${WEEKDAYS[at.getDay()]} ${hourOf(at)}` : `${dayOf(at)} ${hourOf(at)}`;
 }
 
-/** `18:03:09.250`. @param {number} wall */
+/** `18:03:09.250`. */
 export function clock(wall) {
   const at = new Date(wall / 1000);
   return `${hourOf(at)}:${padded(at.getSeconds())}.${padded(at.getMilliseconds(), 3)}`;
 }
 
-/** `18:03`. @param {number} wall */
+/** `18:03`. */
 export const hour = (wall) => hourOf(new Date(wall / 1000));
 
-/** The whole moment with its zone, for who wants to be sure. @param {number} wall */
+/** The whole moment with its zone, for who wants to be sure. */
 export function absolute(wall) {
   const at = new Date(wall / 1000);
   const zone = -at.getTimezoneOffset();
@@ -87,7 +80,6 @@ export function absolute(wall) {
   return `${dayOf(at)} ${clock(wall)} (UTC${offset})`;
 }
 
-/** @param {number} n */
 export function bytes(n) {
   const units = ["B", "KiB", "MiB", "GiB"];
   let place = 0;
@@ -98,19 +90,19 @@ export function bytes(n) {
   return `${n.toFixed(place === 3 && n < 10 ? 1 : 0)} ${units[place]}`;
 }
 
-/** Percent of one CPU; from ten CPUs on their number is easier to read. @param {number} cpus */
+/** Percent of one CPU; from ten CPUs on their number is easier to read. */
 export function percent(cpus) {
   if (cpus >= 9.995) return `${cpus.toFixed(0)} CPUs`;
   return `${(cpus * 100).toFixed(cpus < 0.0995 ? 1 : 0)} %`;
 }
 
-/** `99.95 %`. @param {number} ratio @param {number} digits */
+/** `99.95 %`. */
 export const share = (ratio, digits = 1) => `${(ratio * 100).toFixed(digits)} %`;
 
-/** `queue`, or `vhost/queue`. @param {{vhost?: string, name: string}} queue */
+/** `queue`, or `vhost/queue`. */
 export const queueName = (queue) => (queue.vhost ? `${queue.vhost}/${queue.name}` : queue.name);
 
 /** Text from outside without what would turn the direction of writing around or is not shown at all.
- * @param {unknown} text */
+ * */
 export const clean = (text) =>
   String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
