@@ -4,11 +4,12 @@ import { approve, deed, reject } from "./deeds.js";
 import { h, healthWord, incidentLink, pair, unitLink } from "./dom.js";
 import { when } from "./time.js";
 
-export function approvalCard(card) {
+/** `level`: of its heading, below that of the place where it stands. */
+export function approvalCard(card, level = "h3") {
   const { incident, action } = card;
   return h("article", { class: "card", key: `approval-${incident}-${action}`, "aria-label": `${action} of ${card.unit} waits for a yes` },
     h("header", null,
-      h("h3", null, h("span", { class: "action" }, action), " of ", unitLink(card.worker, card.unit)),
+      h(level, null, h("span", { class: "action" }, action), " of ", unitLink(card.worker, card.unit)),
       h("p", { class: "deadline" }, h("strong", null, when(card.deadline, "left")), " left to answer")),
     h("p", { class: "what" }, card.what),
     h("dl", null,

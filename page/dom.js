@@ -124,7 +124,7 @@ export function table(caption, columns, rows, key) {
   const cell = (column, row) =>
     h(column.name ? "th" : "td", { class: kind(column) || null, scope: column.name && "row" }, column.cell(row));
   const heads = columns.map((column) => h("th", { scope: "col", class: kind(column) || null }, column.head || heard("state")));
-  return h("div", { class: "scrolls", role: "region", "aria-label": caption, tabindex: "0" },
+  return h("div", { class: "scrolls", role: "group", "aria-label": caption, tabindex: "0" },
     h("table", null,
       h("caption", { class: "heard" }, caption),
       h("thead", null, h("tr", null, heads)),

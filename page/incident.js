@@ -32,7 +32,7 @@ function whole(story) {
   const { incident, approval, explanation } = story;
   return [
     head(incident),
-    approval && h("div", { class: "cards", key: "approval" }, approvalCard(approval)),
+    approval && h("div", { class: "cards", key: "approval" }, approvalCard(approval, "h2")),
     box("timeline", "Time line", timeline(story)),
     h("div", { class: "boxes", key: "why" },
       box("plan", "The plan that was considered", plan(incident)),

@@ -16,6 +16,8 @@ import { HEALTHS, SICK_FIRST, isSick } from "./words.js";
 const LISTED_PER_HEALTH = 10;
 /** From so many instances on a worker has a row of its own. */
 const WIDE_FROM = 60;
+/** From so many workers on, panels out of sight are not laid out. */
+const LONG_FROM = 40;
 /** Events in sight before all are asked for. */
 const EVENTS_SHOWN = 8;
 
@@ -134,7 +136,7 @@ function drawApprovals(place, found) {
   const isAny = present.overview.waiting_approvals > 0 || found.data?.length > 0;
   patch(place, isAny && h("section", { "aria-labelledby": "approvals-title" },
     h("h2", { id: "approvals-title" }, "Waiting for a yes"),
-    h("div", { class: "cards" }, shown(found, (cards) => cards.map(approvalCard)))));
+    h("div", { class: "cards" }, shown(found, (cards) => cards.map((card) => approvalCard(card))))));
 }
 
 function drawTools(place, narrow) {
@@ -187,6 +189,7 @@ class Grid {
   drawAll() {
     const { workers } = present.overview;
     const names = new Set(workers.map((one) => one.worker));
+    this.place.classList.toggle("long", workers.length > LONG_FROM);
     for (const name of this.panels.keys()) if (!names.has(name)) this.panels.delete(name);
     for (const worker of workers) this.panel(worker.worker).draw(worker);
     this.arrange(workers.map((one) => this.panel(one.worker).element));

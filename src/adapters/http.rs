@@ -33,6 +33,7 @@ mod connection;
 mod events;
 mod gzip;
 mod openmetrics;
+mod page;
 mod peer;
 pub mod problem;
 mod routes;

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +16,7 @@ use super::peer::Peer;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
 use super::web::Web;
-use super::{ASK_BYTES_MAX, BODY_BYTES_MAX, Port, PortError, Shutdown, events, gzip, openmetrics, webhook};
+use super::{ASK_BYTES_MAX, BODY_BYTES_MAX, Port, PortError, Shutdown, events, gzip, openmetrics, page, webhook};
 use crate::model::history::Filter;
 use crate::model::incident::IncidentId;
 use crate::model::name::{UnitName, WorkerName};
@@ -29,22 +26,6 @@ use crate::model::time::Wall;
 
 const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
-
-const INDEX: &str = "<!doctype html>
-<html lang=\"en\">
-<head><meta charset=\"utf-8\"><title>unitmedic</title></head>
-<body>
-<h1>unitmedic</h1>
-<p>Keeps the workers of this host alive and well.</p>
-<ul>
-<li><a href=\"/metrics\">/metrics</a>: for Prometheus</li>
-<li><a href=\"/-/healthy\">/-/healthy</a>: the process answers</li>
-<li><a href=\"/-/ready\">/-/ready</a>: it sees its units; if not, why</li>
-</ul>
-<p>On the host: <code>unitmedic status</code>, <code>unitmedic incidents</code>, <code>unitmedic explain UNIT</code>.</p>
-</body>
-</html>
-";
 
 /// Reads only: what TCP serves.
 pub fn public<P: Port>(port: Arc<P>, web: Arc<Web>) -> Router {
@@ -89,7 +70,7 @@ pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
 
 fn pages<P: Port>(port: Arc<P>) -> Router {
     Router::new()
-        .route("/", get(index))
+        .merge(page::routes())
         .route("/metrics", get(metrics::<P>))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready::<P>))
@@ -107,10 +88,6 @@ fn finish(router: Router) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the header Allow names the methods that this path takes")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-}
-
-async fn index() -> impl IntoResponse {
-    ([(CONTENT_SECURITY_POLICY, "default-src 'none'"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(INDEX))
 }
 
 /// Each wording is made once for all who wait for it, so that many scrapers hold one text and not each its own.
