@@ -20,16 +20,10 @@ export class Trouble extends Error {
   get words() {
     if (this.status === 0) return "the daemon does not answer";
     if (this.status === 401) return "reading needs a sign-in";
+    if (this.retryAfter) return "busy";
     if (this.status === 403) return `not allowed: ${this.message}`;
-    if (this.status === 503) return `busy: ${this.message}`;
     return this.message;
   }
-}
-
-export function pathWith(path, query = {}) {
-  const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== null && value !== "");
-  const text = new URLSearchParams(given.map(([name, value]) => [name, String(value)])).toString();
-  return text ? `${path}?${text}` : path;
 }
 
 /** Headers of every request. The browser's own memory of passwords is not used (`credentials: "omit"`), so that nobody
@@ -37,8 +31,10 @@ export function pathWith(path, query = {}) {
 const headers = (more = {}) => (authorization ? { ...more, Authorization: authorization } : more);
 
 async function send(path, options) {
+  const asked = path === "/overview" && authorization === null ? window.firstOverview : undefined;
+  if (asked) window.firstOverview = undefined;
   try {
-    return await fetch(BASE + path, { cache: "no-store", credentials: "omit", ...options });
+    return (await asked) ?? (await fetch(BASE + path, { cache: "no-store", credentials: "omit", ...options }));
   } catch (error) {
     if (options.signal?.aborted && options.signal.reason?.name === "AbortError") throw error;
     throw new Trouble(0, "the daemon does not answer");
@@ -46,7 +42,7 @@ async function send(path, options) {
 }
 
 async function troubleOf(response) {
-  let problem = ({});
+  let problem = {};
   try {
     problem = await response.json();
   } catch {
@@ -121,11 +117,7 @@ export async function signIn(credentials) {
   }
 }
 
-export async function signOut() {
-  authorization = null;
-  me = { ...me, name: null, role: "anonymous", via: "none", can_act: false };
-  watchers.forEach((call) => call());
-  await learnMe();
-}
+/** What was read with the credentials goes with them. */
+export const signOut = () => location.reload();
 
 export const isSignedIn = () => authorization !== null;

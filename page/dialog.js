@@ -13,10 +13,20 @@ export class Dialog {
     this.answer = h("div", { class: "answer", role: "status" });
     this.confirm = h("button", { type: "submit", class: asked.danger ? "confirm danger" : "confirm" }, asked.submit);
     this.dismiss = button("Cancel", () => this.close());
-    const form = h("form", { method: "dialog", onsubmit: (event) => {
-      event.preventDefault();
-      asked.onSubmit(this);
-    } }, h("h2", { id }, title), this.body, this.answer, h("div", { class: "choices" }, this.dismiss, this.confirm));
+    const form = h(
+      "form",
+      {
+        method: "dialog",
+        onsubmit: (event) => {
+          event.preventDefault();
+          asked.onSubmit(this);
+        },
+      },
+      h("h2", { id }, title),
+      this.body,
+      this.answer,
+      h("div", { class: "choices" }, this.dismiss, this.confirm),
+    );
     this.element = h("dialog", { "aria-labelledby": id }, form);
     this.element.addEventListener("close", () => {
       this.element.remove();

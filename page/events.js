@@ -10,7 +10,7 @@ const SILENCE_MS = 40_000;
 const LINE_MAX = 1 << 20;
 
 /** Turns pieces of text into events, as the standard has it. */
-export class Parser {
+class Parser {
   constructor() {
     this.rest = "";
     this.name = "";

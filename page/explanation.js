@@ -12,16 +12,30 @@ const FAILURES_NAMED = 5;
 /** `worker.mail.backoff` is about `backoff`. */
 const last = (key) => key.split(".").at(-1);
 
-export const toned = (lines) => h("ul", { class: "lines" }, lines.map(([tone, ...text]) => h("li", null, tone ? sign(tone) : null, h("span", null, text))));
+const toned = (lines) =>
+  h(
+    "ul",
+    { class: "lines" },
+    lines.map(([tone, ...text]) => h("li", null, tone ? sign(tone) : null, h("span", null, text))),
+  );
 
 export function explanationParts(explanation) {
   return [
     part("Answer", h("p", { class: "dim" }, explanation.standing), toned(answer(explanation))),
-    Object.keys(explanation.conditions).length > 1 && part("What holds", toned(Object.entries(explanation.conditions).map(([condition, evidence]) =>
-      [healthOf(condition), `${condition}: ${evidence.text}`]))),
+    Object.keys(explanation.conditions).length > 1 &&
+      part(
+        "What holds",
+        toned(
+          Object.entries(explanation.conditions).map(([condition, evidence]) => [
+            healthOf(condition),
+            `${condition}: ${evidence.text}`,
+          ]),
+        ),
+      ),
     gates(explanation),
     restarts(explanation),
-    explanation.settings.length > 0 && h("details", { key: "settings" }, h("summary", null, "Settings that decide"), settings(explanation.settings)),
+    explanation.settings.length > 0 &&
+      h("details", { key: "settings" }, h("summary", null, "Settings that decide"), settings(explanation.settings)),
   ];
 }
 
@@ -45,16 +59,31 @@ function aboutStopped({ standing, unit }) {
 }
 
 function aboutUnknown({ because }) {
-  if (because.startsWith("activating")) return `It is being started: ${because}. One that takes longer than start_timeout counts as stuck.`;
-  const hint = because.endsWith("(not found)") ? " Its name in the configuration is wrong, or its unit file is not installed." : "";
+  if (because.startsWith("activating"))
+    return `It is being started: ${because}. One that takes longer than start_timeout counts as stuck.`;
+  const hint = because.endsWith("(not found)")
+    ? " Its name in the configuration is wrong, or its unit file is not installed."
+    : "";
   return `It cannot be seen, so it is not judged and nothing is done: ${because}.${hint}`;
 }
 
 function aboutWell({ conditions, incident }) {
   const names = Object.keys(conditions);
-  const lines = names.length === 0 ? [["healthy", "It is well: there is nothing to recover."]]
-    : [["warning", `It works, with a complaint (${names.join(", ")}); that alone earns no action, it is told only.`]];
-  if (incident?.closed_wall) lines.push(["plain", ["Its last incident ", incidentLink(incident.id), " ended ", when(incident.closed_wall, "point"), `: ${incident.resolution}.`]]);
+  const lines =
+    names.length === 0
+      ? [["healthy", "It is well: there is nothing to recover."]]
+      : [["warning", `It works, with a complaint (${names.join(", ")}); that alone earns no action, it is told only.`]];
+  if (incident?.closed_wall)
+    lines.push([
+      "plain",
+      [
+        "Its last incident ",
+        incidentLink(incident.id),
+        " ended ",
+        when(incident.closed_wall, "point"),
+        `: ${incident.resolution}.`,
+      ],
+    ]);
   return lines;
 }
 
@@ -69,19 +98,28 @@ function aboutOpen(explanation) {
   const { incident, gates: all, next_action: action, plan } = explanation;
   const attempt = incident.attempts.at(-1);
   if (attempt && attempt.stage !== "ended") {
-    const verifying = attempt.well_at === null ? "is done; it is not well yet." : "is done; now it must stay healthy to count as recovered.";
+    const verifying =
+      attempt.well_at === null
+        ? "is done; it is not well yet."
+        : "is done; now it must stay healthy to count as recovered.";
     return [["act", `${attempt.action} ${STAGES[attempt.stage] ?? verifying}`]];
   }
   const refusal = all.find((gate) => gate.refusal)?.refusal;
   const next = nextTry(explanation);
   if (action === null || action === "escalate") return [["warning", noneLeft(plan, incident)]];
-  if (refusal) return [["warning", `${action} is held back by gate ${refusal.gate}: ${refusal.text}.`], ...(next ? [(["stopped", next])] : [])];
+  if (refusal)
+    return [
+      ["warning", `${action} is held back by gate ${refusal.gate}: ${refusal.text}.`],
+      ...(next ? [["stopped", next]] : []),
+    ];
   return [["act", next ?? `${action} is due now.`]];
 }
 
 function noneLeft(plan, incident) {
   if (plan.steps.length === 0) return "Nothing is planned for what it has: it is told only.";
-  return incident.waiting ? `No action is left: ${incident.waiting.text}.` : "No action is left but to tell an operator.";
+  return incident.waiting
+    ? `No action is left: ${incident.waiting.text}.`
+    : "No action is left but to tell an operator.";
 }
 
 function nextTry({ cooldown_until: at, cooldown_left: left }) {
@@ -94,7 +132,10 @@ function gates(explanation) {
   if (action === null || (incident?.attempts.at(-1)?.stage ?? "ended") !== "ended") return null;
   const refused = all.filter((gate) => gate.refusal);
   const open = all.length - refused.length;
-  const lines = refused.map(({ refusal }) => ["warning", [...refusalParts({ ...refusal, setting: null }), whereSet(refusal.setting, explanation.settings)]]);
+  const lines = refused.map(({ refusal }) => [
+    "warning",
+    [...refusalParts({ ...refusal, setting: null }), whereSet(refusal.setting, explanation.settings)],
+  ]);
   if (refused.length === 0) lines.push(["healthy", `nothing: all ${count(open, "gate")} let it through`]);
   else if (open > 0) lines.push(["healthy", `the other ${count(open, "gate")} let it through`]);
   return part(`What stands between it and ${action}`, toned(lines));
@@ -104,27 +145,63 @@ function gates(explanation) {
 function whereSet(key, all) {
   if (!key) return null;
   const setting = all.find((one) => one.key === key || last(one.key) === last(key));
-  const text = !setting ? `setting ${key}` : `${setting.key} = ${setting.value}, ${setting.origin === "default" ? "the default" : `set at ${setting.origin}`}`;
+  const text = !setting
+    ? `setting ${key}`
+    : `${setting.key} = ${setting.value}, ${setting.origin === "default" ? "the default" : `set at ${setting.origin}`}`;
   return h("div", { class: "dim" }, text);
 }
 
 function restarts(explanation) {
   const { recent_failures: failures, crash_loop_limit: limit } = explanation;
-  const causes = Object.entries(explanation.restarts).filter(([, n]) => n > 0).map(([by, n]) => `${n} by ${by}`).join(", ");
+  const causes = Object.entries(explanation.restarts)
+    .filter(([, n]) => n > 0)
+    .map(([by, n]) => `${n} by ${by}`)
+    .join(", ");
   if (!causes && failures.length === 0) return null;
   const window = human(micros(explanation.crash_loop_window));
-  const newest = failures.slice(-FAILURES_NAMED).map((at) => moment(at, now())).join(", ");
+  const newest = failures
+    .slice(-FAILURES_NAMED)
+    .map((at) => moment(at, now()))
+    .join(", ");
   const which = failures.length > FAILURES_NAMED ? "the last at" : "at";
-  const some = failures.length === 0 ? `no failure in the last ${window}` : `${count(failures.length, "failure")} in the last ${window}, ${which} ${newest}`;
-  return part("Restarts", toned([
-    ...(causes ? [(["plain", `restarts since it is watched: ${causes}`])] : []),
-    [failures.length >= limit ? "dead" : "plain", [`${some}; ${limit} within ${window} make a crash loop`, failures.length > 0 && whereSet("crash_loop_failures", explanation.settings)]],
-    ...(failures.length > 1 ? [(["act", ["restarting does not mend the cause; its own words: ", h("code", null, `journalctl -u ${explanation.unit} -n 50`)]])] : []),
-  ]));
+  const some =
+    failures.length === 0
+      ? `no failure in the last ${window}`
+      : `${count(failures.length, "failure")} in the last ${window}, ${which} ${newest}`;
+  return part(
+    "Restarts",
+    toned([
+      ...(causes ? [["plain", `restarts since it is watched: ${causes}`]] : []),
+      [
+        failures.length >= limit ? "dead" : "plain",
+        [
+          `${some}; ${limit} within ${window} make a crash loop`,
+          failures.length > 0 && whereSet("crash_loop_failures", explanation.settings),
+        ],
+      ],
+      ...(failures.length > 1
+        ? [
+            [
+              "act",
+              [
+                "restarting does not mend the cause; its own words: ",
+                h("code", null, `journalctl -u ${explanation.unit} -n 50`),
+              ],
+            ],
+          ]
+        : []),
+    ]),
+  );
 }
 
-const settings = (all) => table("Settings that decide", [
-  { head: "Setting", name: true, cell: (one) => h("code", null, last(one.key)) },
-  { head: "Value", cell: (one) => one.value },
-  { head: "Where", wide: true, cell: (one) => h("span", { class: "dim" }, one.origin) },
-], all, (one) => one.key);
+const settings = (all) =>
+  table(
+    "Settings that decide",
+    [
+      { head: "Setting", name: true, cell: (one) => h("code", null, last(one.key)) },
+      { head: "Value", cell: (one) => one.value },
+      { head: "Where", wide: true, cell: (one) => h("span", { class: "dim" }, one.origin) },
+    ],
+    all,
+    (one) => one.key,
+  );

@@ -3,7 +3,15 @@
 
 import { isSick } from "./words.js";
 
-const SEVERE = new Set(["consumer_stalled", "no_consumer", "probe_failed", "hung", "start_stuck", "oom_killed", "crash_loop"]);
+const SEVERE = new Set([
+  "consumer_stalled",
+  "no_consumer",
+  "probe_failed",
+  "hung",
+  "start_stuck",
+  "oom_killed",
+  "crash_loop",
+]);
 
 /** The health that a condition implies at least. */
 export function healthOf(condition) {
@@ -15,11 +23,26 @@ const OUTCOMES = { succeeded: "healthy", failed: "dead", superseded: "warning", 
 
 /** Tones that hang on nothing but the event. */
 const TONES = {
-  condition_cleared: "healthy", storm_closed: "healthy", queue_found: "healthy",
-  bus_lost: "dead", escalated: "dead", incident_reopened: "dead",
-  intent_not_stored: "warning", watch_only: "warning", storm_opened: "warning", queue_lost: "warning", journal_gap: "warning",
-  attempt_intended: "act", attempt_acted: "act", attempt_draining: "act", requested: "act", scale_wanted: "act",
-  verification_started: "stopped", action_suppressed: "stopped", stopped_on_purpose: "stopped", paused: "stopped",
+  condition_cleared: "healthy",
+  storm_closed: "healthy",
+  queue_found: "healthy",
+  bus_lost: "dead",
+  escalated: "dead",
+  incident_reopened: "dead",
+  intent_not_stored: "warning",
+  watch_only: "warning",
+  storm_opened: "warning",
+  queue_lost: "warning",
+  journal_gap: "warning",
+  attempt_intended: "act",
+  attempt_acted: "act",
+  attempt_draining: "act",
+  requested: "act",
+  scale_wanted: "act",
+  verification_started: "stopped",
+  action_suppressed: "stopped",
+  stopped_on_purpose: "stopped",
+  paused: "stopped",
   approval_asked: "stopped",
 };
 
@@ -47,7 +70,13 @@ export function tone(what) {
   }
 }
 
-const SAID_ELSEWHERE = new Set(["health_changed", "incident_opened", "condition_joined", "availability_changed", "attempt_intended"]);
+const SAID_ELSEWHERE = new Set([
+  "health_changed",
+  "incident_opened",
+  "condition_joined",
+  "availability_changed",
+  "attempt_intended",
+]);
 
 /** Whether the fact tells a reader something that no other line says. */
 export function isNews(what) {
@@ -69,13 +98,29 @@ export function isNews(what) {
 }
 
 const PHASES = {
-  incident_opened: "judged", incident_reopened: "judged", condition_joined: "judged", requested: "judged",
-  scale_wanted: "judged", strategies_changed: "judged",
-  action_suppressed: "waited because", approval_asked: "waited because", approval_answered: "waited because",
-  paused: "waited because", resumed: "waited because", hold_changed: "waited because", storm_opened: "waited because",
+  incident_opened: "judged",
+  incident_reopened: "judged",
+  condition_joined: "judged",
+  requested: "judged",
+  scale_wanted: "judged",
+  strategies_changed: "judged",
+  action_suppressed: "waited because",
+  approval_asked: "waited because",
+  approval_answered: "waited because",
+  paused: "waited because",
+  resumed: "waited because",
+  hold_changed: "waited because",
+  storm_opened: "waited because",
   storm_closed: "waited because",
-  attempt_intended: "acted", intent_not_stored: "acted", attempt_acted: "acted", attempt_draining: "acted", escalated: "acted",
-  verification_started: "verified", attempt_ended: "verified", incident_closed: "verified", marked_false: "verified",
+  attempt_intended: "acted",
+  intent_not_stored: "acted",
+  attempt_acted: "acted",
+  attempt_draining: "acted",
+  escalated: "acted",
+  verification_started: "verified",
+  attempt_ended: "verified",
+  incident_closed: "verified",
+  marked_false: "verified",
 };
 
 /** The part of an incident's story: seen, judged, waited because, acted, verified. */

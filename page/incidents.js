@@ -1,17 +1,32 @@
 // What was wrong, newest first; and how an incident is told in one line, here and elsewhere.
 
-import { pathWith } from "./api.js";
-import { address, button, h, incidentLink, patch, sign, table, unitLink } from "./dom.js";
+import { address, button, h, heading, incidentLink, paging, patch, sign, table, unitLink } from "./dom.js";
 import { glance, listen, present } from "./present.js";
 import { Reading, shown } from "./reading.js";
 import { when } from "./time.js";
-import { between, fine, isSick, micros } from "./words.js";
+import { between, fine, isSick, micros, pathWith } from "./words.js";
 
 const PAGE = 50;
 
 /** The order of weight: where several conditions hold, the last one's plan wins. */
-const WEIGHT = ["unusual", "predicted", "external", "cpu_high", "starved", "backlog_high", "error_rate_high", "memory_high",
-  "consumer_stalled", "no_consumer", "probe_failed", "hung", "start_stuck", "oom_killed", "dead", "crash_loop"];
+const WEIGHT = [
+  "unusual",
+  "predicted",
+  "external",
+  "cpu_high",
+  "starved",
+  "backlog_high",
+  "error_rate_high",
+  "memory_high",
+  "consumer_stalled",
+  "no_consumer",
+  "probe_failed",
+  "hung",
+  "start_stuck",
+  "oom_killed",
+  "dead",
+  "crash_loop",
+];
 
 /** Conditions with their evidence, weightiest first. */
 export const conditionsOf = (incident) =>
@@ -28,7 +43,7 @@ export function what(incident) {
 
 export function toneOf({ resolution, worst }) {
   if (resolution === null) return isSick(worst) ? worst : "act";
-  return { escalated: "warning", operator: "plain", false_alarm: "plain" }[(resolution)] ?? "healthy";
+  return { escalated: "warning", operator: "plain", false_alarm: "plain" }[resolution] ?? "healthy";
 }
 
 export function doing(incident) {
@@ -46,25 +61,41 @@ function state(incident) {
 
 function lasted(incident) {
   if (incident.time_to_recover) return fine(micros(incident.time_to_recover));
-  return incident.closed_wall ? between(incident.failed_wall, incident.closed_wall) : when(incident.failed_wall, "since");
+  return incident.closed_wall
+    ? between(incident.failed_wall, incident.closed_wall)
+    : when(incident.failed_wall, "since");
 }
 
 export const incidentTable = (incidents, caption) =>
-  incidents.length === 0 ? h("p", { class: "dim" }, "No incident.") : table(caption, [
-    { head: "", cell: (one) => sign(toneOf(one)) },
-    { head: "ID", name: true, number: true, cell: (one) => incidentLink(one.id) },
-    { head: "When", cell: (one) => when(one.failed_wall) },
-    { head: "Unit", cell: (one) => unitLink(one.worker, one.unit) },
-    { head: "What", cell: what },
-    { head: "Tries", number: true, cell: (one) => one.attempts.length },
-    { head: "Lasted", number: true, cell: lasted },
-    { head: "Now", wide: true, cell: state },
-  ], incidents, (one) => one.id);
+  incidents.length === 0
+    ? h("p", { class: "dim" }, "No incident.")
+    : table(
+        caption,
+        [
+          { head: "", cell: (one) => sign(toneOf(one)) },
+          { head: "ID", name: true, number: true, cell: (one) => incidentLink(one.id) },
+          { head: "When", cell: (one) => when(one.failed_wall) },
+          { head: "Unit", cell: (one) => unitLink(one.worker, one.unit) },
+          { head: "What", cell: what },
+          { head: "Tries", number: true, cell: (one) => one.attempts.length },
+          { head: "Lasted", number: true, cell: lasted },
+          { head: "Now", wide: true, cell: state },
+        ],
+        incidents,
+        (one) => one.id,
+      );
 
 export function show(main, _place, query, life) {
   let chosen = query;
   const concerns = (fact) => fact.incident !== undefined && !chosen.before;
-  const path = () => pathWith("/incidents", { worker: chosen.worker, unit: chosen.unit, open: chosen.open, before: chosen.before, limit: PAGE });
+  const path = () =>
+    pathWith("/incidents", {
+      worker: chosen.worker,
+      unit: chosen.unit,
+      open: chosen.open,
+      before: chosen.before,
+      limit: PAGE,
+    });
   const found = new Reading(path, life, draw, { on: concerns });
   let names = "";
   listen("read", () => names !== workerNames().join() && draw(), life);
@@ -77,16 +108,19 @@ export function show(main, _place, query, life) {
 
   function draw() {
     names = workerNames().join();
-    patch(main, h("header", { class: "head" }, h("h1", { tabindex: "-1" }, "Incidents")), filters(chosen),
-      h("section", { class: "box", key: "list", "aria-label": "Incidents" }, shown(found.found, (list) => [incidentTable(list, "Incidents, newest first"), paging(list)])));
-  }
-
-  function paging(list) {
-    const older = list.length === PAGE && address(["incidents"], { ...chosen, before: String(list.at(-1).id) });
-    const { before, ...newest } = chosen;
-    return h("p", { class: "choices" },
-      before && h("a", { href: address(["incidents"], newest) }, "Newest"),
-      older && h("a", { href: older }, "Older"));
+    patch(
+      main,
+      heading("Incidents"),
+      filters(chosen),
+      h(
+        "section",
+        { class: "box", key: "list", "aria-label": "Incidents" },
+        shown(found.found, (list) => [
+          incidentTable(list, "Incidents, newest first"),
+          paging("incidents", chosen, list.length === PAGE, list.at(-1)?.id),
+        ]),
+      ),
+    );
   }
 }
 
@@ -95,13 +129,45 @@ const workerNames = () => (present.overview?.workers ?? []).map((one) => one.wor
 function filters(chosen) {
   const go = (next) => {
     const { before, ...kept } = { ...chosen, ...next };
-    location.hash = address(["incidents"], Object.fromEntries(Object.entries(kept).filter(([, value]) => value)));
+    location.hash = address(["incidents"], kept);
   };
   const pick = (name) => (event) => go({ [name]: event.target.value });
   const option = (value, text, now) => h("option", { value, selected: (now ?? "") === value }, text);
   const names = chosen.worker && !glance(chosen.worker) ? [chosen.worker, ...workerNames()] : workerNames();
-  return h("div", { class: "filters", key: "filters" },
-    h("label", null, "Worker", h("select", { onchange: pick("worker") }, option("", "all", chosen.worker), names.map((name) => option(name, name, chosen.worker)))),
-    h("label", null, "State", h("select", { onchange: pick("open") }, option("", "all", chosen.open), option("true", "open", chosen.open), option("false", "closed", chosen.open))),
-    chosen.unit && h("span", null, "only ", h("span", { class: "unit" }, chosen.unit), " ", button("all units", () => go({ unit: "" }), { class: "small" })));
+  return h(
+    "div",
+    { class: "filters", key: "filters" },
+    h(
+      "label",
+      null,
+      "Worker",
+      h(
+        "select",
+        { onchange: pick("worker") },
+        option("", "all", chosen.worker),
+        names.map((name) => option(name, name, chosen.worker)),
+      ),
+    ),
+    h(
+      "label",
+      null,
+      "State",
+      h(
+        "select",
+        { onchange: pick("open") },
+        option("", "all", chosen.open),
+        option("true", "open", chosen.open),
+        option("false", "closed", chosen.open),
+      ),
+    ),
+    chosen.unit &&
+      h(
+        "span",
+        null,
+        "only ",
+        h("span", { class: "unit" }, chosen.unit),
+        " ",
+        button("all units", () => go({ unit: "" }), { class: "small" }),
+      ),
+  );
 }

@@ -20,10 +20,10 @@ const VIEWS = {
   incident: { title: "Incident", module: () => import("./incident.js") },
   incidents: { title: "Incidents", module: () => import("./incidents.js") },
   history: { title: "History", module: () => import("./history.js") },
-  strategies: { title: "Strategies", module: () => import("./strategies.js") },
-  advice: { title: "Advice", module: () => import("./advice.js") },
+  strategies: { title: "Strategies", module: () => import("./learned.js"), show: "showStrategies" },
+  advice: { title: "Advice", module: () => import("./learned.js"), show: "showAdvice" },
   alerts: { title: "Alerts", module: () => import("./alerts.js") },
-  audit: { title: "Audit", module: () => import("./audit.js") },
+  audit: { title: "Audit", module: () => import("./history.js"), show: "showAudit" },
   configuration: { title: "Configuration", module: () => import("./configuration.js") },
 };
 
@@ -31,7 +31,7 @@ const main = document.getElementById("main");
 const element = (id) => document.getElementById(id);
 
 /** The view that is open. */
-const open = { key: "", title: "", life: new AbortController(), update: (undefined) };
+const open = { key: "", title: "", life: new AbortController(), update: undefined };
 
 /** `#/worker/mail?unit=mail@1.service`. */
 function route() {
@@ -53,11 +53,16 @@ async function go(isFirst) {
   open.life.abort(new DOMException("the view was left", "AbortError"));
   const life = new AbortController();
   const view = Object.hasOwn(VIEWS, place[0]) ? VIEWS[place[0]] : VIEWS[""];
-  Object.assign(open, { key, life, update: undefined, title: place[1] ? `${view.title} ${place[0] === "incident" ? "#" : ""}${place[1]}` : view.title });
+  Object.assign(open, {
+    key,
+    life,
+    update: undefined,
+    title: place[1] ? `${view.title} ${place[0] === "incident" ? "#" : ""}${place[1]}` : view.title,
+  });
   markNavigation(place[0]);
   title();
   try {
-    const { show } = await view.module();
+    const show = (await view.module())[view.show ?? "show"];
     if (life.signal.aborted) return undefined;
     main.replaceChildren();
     main.className = `view-${place[0] || "overview"}`;
@@ -73,7 +78,12 @@ async function go(isFirst) {
 function cannotShow() {
   open.key = "";
   const again = h("button", { type: "button", onclick: () => location.reload() }, "Load the page anew");
-  patch(main, h("h1", { tabindex: "-1" }, open.title), h("p", { class: "trouble" }, "This part of the page could not be fetched: the daemon does not answer."), again);
+  patch(
+    main,
+    h("h1", { tabindex: "-1" }, open.title),
+    h("p", { class: "trouble" }, "This part of the page could not be fetched: the daemon does not answer."),
+    again,
+  );
 }
 
 /** After a change of view the reader is at its heading. */
@@ -123,7 +133,13 @@ function tellConnection() {
     return;
   }
   document.body.classList.remove("stale");
-  element("connection").textContent = { loading: "connecting", live: "live", closed: "signed out", asleep: "asleep", lost: "" }[connection];
+  element("connection").textContent = {
+    loading: "connecting",
+    live: "live",
+    closed: "signed out",
+    asleep: "asleep",
+    lost: "",
+  }[connection];
   element("connection").className = `connection ${connection}`;
   if (connection === "live" && element("loss").textContent) say("connected again");
   patch(element("loss"), connection === "closed" && closed());
@@ -143,16 +159,23 @@ function showLoss() {
 /** Reading needs a sign-in. */
 function closed() {
   const enter = () => askWho("Reading needs a sign-in here.").then((isKnown) => isKnown && begin());
-  return h("p", { class: "loss" }, "Reading needs a sign-in here. ", h("button", { type: "button", onclick: enter }, "Sign in"));
+  return h(
+    "p",
+    { class: "loss" },
+    "Reading needs a sign-in here. ",
+    h("button", { type: "button", onclick: enter }, "Sign in"),
+  );
 }
 
 function tellMe() {
-  const leave = () => signOut().catch(() => undefined).finally(begin);
   const enter = () => askWho("Who are you?").then((isKnown) => isKnown && begin());
-  patch(element("me"),
+  patch(
+    element("me"),
     me.name && h("span", { class: "who", title: `role ${me.role}` }, me.name),
-    isSignedIn() ? h("button", { type: "button", onclick: leave, key: "out" }, "Sign out")
-      : me.can_sign_in && h("button", { type: "button", onclick: enter, key: "in" }, "Sign in"));
+    isSignedIn()
+      ? h("button", { type: "button", onclick: signOut, key: "out" }, "Sign out")
+      : me.can_sign_in && h("button", { type: "button", onclick: enter, key: "in" }, "Sign in"),
+  );
 }
 
 /** Who asks is known once the daemon answers. */
@@ -167,7 +190,9 @@ async function meet() {
 
 function start() {
   const menu = element("menu");
-  menu.addEventListener("click", () => menu.setAttribute("aria-expanded", String(menu.getAttribute("aria-expanded") !== "true")));
+  menu.addEventListener("click", () =>
+    menu.setAttribute("aria-expanded", String(menu.getAttribute("aria-expanded") !== "true")),
+  );
   // The address of the page is that of the view: a jump to an element of the page would leave it.
   element("skip").addEventListener("click", (event) => {
     event.preventDefault();

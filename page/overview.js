@@ -2,8 +2,7 @@
 // and the workers as a calm grid, sick ones first. A change of health reaches its tile with the next frame.
 
 import { onMe } from "./api.js";
-import { approvalCard } from "./approvals.js";
-import { deed, pause, resume } from "./deeds.js";
+import { approvalCard, deed, pause, resume } from "./deeds.js";
 import { address, button, h, healthWord, heard, incidentLink, patch, sign } from "./dom.js";
 import { isNews, tone } from "./facts.js";
 import { healthCounts, listen, present, summary } from "./present.js";
@@ -31,8 +30,14 @@ export function show(main, _place, _query, life) {
   const parts = skeleton();
   patch(main, Object.values(parts.sections));
   const grid = new Grid(parts.grid);
-  const targets = new Reading(() => "/targets", life, draw, { every: 60_000, on: (fact) => fact.what.event === "incident_closed" });
-  const approvals = new Reading(() => "/approvals", life, draw, { every: 30_000, on: (fact) => fact.what.event.startsWith("approval") || fact.what.event === "incident_closed" });
+  const targets = new Reading(() => "/targets", life, draw, {
+    every: 60_000,
+    on: (fact) => fact.what.event === "incident_closed",
+  });
+  const approvals = new Reading(() => "/approvals", life, draw, {
+    every: 30_000,
+    on: (fact) => fact.what.event.startsWith("approval") || fact.what.event === "incident_closed",
+  });
   const feed = { all: false };
   let isDue = false;
   let touched = null;
@@ -40,8 +45,7 @@ export function show(main, _place, _query, life) {
   listen("read", all, life);
   listen("workers", (names) => due(names), life);
   listen("facts", () => due(new Set()), life);
-  listen("connection", all, life);
-  onMe(all, life);
+  onMe(draw, life);
   all();
 
   function all() {
@@ -82,7 +86,7 @@ export function show(main, _place, _query, life) {
 }
 
 function skeleton() {
-  const head = h("header", { class: "summary", key: "head" }, h("h1", { tabindex: "-1" }, "reading …"));
+  const head = h("header", { class: "summary", key: "head" }, h("h1", { tabindex: "-1" }, "unitmedic"));
   const figuresPlace = h("div", { class: "figures" });
   const tools = h("div", { class: "tools" });
   const grid = h("div", { class: "grid" });
@@ -90,10 +94,19 @@ function skeleton() {
     head,
     notices: h("div", { key: "notices" }),
     approvals: h("div", { key: "approvals" }),
-    targets: h("section", { class: "targets", key: "targets", "aria-labelledby": "targets-title" },
-      h("h2", { id: "targets-title", class: "heard" }, "Recovery against the targets, over 30 days"), figuresPlace),
-    workers: h("section", { class: "workers", key: "workers", "aria-labelledby": "workers-title" },
-      h("h2", { id: "workers-title" }, "Workers"), tools, grid),
+    targets: h(
+      "section",
+      { class: "targets", key: "targets", "aria-labelledby": "targets-title" },
+      h("h2", { id: "targets-title", class: "heard" }, "Recovery against the targets, over 30 days"),
+      figuresPlace,
+    ),
+    workers: h(
+      "section",
+      { class: "workers", key: "workers", "aria-labelledby": "workers-title" },
+      h("h2", { id: "workers-title" }, "Workers"),
+      tools,
+      grid,
+    ),
     feed: h("section", { class: "feed", key: "feed", "aria-labelledby": "feed-title" }),
   };
   return { sections, figures: figuresPlace, tools, grid };
@@ -102,9 +115,11 @@ function skeleton() {
 function drawHead(place) {
   const { tone: kind, state, of } = summary();
   const { overview } = present;
-  patch(place,
+  patch(
+    place,
     h("h1", { tabindex: "-1", class: `state ${kind}` }, sign(kind), " ", state),
-    h("p", { class: "dim" }, `${of}; unitmedic ${overview.version}, `, when(overview.at.wall)));
+    h("p", { class: "dim" }, `${of}; unitmedic ${overview.version}, `, when(overview.at.wall)),
+  );
 }
 
 /** What keeps unitmedic from seeing or acting, in the words of `unitmedic status`. */
@@ -120,23 +135,42 @@ function drawNotices(place) {
   ].filter(Boolean);
   const items = notices.map(([kind, text]) => h("li", { class: kind }, sign(kind), h("span", null, text)));
   const pauses = overview.pauses.map((one) => pauseNotice(one));
-  patch(place, items.length + pauses.length > 0 && h("ul", { class: "notices", "aria-label": "Notices" }, items, pauses));
+  patch(
+    place,
+    items.length + pauses.length > 0 && h("ul", { class: "notices", "aria-label": "Notices" }, items, pauses),
+  );
 }
 
 export function pauseNotice(one) {
-  const until = one.until === null ? [" until resumed, since ", when(one.since)] : [" until ", when(one.until, "point")];
+  const until =
+    one.until === null ? [" until resumed, since ", when(one.since)] : [" until ", when(one.until, "point")];
   const reason = one.reason && `: ${one.reason}`;
   const name = one.worker ? `resume ${one.worker}` : "resume --all";
-  return h("li", { class: "stopped", key: `pause-${one.worker ?? ""}` }, sign("stopped"),
+  return h(
+    "li",
+    { class: "stopped", key: `pause-${one.worker ?? ""}` },
+    sign("stopped"),
     h("span", null, `${one.worker ?? "everything"} is paused`, until, ` by ${one.who}${reason}`),
-    deed("Resume", `unitmedic ${name}`, () => resume(one.worker), { class: "small" }));
+    deed("Resume", `unitmedic ${name}`, () => resume(one.worker), { class: "small" }),
+  );
 }
 
 function drawApprovals(place, found) {
   const isAny = present.overview.waiting_approvals > 0 || found.data?.length > 0;
-  patch(place, isAny && h("section", { "aria-labelledby": "approvals-title" },
-    h("h2", { id: "approvals-title" }, "Waiting for a yes"),
-    h("div", { class: "cards" }, shown(found, (cards) => cards.map((card) => approvalCard(card))))));
+  patch(
+    place,
+    isAny &&
+      h(
+        "section",
+        { "aria-labelledby": "approvals-title" },
+        h("h2", { id: "approvals-title" }, "Waiting for a yes"),
+        h(
+          "div",
+          { class: "cards" },
+          shown(found, (cards) => cards.map((card) => approvalCard(card))),
+        ),
+      ),
+  );
 }
 
 function drawTools(place, narrow) {
@@ -148,34 +182,63 @@ function drawTools(place, narrow) {
       drawTools(place, narrow);
       narrow();
     };
-    return h("button", { type: "button", class: `chip ${health}`, "aria-pressed": String(isOn), key: health, onclick: choose },
-      sign(health), h("span", { class: "n" }, counts[health] ?? 0), ` ${health}`);
+    return h(
+      "button",
+      { type: "button", class: `chip ${health}`, "aria-pressed": String(isOn), key: health, onclick: choose },
+      sign(health),
+      h("span", { class: "n" }, counts[health] ?? 0),
+      ` ${health}`,
+    );
   };
-  const search = h("input", { type: "search", key: "name", "aria-label": "Filter by name", placeholder: "filter by name",
+  const search = h("input", {
+    type: "search",
+    key: "name",
+    "aria-label": "Filter by name",
+    placeholder: "filter by name",
     oninput: (event) => {
       filter.name = event.target.value.trim().toLowerCase();
       narrow();
-    } });
+    },
+  });
   if (!place.querySelector("input")) search.value = filter.name;
-  patch(place, search,
-    h("div", { class: "chips", role: "group", "aria-label": "Filter by health", key: "chips" },
-      HEALTHS.filter((health) => counts[health] || filter.health === health).map(chip)),
-    h("span", { class: "push", key: "pause" }, deed("Pause all", "unitmedic pause --all", () => pause(null), { class: "small" })));
+  patch(
+    place,
+    search,
+    h(
+      "div",
+      { class: "chips", role: "group", "aria-label": "Filter by health", key: "chips" },
+      HEALTHS.filter((health) => counts[health] || filter.health === health).map(chip),
+    ),
+    h(
+      "span",
+      { class: "push", key: "pause" },
+      deed("Pause all", "unitmedic pause --all", () => pause(null), { class: "small" }),
+    ),
+  );
 }
 
 function drawFeed(place, feed, draw) {
   const news = present.events.filter((fact) => isNews(fact.what));
-  const line = (fact) => h("li", { key: fact.seq },
-    h("div", { class: "feed-time" }, sign(tone(fact.what)), when(fact.at.wall)),
-    h("div", null, fact.text ?? fact.what.event, fact.incident !== undefined && [" ", incidentLink(fact.incident)]));
+  const line = (fact) =>
+    h(
+      "li",
+      { key: fact.seq },
+      h("div", { class: "feed-time" }, sign(tone(fact.what)), when(fact.at.wall)),
+      h("div", null, fact.text ?? fact.what.event, fact.incident !== undefined && [" ", incidentLink(fact.incident)]),
+    );
   const toggle = () => {
     feed.all = !feed.all;
     draw();
   };
-  patch(place, h("h2", { id: "feed-title", key: "title" }, "Latest events"),
-    news.length === 0 ? h("p", { class: "dim", key: "none" }, "Nothing has happened since this page was opened.")
+  patch(
+    place,
+    h("h2", { id: "feed-title", key: "title" }, "Latest events"),
+    news.length === 0
+      ? h("p", { class: "dim", key: "none" }, "Nothing has happened since this page was opened.")
       : h("ol", { key: "list" }, news.slice(0, feed.all ? undefined : EVENTS_SHOWN).map(line)),
-    news.length > EVENTS_SHOWN && button(feed.all ? "Show fewer" : `Show all ${news.length}`, toggle, { class: "small", key: "more" }));
+    news.length > EVENTS_SHOWN &&
+      button(feed.all ? "Show fewer" : `Show all ${news.length}`, toggle, { class: "small", key: "more" }),
+  );
 }
 
 /** The workers' panels. A panel is made once and changed in place. */
@@ -198,7 +261,16 @@ class Grid {
 
   arrange(elements) {
     if (elements.length === 0) {
-      patch(this.place, h("p", null, "No worker is configured: nothing is touched. ", h("code", null, "unitmedic discover"), " proposes a configuration."));
+      patch(
+        this.place,
+        h(
+          "p",
+          null,
+          "No worker is configured: nothing is touched. ",
+          h("code", null, "unitmedic discover"),
+          " proposes a configuration.",
+        ),
+      );
     } else if (this.place.children.length === 0) {
       const fragment = new DocumentFragment();
       fragment.append(...elements);
@@ -237,7 +309,13 @@ class Panel {
     this.head = h("header", null);
     this.tileBox = h("div", { class: "tiles", role: "group", "aria-label": `Instances of ${name}` });
     this.words = h("div", { class: "said" });
-    this.element = h("article", { class: "panel", key: `worker-${name}`, "aria-label": name }, this.head, this.tileBox, this.words);
+    this.element = h(
+      "article",
+      { class: "panel", key: `worker-${name}`, "aria-label": name },
+      this.head,
+      this.tileBox,
+      this.words,
+    );
   }
 
   draw(worker) {
@@ -274,12 +352,14 @@ class Panel {
     const isNamed = !filter.name || this.name.toLowerCase().includes(filter.name);
     let left = 0;
     for (const one of this.worker.instances) {
-      const isShown = (isNamed || one.unit.toLowerCase().includes(filter.name)) && (!filter.health || one.health === filter.health);
+      const isShown =
+        (isNamed || one.unit.toLowerCase().includes(filter.name)) && (!filter.health || one.health === filter.health);
       const tile = this.tiles.get(one.unit);
       if (tile && tile.hidden === isShown) tile.hidden = !isShown;
       left += isShown ? 1 : 0;
     }
-    const isEmptyMatch = this.worker.instances.length === 0 && isNamed && (!filter.health || this.worker.health === filter.health);
+    const isEmptyMatch =
+      this.worker.instances.length === 0 && isNamed && (!filter.health || this.worker.health === filter.health);
     this.element.hidden = left === 0 && !isEmptyMatch;
     return !this.element.hidden;
   }
@@ -295,9 +375,23 @@ function dress(tile, one) {
 function headParts(worker) {
   const need = worker.min_instances > 1 ? `, min ${worker.min_instances}` : "";
   return [
-    h("h3", null, h("a", { href: address(["worker", worker.worker]) }, worker.worker), worker.critical && h("span", { class: "tag" }, "critical")),
-    h("p", { class: "counts" }, healthWord(worker.health, worker.paused && ", paused"),
-      h("span", { class: "dim" }, `${worker.serving} of ${Math.max(worker.desired, worker.serving)}${need}`, heard(" serving"))),
+    h(
+      "h3",
+      null,
+      h("a", { href: address(["worker", worker.worker]) }, worker.worker),
+      worker.critical && h("span", { class: "tag" }, "critical"),
+    ),
+    h(
+      "p",
+      { class: "counts" },
+      healthWord(worker.health, worker.paused && ", paused"),
+      h(
+        "span",
+        { class: "dim" },
+        `${worker.serving} of ${Math.max(worker.desired, worker.serving)}${need}`,
+        heard(" serving"),
+      ),
+    ),
   ];
 }
 
@@ -307,12 +401,19 @@ const needsALook = (one) => isSick(one.health) || one.health === "warning" || on
 function wordsOf(worker) {
   const sorted = SICK_FIRST.map((health) => worker.instances.filter((one) => one.health === health && needsALook(one)));
   const listed = sorted.flatMap((some) => some.slice(0, LISTED_PER_HEALTH));
-  const more = sorted.filter((some) => some.length > LISTED_PER_HEALTH).map((some) => `${some.length - LISTED_PER_HEALTH} more ${some[0].health}`);
+  const more = sorted
+    .filter((some) => some.length > LISTED_PER_HEALTH)
+    .map((some) => `${some.length - LISTED_PER_HEALTH} more ${some[0].health}`);
   // With several instances the tiles say why.
   const isBare = listed.length === 0 && worker.instances.length <= 1 && worker.health !== "healthy";
   return [
     isBare && h("p", { class: "dim" }, worker.because),
-    listed.length > 0 && h("ul", null, listed.map((one) => instanceWords(worker, one))),
+    listed.length > 0 &&
+      h(
+        "ul",
+        null,
+        listed.map((one) => instanceWords(worker, one)),
+      ),
     more.length > 0 && h("p", { class: "dim" }, `and ${more.join(", ")}`),
   ];
 }
@@ -320,17 +421,27 @@ function wordsOf(worker) {
 function instanceWords(worker, one) {
   const isWell = one.health === "healthy";
   const link = one.incident !== undefined && [incidentLink(one.incident), ": "];
-  return h("li", { key: one.unit },
-    h("div", null, sign(one.health), " ", h("a", { class: "unit", href: address(["worker", worker.worker], { unit: one.unit }) }, one.unit), heard(` ${one.health}`)),
+  return h(
+    "li",
+    { key: one.unit },
+    h(
+      "div",
+      null,
+      sign(one.health),
+      " ",
+      h("a", { class: "unit", href: address(["worker", worker.worker], { unit: one.unit }) }, one.unit),
+      heard(` ${one.health}`),
+    ),
     !isWell && h("div", { class: "because" }, link, one.because),
-    one.doing && h("div", { class: "doing" }, sign("act"), " ", isWell && link, one.doing));
+    one.doing && h("div", { class: "doing" }, sign("act"), " ", isWell && link, one.doing),
+  );
 }
 
 /** Arrows, Home and End go from tile to tile. */
 function rove(event) {
-  const from = (event.target);
+  const from = event.target;
   if (!from.classList.contains("tile")) return;
-  const tiles = ([...(from.parentElement?.children ?? [])]).filter((tile) => !((tile).hidden));
+  const tiles = [...(from.parentElement?.children ?? [])].filter((tile) => !tile.hidden);
   const to = destination(event.key, tiles, tiles.indexOf(from));
   if (!to) return;
   event.preventDefault();
@@ -341,6 +452,13 @@ function rove(event) {
 
 function destination(key, tiles, at) {
   const row = tiles.filter((tile) => tile.offsetTop === tiles[0].offsetTop).length;
-  const steps = ({ ArrowLeft: at - 1, ArrowRight: at + 1, ArrowUp: at - row, ArrowDown: at + row, Home: 0, End: tiles.length - 1 });
+  const steps = {
+    ArrowLeft: at - 1,
+    ArrowRight: at + 1,
+    ArrowUp: at - row,
+    ArrowDown: at + row,
+    Home: 0,
+    End: tiles.length - 1,
+  };
   return steps[key] === undefined ? undefined : tiles[steps[key]];
 }

@@ -14,7 +14,7 @@ const IDLE_MS = 15_000;
  * daemon not many more. */
 const ASLEEP_AFTER_MS = 60_000;
 /** Events that are kept for the feed. */
-export const EVENTS_KEPT = 50;
+const EVENTS_KEPT = 50;
 /** Changes of health that are newer than a reading of the overview that is still on its way. */
 const LATE_KEPT = 2000;
 
@@ -119,8 +119,8 @@ function adopt(overview) {
   present.heardAt = Date.now();
   hear(overview.at);
   // What events said after the overview was written is truer than it.
-  const { seq } = position(overview.last_event);
-  late = late.filter((fact) => fact.seq > seq);
+  const { run, seq } = position(overview.last_event);
+  late = late.filter((fact) => fact.run === run && fact.seq > seq);
   late.forEach(apply);
   tell("read");
   schedule(IDLE_MS * (0.8 + 0.4 * Math.random()));
@@ -184,7 +184,7 @@ function factOf(event) {
   if (event.name === "reset") return null;
   try {
     const fact = JSON.parse(event.data);
-    return fact?.what ? fact : null;
+    return fact?.what ? { ...fact, run: position(event.id ?? "").run } : null;
   } catch {
     return null;
   }
@@ -274,7 +274,10 @@ function lessThanWell() {
   const empty = (health) =>
     present.overview.workers.filter((one) => one.health === health && one.instances.length === 0).length;
   const parts = ["warning", "unknown"].map((health) => ({ health, n: (counts[health] ?? 0) + empty(health) }));
-  return parts.filter(({ n }) => n > 0).map(({ health, n }) => `${n} ${health}`).join(", ");
+  return parts
+    .filter(({ n }) => n > 0)
+    .map(({ health, n }) => `${n} ${health}`)
+    .join(", ");
 }
 
 export const glance = (name) => present.overview?.workers.find((one) => one.worker === name);

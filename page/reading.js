@@ -73,7 +73,7 @@ export class Reading {
     const wait = trouble.retryAfter ? trouble.retryAfter * 1000 : Math.min(500 * 2 ** this.tries, RETRY_MAX_MS);
     // What is not there, or not allowed, is so until something changes.
     if (trouble.status === 0 || trouble.status >= 500) this.after(wait * (0.8 + 0.4 * Math.random()));
-    else this.after(this.every);
+    else if (trouble.status !== 401) this.after(this.every);
   }
 }
 

@@ -21,9 +21,12 @@ export function say(text) {
 export function saySoon(text) {
   waiting = text;
   if (timer) return;
-  timer = setTimeout(() => {
-    timer = undefined;
-    lastSaid = Date.now();
-    say(waiting);
-  }, Math.max(SETTLE_MS, lastSaid + GAP_MS - Date.now()));
+  timer = setTimeout(
+    () => {
+      timer = undefined;
+      lastSaid = Date.now();
+      say(waiting);
+    },
+    Math.max(SETTLE_MS, lastSaid + GAP_MS - Date.now()),
+  );
 }

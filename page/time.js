@@ -26,7 +26,8 @@ const WORDINGS = {
   ago: (wall) => `${between(wall, now())} ago`,
   since: (wall) => between(wall, now()),
   left: (wall) => coarse(wall - now()),
-  point: (wall) => `${moment(wall, now())} (${wall > now() ? `in ${between(now(), wall)}` : `${between(wall, now())} ago`})`,
+  point: (wall) =>
+    `${moment(wall, now())} (${wall > now() ? `in ${between(now(), wall)}` : `${between(wall, now())} ago`})`,
 };
 
 /** A moment. `at`: the time of day; `ago`, `since`, `left`: spans that are kept true; `point`: both.
@@ -41,7 +42,7 @@ export function when(wall, wording = "at") {
 function tick() {
   if (document.hidden) return;
   for (const element of document.querySelectorAll("time[data-wording]")) {
-    const { wall, wording } = (element).dataset;
+    const { wall, wording } = element.dataset;
     const text = WORDINGS[wording ?? "at"](Number(wall));
     if (element.textContent !== text) element.textContent = text;
   }

@@ -106,3 +106,9 @@ export const queueName = (queue) => (queue.vhost ? `${queue.vhost}/${queue.name}
  * */
 export const clean = (text) =>
   String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+
+/** With those questions that have an answer. */
+export function pathWith(path, query) {
+  const given = Object.entries(query).filter(([, value]) => value);
+  return given.length > 0 ? `${path}?${new URLSearchParams(given)}` : path;
+}

@@ -1,19 +1,18 @@
 // One worker: its state and queues, its instances, the plots and the explanation of the chosen one, its incidents, and
 // what was learned of it.
 
-import { onMe, pathWith } from "./api.js";
+import { onMe } from "./api.js";
 import { deed, needed, pause, recover, resume } from "./deeds.js";
-import { address, box, button, h, healthWord, heard, incidentLink, patch, sign, table } from "./dom.js";
+import { address, box, button, h, healthWord, heading, heard, incidentLink, patch, sign, table } from "./dom.js";
 import { explanationParts } from "./explanation.js";
 import { incidentTable } from "./incidents.js";
 import { pauseNotice } from "./overview.js";
 import { plot } from "./plot.js";
 import { glance, listen, present } from "./present.js";
-import { proposalList } from "./advice.js";
+import { nothingLearned, proposalList, strategyBlock } from "./learned.js";
 import { Reading, shown } from "./reading.js";
-import { strategyBlock } from "./strategies.js";
 import { when } from "./time.js";
-import { SICK_FIRST, bytes, coarse, count, human, percent, queueName } from "./words.js";
+import { SICK_FIRST, bytes, coarse, count, human, pathWith, percent, queueName } from "./words.js";
 
 /** Rows of instances before more are asked for. */
 const ROWS = 100;
@@ -39,8 +38,13 @@ class WorkerView {
     const mine = (fact) => fact.worker === name;
     const ofUnit = (fact) => fact.unit === this.unit;
     const isLarge = (glance(name)?.instances.length ?? 0) > LARGE_FROM;
-    this.worker = new Reading(() => `/workers/${encodeURIComponent(name)}`, life, draw, { every: 15_000, on: isLarge ? undefined : mine });
-    this.incidents = new Reading(() => pathWith("/incidents", { worker: name, limit: 10 }), life, draw, { on: (fact) => mine(fact) && fact.incident !== undefined });
+    this.worker = new Reading(() => `/workers/${encodeURIComponent(name)}`, life, draw, {
+      every: 15_000,
+      on: isLarge ? undefined : mine,
+    });
+    this.incidents = new Reading(() => pathWith("/incidents", { worker: name, limit: 10 }), life, draw, {
+      on: (fact) => mine(fact) && fact.incident !== undefined,
+    });
     this.strategies = new Reading(() => pathWith("/strategies", { worker: name }), life, draw, { every: 60_000 });
     this.advice = new Reading(() => pathWith("/advice", { worker: name }), life, draw, { every: 120_000 });
     this.series = null;
@@ -84,8 +88,18 @@ class WorkerView {
       return;
     }
     const name = () => encodeURIComponent(this.followed);
-    this.series = new Reading(() => `/instances/${name()}/series`, this.life, () => this.due(), { every: 15_000 });
-    this.explanation = new Reading(() => pathWith("/explain", { unit: this.followed }), this.life, () => this.due(), { every: 15_000, on: this.ofUnit });
+    this.series = new Reading(
+      () => `/instances/${name()}/series`,
+      this.life,
+      () => this.due(),
+      { every: 15_000 },
+    );
+    this.explanation = new Reading(
+      () => pathWith("/explain", { unit: this.followed }),
+      this.life,
+      () => this.due(),
+      { every: 15_000, on: this.ofUnit },
+    );
   }
 
   due() {
@@ -111,27 +125,39 @@ class WorkerView {
   head() {
     const worker = glance(this.name) ?? this.worker.found.data;
     const paused = present.overview?.pauses.filter((one) => !one.worker || one.worker === this.name) ?? [];
-    return h("header", { class: "head", key: "head" },
-      h("h1", { tabindex: "-1" }, this.name, worker?.critical && h("span", { class: "tag" }, "critical")),
-      worker && h("p", { class: "sub" }, healthWord(worker.health, worker.paused && ", paused"), h("span", null, worker.because),
-        h("span", { class: "dim" }, capacity(worker, this.worker.found.data))),
+    return heading(
+      [this.name, worker?.critical && h("span", { class: "tag" }, "critical")],
+      worker &&
+        h(
+          "p",
+          { class: "sub" },
+          healthWord(worker.health, worker.paused && ", paused"),
+          h("span", null, worker.because),
+          h("span", { class: "dim" }, capacity(worker, this.worker.found.data)),
+        ),
       paused.length > 0 && h("ul", { class: "notices" }, paused.map(pauseNotice)),
       queues(this.worker.found.data?.queues ?? []),
-      h("div", { class: "deeds" }, this.deeds(worker)), needed());
+      h("div", { class: "deeds" }, this.deeds(worker)),
+      needed(),
+    );
   }
 
   deeds(worker) {
     const { name } = this;
     return [
       deed("Recover …", `unitmedic recover ${name} --action restart`, () => recover({ worker: name }, this.hooks())),
-      worker?.paused ? deed("Resume", `unitmedic resume ${name}`, () => resume(name)) : deed("Pause …", `unitmedic pause ${name} --for 1h`, () => pause(name)),
+      worker?.paused
+        ? deed("Resume", `unitmedic resume ${name}`, () => resume(name))
+        : deed("Pause …", `unitmedic pause ${name} --for 1h`, () => pause(name)),
     ];
   }
 
   /** Hooks that plans or strategies of the worker name. */
   hooks() {
     const steps = (this.explanation?.found.data?.[0]?.plan.steps ?? []).map((step) => step.action);
-    const ranked = (this.strategies.found.data ?? []).flatMap((one) => one.ranking.actions.map((other) => other.action));
+    const ranked = (this.strategies.found.data ?? []).flatMap((one) =>
+      one.ranking.actions.map((other) => other.action),
+    );
     return [...new Set([...steps, ...ranked])].filter((action) => action.startsWith("hook:"));
   }
 
@@ -145,47 +171,125 @@ class WorkerView {
       this.rows += 10 * ROWS;
       this.draw();
     };
-    return box("instances", "Instances",
-      this.instances.length > 20 && h("p", { class: "filters", key: "filter" }, h("input", { type: "search", "aria-label": "Filter instances by name", placeholder: "filter by name", oninput: type })),
-      shown(this.worker.found, () => matching.length === 0 ? h("p", { class: "dim" }, "No instance.") : this.instanceTable(matching.slice(0, this.rows))),
-      matching.length > this.rows && h("p", { class: "more" }, button(`Show ${Math.min(10 * ROWS, matching.length - this.rows)} more of ${matching.length}`, more)));
+    return box(
+      "instances",
+      "Instances",
+      this.instances.length > 20 &&
+        h(
+          "p",
+          { class: "filters", key: "filter" },
+          h("input", {
+            type: "search",
+            "aria-label": "Filter instances by name",
+            placeholder: "filter by name",
+            oninput: type,
+          }),
+        ),
+      shown(this.worker.found, () =>
+        matching.length === 0
+          ? h("p", { class: "dim" }, "No instance.")
+          : this.instanceTable(matching.slice(0, this.rows)),
+      ),
+      matching.length > this.rows &&
+        h(
+          "p",
+          { class: "more" },
+          button(`Show ${Math.min(10 * ROWS, matching.length - this.rows)} more of ${matching.length}`, more),
+        ),
+    );
   }
 
   instanceTable(rows) {
     const { name, unit: chosen } = this;
-    const link = (one) => h("a", { class: "unit", href: address(["worker", name], { unit: one.unit }), "aria-current": one.unit === chosen ? "true" : null }, one.unit);
-    return table(`Instances of ${name}, sick ones first`, [
-      { head: "Unit", name: true, cell: link },
-      { head: "Health", cell: (one) => healthWord(one.health) },
-      { head: "CPU", number: true, cell: (one) => (typeof one.cpus === "number" ? percent(one.cpus) : "–") },
-      { head: "Memory", number: true, cell: memory },
-      { head: "Up", number: true, cell: (one) => (one.up_since ? when(one.up_since, "since") : "–") },
-      { head: "Restarts", number: true, cell: restarts },
-      { head: "Last sign of life", number: true, cell: (one) => (one.heartbeat ? [when(one.heartbeat.at, "ago"), ` (${one.heartbeat.source})`] : "–") },
-      { head: "Errors/min", number: true, cell: (one) => (typeof one.errors_per_minute === "number" ? one.errors_per_minute.toFixed(1) : "–") },
-      { head: "Tasks", number: true, cell: ({ usage }) => (usage?.tasks ? `${usage.tasks}${usage.tasks_max ? ` of ${usage.tasks_max}` : ""}` : "–") },
-      { head: "Files", number: true, cell: ({ usage }) => (usage?.open_files ? `${usage.open_files.count} of ${usage.open_files.limit}` : "–") },
-      { head: "What is being done", wide: true, cell: state },
-    ], rows, (one) => one.unit);
+    const link = (one) =>
+      h(
+        "a",
+        {
+          class: "unit",
+          href: address(["worker", name], { unit: one.unit }),
+          "aria-current": one.unit === chosen ? "true" : null,
+        },
+        one.unit,
+      );
+    return table(
+      `Instances of ${name}, sick ones first`,
+      [
+        { head: "Unit", name: true, cell: link },
+        { head: "Health", cell: (one) => healthWord(one.health) },
+        { head: "CPU", number: true, cell: (one) => (typeof one.cpus === "number" ? percent(one.cpus) : "–") },
+        { head: "Memory", number: true, cell: memory },
+        { head: "Up", number: true, cell: (one) => (one.up_since ? when(one.up_since, "since") : "–") },
+        { head: "Restarts", number: true, cell: restarts },
+        {
+          head: "Last sign of life",
+          number: true,
+          cell: (one) => (one.heartbeat ? [when(one.heartbeat.at, "ago"), ` (${one.heartbeat.source})`] : "–"),
+        },
+        {
+          head: "Errors/min",
+          number: true,
+          cell: (one) => (typeof one.errors_per_minute === "number" ? one.errors_per_minute.toFixed(1) : "–"),
+        },
+        {
+          head: "Tasks",
+          number: true,
+          cell: ({ usage }) =>
+            usage?.tasks ? `${usage.tasks}${usage.tasks_max ? ` of ${usage.tasks_max}` : ""}` : "–",
+        },
+        {
+          head: "Files",
+          number: true,
+          cell: ({ usage }) => (usage?.open_files ? `${usage.open_files.count} of ${usage.open_files.limit}` : "–"),
+        },
+        { head: "What is being done", wide: true, cell: state },
+      ],
+      rows,
+      (one) => one.unit,
+    );
   }
 
   chosenBox() {
     const { unit } = this;
     if (!unit || !this.series || !this.explanation) return null;
-    return box("chosen", [h("span", { class: "unit" }, unit), " in the last hour"],
+    return box(
+      "chosen",
+      [h("span", { class: "unit" }, unit), " in the last hour"],
       shown(this.series.found, plots),
       h("h2", { class: "more" }, "Why it was or was not recovered"),
-      h("div", { class: "explained", key: "explanation" }, shown(this.explanation.found, (all) => all.filter((one) => one.unit === unit).map(explanationParts))),
-      h("div", { class: "deeds" }, deed(`Recover ${unit} …`, `unitmedic recover ${unit} --action restart`, () => recover({ unit }, this.hooks()))));
+      h(
+        "div",
+        { class: "explained", key: "explanation" },
+        shown(this.explanation.found, (all) => all.filter((one) => one.unit === unit).map(explanationParts)),
+      ),
+      h(
+        "div",
+        { class: "deeds" },
+        deed(`Recover ${unit} …`, `unitmedic recover ${unit} --action restart`, () => recover({ unit }, this.hooks())),
+      ),
+    );
   }
 
   pastBoxes() {
     const every = address(["incidents"], { worker: this.name });
     return [
-      box("past", "Incidents", shown(this.incidents.found, (list) => [incidentTable(list, `Incidents of ${this.name}`), h("p", { class: "more" }, h("a", { href: every }, "All of its incidents"))])),
-      h("div", { class: "boxes", key: "learned" },
-        box("strategies", "Strategies", shown(this.strategies.found, (list) => (list.length === 0 ? h("p", { class: "dim" }, "Nothing has been learned yet: every recovery that succeeds or fails teaches.") : list.map(strategyBlock)))),
-        box("advice", "Advice", shown(this.advice.found, proposalList))),
+      box(
+        "past",
+        "Incidents",
+        shown(this.incidents.found, (list) => [
+          incidentTable(list, `Incidents of ${this.name}`),
+          h("p", { class: "more" }, h("a", { href: every }, "All of its incidents")),
+        ]),
+      ),
+      h(
+        "div",
+        { class: "boxes", key: "learned" },
+        box(
+          "strategies",
+          "Strategies",
+          shown(this.strategies.found, (list) => (list.length === 0 ? nothingLearned() : list.map(strategyBlock))),
+        ),
+        box("advice", "Advice", shown(this.advice.found, proposalList)),
+      ),
     ];
   }
 }
@@ -197,7 +301,13 @@ function capacity(worker, whole) {
   return `${worker.serving} of ${Math.max(worker.desired, worker.serving)} serving, min ${worker.min_instances}${max}${scaled}${whole ? `; units ${whole.selector}` : ""}`;
 }
 
-const queues = (all) => all.length > 0 && h("ul", { "aria-label": "Queues" }, all.map((one) => h("li", null, queueWords(one))));
+const queues = (all) =>
+  all.length > 0 &&
+  h(
+    "ul",
+    { "aria-label": "Queues" },
+    all.map((one) => h("li", null, queueWords(one))),
+  );
 
 function queueWords({ queue, depth, unknown }) {
   const name = queueName(queue);
@@ -222,14 +332,29 @@ function restarts({ restarts: by }) {
 function state(one) {
   const isWell = one.health === "healthy";
   const hasIncident = one.incident !== null && one.incident !== undefined;
-  return [hasIncident && [incidentLink(one.incident), ": "], !isWell && one.because, !isWell && one.doing && "; ", one.doing, one.scaled && h("span", { class: "dim" }, " started by unitmedic")];
+  return [
+    hasIncident && [incidentLink(one.incident), ": "],
+    !isWell && one.because,
+    !isWell && one.doing && "; ",
+    one.doing,
+    one.scaled && h("span", { class: "dim" }, " started by unitmedic"),
+  ];
 }
 
 function plots(series) {
   const whole = (n) => String(Math.round(n));
-  return h("div", { class: "plots", key: "plots" },
+  return h(
+    "div",
+    { class: "plots", key: "plots" },
     plot({ name: "CPU", word: percent }, series.cpu),
     plot({ name: "Memory", word: bytes }, series.memory),
-    plot({ name: "Age of the last sign of life", word: (seconds) => (seconds < 1 ? coarse(seconds * 1e6) : human(Math.round(seconds) * 1e6)) }, series.heartbeat),
-    series.queues.map((one) => plot({ name: `Queue ${queueName(one.queue)}, ready`, word: whole }, one.ready)));
+    plot(
+      {
+        name: "Age of the last sign of life",
+        word: (seconds) => (seconds < 1 ? coarse(seconds * 1e6) : human(Math.round(seconds) * 1e6)),
+      },
+      series.heartbeat,
+    ),
+    series.queues.map((one) => plot({ name: `Queue ${queueName(one.queue)}, ready`, word: whole }, one.ready)),
+  );
 }

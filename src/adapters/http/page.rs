@@ -42,13 +42,9 @@ macro_rules! assets {
 const ASSETS: &[Asset] = assets![
     "index.html": HTML,
     "favicon.svg": DRAWING,
-    "look.css": STYLE,
-    "parts.css": STYLE,
-    "advice.js": SCRIPT,
+    "page.css": STYLE,
     "alerts.js": SCRIPT,
     "api.js": SCRIPT,
-    "approvals.js": SCRIPT,
-    "audit.js": SCRIPT,
     "configuration.js": SCRIPT,
     "deeds.js": SCRIPT,
     "dialog.js": SCRIPT,
@@ -56,9 +52,11 @@ const ASSETS: &[Asset] = assets![
     "events.js": SCRIPT,
     "explanation.js": SCRIPT,
     "facts.js": SCRIPT,
+    "first.js": SCRIPT,
     "history.js": SCRIPT,
     "incident.js": SCRIPT,
     "incidents.js": SCRIPT,
+    "learned.js": SCRIPT,
     "main.js": SCRIPT,
     "overview.js": SCRIPT,
     "plot.js": SCRIPT,
@@ -66,9 +64,7 @@ const ASSETS: &[Asset] = assets![
     "reading.js": SCRIPT,
     "say.js": SCRIPT,
     "signin.js": SCRIPT,
-    "strategies.js": SCRIPT,
     "targets.js": SCRIPT,
-    "theme.js": SCRIPT,
     "time.js": SCRIPT,
     "words.js": SCRIPT,
     "worker.js": SCRIPT,
@@ -237,7 +233,7 @@ mod tests {
         assert_eq!((status, &headers[CONTENT_TYPE]), (StatusCode::OK, &HeaderValue::from_static(HTML)));
         assert_eq!(body, ASSETS[0].bytes);
         assert!(headers.get(CONTENT_ENCODING).is_none());
-        for path in ["/", "/page/main.js", "/page/look.css", "/page/favicon.svg"] {
+        for path in ["/", "/page/main.js", "/page/page.css", "/page/favicon.svg"] {
             let (status, headers, _) = ask("GET", path, &[]).await;
             assert_eq!(status, StatusCode::OK, "{path}");
             for (name, value) in HEADERS {

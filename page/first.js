@@ -1,5 +1,10 @@
-// Dark or light, before anything is painted: a plain script in the head, so that a choice never flashes the other one.
+// What comes before everything else, as a plain script in the head: dark or light, so that a choice never flashes the
+// other one; and the first question to the daemon, which is answered while the modules are still on their way.
 "use strict";
+
+window.firstOverview = fetch("/api/v1/overview", { cache: "no-store", credentials: "omit" });
+// Who takes it up looks at what became of it.
+window.firstOverview.catch(() => undefined);
 
 (() => {
   const KEY = "unitmedic-theme";
@@ -22,7 +27,8 @@
   const chosen = kept();
   if (chosen === "dark" || chosen === "light") root.dataset.theme = chosen;
 
-  const isDark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const isDark = () =>
+    (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
   const word = (button) => {
     button.textContent = isDark() ? "Light" : "Dark";
     button.setAttribute("aria-label", isDark() ? "Light theme" : "Dark theme");
