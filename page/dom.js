@@ -149,8 +149,7 @@ export const box = (id, title, ...parts) =>
 /** A name and what it stands for, in a list of such. */
 export const pair = (name, ...parts) => h("div", { class: "pair" }, h("dt", null, name), h("dd", null, parts));
 
-/** A table that scrolls by itself where it is wider than the page.
- * */
+/** A table that scrolls by itself where it is wider than the page. */
 export function table(caption, columns, rows, key) {
   const kind = (column) => [column.number && "n", column.wide && "wide"].filter(Boolean).join(" ");
   const cell = (column, row) =>

@@ -47,13 +47,17 @@ class Parser {
 
 function pause(ms, signal) {
   return new Promise((done) => {
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", () => (clearTimeout(timer), done(null)), { once: true });
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      done(null);
+    };
+    const timer = setTimeout(end, ms);
+    signal.addEventListener("abort", end);
   });
 }
 
-/** The next wait: twice the last, at random within a fifth, so that a hundred pages do not come back at once.
- * */
+/** The next wait: twice the last, at random within a fifth, so that a hundred pages do not come back at once. */
 const backoff = (tries) => Math.min(RETRY_MIN_MS * 2 ** tries, RETRY_MAX_MS) * (0.8 + 0.4 * Math.random());
 
 /** A stream that is kept open until it is closed. */

@@ -2,7 +2,11 @@
 // other one; and the first question to the daemon, which is answered while the modules are still on their way.
 "use strict";
 
-window.firstOverview = fetch("/api/v1/overview", { cache: "no-store", credentials: "omit" });
+window.firstOverview = fetch("/api/v1/overview", {
+  cache: "no-store",
+  credentials: "omit",
+  signal: AbortSignal.timeout(10_000),
+});
 // Who takes it up looks at what became of it.
 window.firstOverview.catch(() => undefined);
 

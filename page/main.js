@@ -12,8 +12,7 @@ import { clock } from "./words.js";
 /** A connection that is back within this was never lost to a reader. */
 const LOSS_SHOWN_MS = 1000;
 
-/** The views by the first word of the address; all but the first are fetched when they are opened.
- * */
+/** The views by the first word of the address; all but the first are fetched when they are opened. */
 const VIEWS = {
   "": { title: "Overview", module: async () => overview },
   worker: { title: "Worker", module: () => import("./worker.js") },

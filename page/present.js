@@ -152,7 +152,10 @@ function fallAsleep() {
 function wake() {
   clearTimeout(sleepTimer);
   if (!present.overview) return;
-  if (present.connection === "asleep") stream.open(stream.last || present.overview.last_event);
+  if (present.connection === "asleep" || present.connection === "lost") {
+    stream.close();
+    stream.open(stream.last);
+  }
   refreshSoon();
 }
 
@@ -162,6 +165,7 @@ document.addEventListener("visibilitychange", () => {
 });
 // A page that the browser keeps for the way back holds no connection.
 addEventListener("pagehide", fallAsleep);
+addEventListener("online", wake);
 addEventListener("pageshow", (event) => event.persisted && wake());
 
 function take(events) {

@@ -30,8 +30,7 @@ const WORDINGS = {
     `${moment(wall, now())} (${wall > now() ? `in ${between(now(), wall)}` : `${between(wall, now())} ago`})`,
 };
 
-/** A moment. `at`: the time of day; `ago`, `since`, `left`: spans that are kept true; `point`: both.
- * */
+/** A moment. `at`: the time of day; `ago`, `since`, `left`: spans that are kept true; `point`: both. */
 export function when(wall, wording = "at") {
   const iso = new Date(wall / 1000).toISOString();
   const properties = { datetime: iso, title: absolute(wall), "data-wall": wall, "data-wording": wording };

@@ -52,8 +52,7 @@ const dayOf = (d) => `${d.getFullYear()}-${padded(d.getMonth() + 1)}-${padded(d.
 const hourOf = (d) => `${padded(d.getHours())}:${padded(d.getMinutes())}`;
 const WEEKDAYS = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
-/** `18:03:09` on the day of `now`, `Mon 18:03` within six days of it, else `2026-11-23 18:03`.
- * */
+/** `18:03:09` on the day of `now`, `Mon 18:03` within six days of it, else `2026-11-23 18:03`. */
 export function moment(wall, now) {
   const at = new Date(wall / 1000);
   const today = new Date(now / 1000);
@@ -102,8 +101,7 @@ export const share = (ratio, digits = 1) => `${(ratio * 100).toFixed(digits)} %`
 /** `queue`, or `vhost/queue`. */
 export const queueName = (queue) => (queue.vhost ? `${queue.vhost}/${queue.name}` : queue.name);
 
-/** Text from outside without what would turn the direction of writing around or is not shown at all.
- * */
+/** Text from outside without what would turn the direction of writing around or is not shown at all. */
 export const clean = (text) =>
   String(text).replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 
