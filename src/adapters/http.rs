@@ -47,6 +47,7 @@ mod gzip;
 mod hardened;
 mod login;
 mod openmetrics;
+mod page;
 mod peer;
 mod places;
 pub mod problem;

@@ -48,6 +48,8 @@ const HOSTS: &[&str] = &[
     "www.debian.org",
     "www.freedesktop.org",
     "www.sqlite.org",
+    // The name of SVG.
+    "www.w3.org",
 ];
 
 #[test]
