@@ -15,14 +15,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use unitmedic::adapters::http::{Answers, Endpoint, Feed, Port, PortError, Snapshot, Web, bind_tcp, serve_tcp};
+use unitmedic::model::action::Action;
 use unitmedic::model::advice::Advice;
 use unitmedic::model::alert::Alerts;
+use unitmedic::model::approval::Card;
 use unitmedic::model::condition::Health;
 use unitmedic::model::fact::{Cause, Fact, ResyncReason, What};
 use unitmedic::model::history::{AuditEntry, AuditFilter, Filter, Recovery, Summary, Told};
 use unitmedic::model::incident::{Incident, IncidentId};
 use unitmedic::model::name::{UnitName, WorkerName};
-use unitmedic::model::overview::{Series, Targets};
+use unitmedic::model::overview::{Preview, Series, Targets};
 use unitmedic::model::pattern::{PatternFilter, PatternsView};
 use unitmedic::model::request::{Ask, Reply, Target};
 use unitmedic::model::settings::{Selector, Settings, WebhookSettings, WorkerSettings};
@@ -278,6 +280,12 @@ impl Port for Scraped {
         Err(NOTHING)
     }
     async fn advice(&self, _: Option<Wall>, _: Option<WorkerName>) -> Result<Advice, PortError> {
+        Err(NOTHING)
+    }
+    async fn approvals(&self) -> Result<Vec<Card>, PortError> {
+        Err(NOTHING)
+    }
+    async fn preview(&self, _: Target, _: Action, _: bool) -> Result<Preview, PortError> {
         Err(NOTHING)
     }
     async fn request(&self, _: String, _: Ask) -> Result<Reply, PortError> {

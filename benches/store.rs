@@ -173,6 +173,8 @@ fn incident(id: u64) -> Incident {
         waiting: None,
         action_was_allowed: false,
         idle_actions: Vec::new(),
+        rejected: Vec::new(),
+        approval: None,
         helped_by: None,
         pattern: None,
         similar: Vec::new(),

@@ -46,11 +46,13 @@ use crate::adapters::passed::Passed;
 use crate::adapters::rabbitmq::BrokerStats;
 use crate::adapters::store::Store;
 use crate::adapters::systemd::{BusAddress, BusStats, Families};
+use crate::model::approval::Card;
+use crate::model::overview::Preview;
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::signal::ExternalAlert;
 use crate::model::status::{Explanation, SettingsTable, Status};
 use crate::model::strategy::{Known, Strategy};
-use crate::model::{Alert, Fact, Settings, WorkerName};
+use crate::model::{Action, Alert, Fact, Settings, WorkerName};
 use crate::views::metrics::{Board, Own};
 
 pub use start::StartError;
@@ -147,6 +149,13 @@ pub(crate) enum Query {
     Strategies(Option<WorkerName>, oneshot::Sender<Vec<Strategy>>),
     ExportStrategies(Option<WorkerName>, oneshot::Sender<Vec<Known>>),
     External(Vec<ExternalAlert>, oneshot::Sender<()>),
+    Approvals(oneshot::Sender<Vec<Card>>),
+    Preview {
+        target: Target,
+        action: Action,
+        force: bool,
+        reply: oneshot::Sender<Result<Preview, String>>,
+    },
     Request {
         who: String,
         ask: Ask,

@@ -4,6 +4,7 @@
 
 pub mod advice;
 pub mod alerts;
+pub mod approve;
 pub mod check_config;
 pub mod discover;
 mod exit;
@@ -114,6 +115,10 @@ enum Command {
     Advice(Asking<advice::AdviceArgs>),
     /// Restart a worker or a unit now, behind the same gates, and show whether it helped
     Recover(Asking<recover::RecoverArgs>),
+    /// Say yes to a planned action that waits for it; without an incident, what waits
+    Approve(Asking<approve::ApproveArgs>),
+    /// Say no to a planned action that waits for a yes
+    Reject(Asking<approve::RejectArgs>),
     /// Leave a worker, or all, alone for a while
     Pause(Asking<pause::PauseArgs>),
     /// End a pause
@@ -188,6 +193,8 @@ impl Cli {
             Command::Strategies(asking) => asking.run(before, out, strategies::run),
             Command::Advice(asking) => asking.run(before, out, advice::run),
             Command::Recover(asking) => asking.run(before, out, recover::run),
+            Command::Approve(asking) => asking.run(before, out, approve::approve),
+            Command::Reject(asking) => asking.run(before, out, approve::reject),
             Command::Pause(asking) => asking.run(before, out, pause::pause),
             Command::Resume(asking) => asking.run(before, out, pause::resume),
             Command::CheckConfig(mut args) => {

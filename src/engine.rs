@@ -4,8 +4,10 @@
 //! The caller hands in [`Input`]s with the time, drains [`Command`]s, and calls [`Engine::handle_timeout`]
 //! when [`Engine::poll_timeout`] says so.
 
+mod approval;
 mod assess;
 mod attempt;
+mod deeds;
 mod desk;
 mod experience;
 mod explain;

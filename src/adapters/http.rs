@@ -13,12 +13,14 @@ use hyper::body::Bytes;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use crate::model::action::Action;
 use crate::model::advice::Advice;
 use crate::model::alert::Alerts;
+use crate::model::approval::Card;
 use crate::model::history::{AuditEntry, AuditFilter, Filter, Recovery, Summary, Told};
 use crate::model::incident::{Incident, IncidentId};
 use crate::model::name::{UnitName, WorkerName};
-use crate::model::overview::{Overview, Series, Targets};
+use crate::model::overview::{Overview, Preview, Series, Targets};
 use crate::model::pattern::{PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::settings::WebhookSettings;
@@ -125,6 +127,15 @@ pub trait Port: Send + Sync + 'static {
         since: Option<Wall>,
         worker: Option<WorkerName>,
     ) -> impl Future<Output = Result<Advice, PortError>> + Send;
+    /// Planned actions that wait for a yes, the most urgent first.
+    fn approvals(&self) -> impl Future<Output = Result<Vec<Card>, PortError>> + Send;
+    /// What a request for a deed would do now.
+    fn preview(
+        &self,
+        target: Target,
+        action: Action,
+        force: bool,
+    ) -> impl Future<Output = Result<Preview, PortError>> + Send;
     /// `who` is `alice (uid 1000, pid 4242)`, from the socket's credentials.
     fn request(&self, who: String, ask: Ask) -> impl Future<Output = Result<Reply, PortError>> + Send;
     /// Who may tell of alerts, as configured now.

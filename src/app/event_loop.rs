@@ -170,6 +170,10 @@ impl EventLoop {
             }
             Query::Alerts(reply) => drop(reply.send(self.dispatch.alerts())),
             Query::Explain(target, reply) => drop(reply.send(self.engine.explain(&target, now))),
+            Query::Approvals(reply) => drop(reply.send(self.engine.cards(now))),
+            Query::Preview { target, action, force, reply } => {
+                drop(reply.send(self.engine.preview(&target, action, force)));
+            }
             Query::Request { who, ask, reply } => {
                 self.requests += 1;
                 self.dispatch.expect_reply(self.requests, reply);

@@ -11,15 +11,16 @@ use crate::adapters::store::StoreError;
 use crate::adapters::{clock, host};
 use crate::model::advice::Advice;
 use crate::model::alert::Alerts;
+use crate::model::approval::Card;
 use crate::model::history::{AuditEntry, AuditFilter, Filter, Recovery, Story, Summary, Sums, Told};
-use crate::model::overview::{Series, Targets};
+use crate::model::overview::{Preview, Series, Targets};
 use crate::model::pattern::{PATTERNS_MAX, PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
 use crate::model::status::{Explanation, SettingsTable};
 use crate::model::strategy::{EXPORT_FORMAT, Export, Provenance, Strategy};
-use crate::model::{Cause, Fact, Incident, IncidentId, UnitName, Wall, What, WorkerName};
+use crate::model::{Action, Cause, Fact, Incident, IncidentId, UnitName, Wall, What, WorkerName};
 use crate::views::metrics::{Process, families};
 use crate::views::story::{count, sentence};
 
@@ -104,7 +105,10 @@ impl Shared {
             }
             false => None,
         };
-        Ok(Told { story, told, explanation, approval: None })
+        let waits = story.incident.is_open() && story.incident.approval.is_some();
+        let cards = if waits { self.ask(Query::Approvals).await? } else { Vec::new() };
+        let approval = cards.into_iter().find(|card| card.incident == id);
+        Ok(Told { story, told, explanation, approval })
     }
 
     async fn against_targets(&self) -> Result<Targets, PortError> {
@@ -130,9 +134,11 @@ fn entry((id, fact): (u64, Fact)) -> AuditEntry {
     let text = sentence(&fact);
     let event = fact.what.name().into();
     let who = match fact.what {
-        What::Requested { who, .. } | What::Paused { who, .. } | What::Resumed { who } | What::MarkedFalse { who } => {
-            Some(who)
-        }
+        What::Requested { who, .. }
+        | What::Paused { who, .. }
+        | What::Resumed { who }
+        | What::MarkedFalse { who }
+        | What::ApprovalAnswered { who, .. } => Some(who),
         What::StrategiesChanged { by, .. } | What::SettingsChanged { by, .. } => by,
         _ => None,
     };
@@ -275,6 +281,15 @@ impl Port for Shared {
 
     async fn advice(&self, since: Option<Wall>, worker: Option<WorkerName>) -> Result<Advice, PortError> {
         advice::advice(self, since, worker).await
+    }
+
+    async fn approvals(&self) -> Result<Vec<Card>, PortError> {
+        self.ask(Query::Approvals).await
+    }
+
+    async fn preview(&self, target: Target, action: Action, force: bool) -> Result<Preview, PortError> {
+        let preview = self.ask(|reply| Query::Preview { target, action, force, reply }).await?;
+        preview.map_err(PortError::NotFound)
     }
 
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {

@@ -85,6 +85,7 @@ pub fn worker_status(name: &str, health: Health, because: &str, instances: Vec<I
         serving: count(Health::serves),
         healthy: count(|health| health == Health::Healthy),
         scaled: 0,
+        waiting_approvals: 0,
         queues: Vec::new(),
         instances,
     }
@@ -124,6 +125,7 @@ pub fn status() -> Status {
             worker_status("cron", Health::Stopped, "stopped on purpose: an operator's stop job", cron),
         ],
         open_incidents: 1,
+        waiting_approvals: 0,
         disk: None,
     }
 }
@@ -190,6 +192,8 @@ pub fn open_incident() -> Incident {
         waiting: Some(cooldown()),
         action_was_allowed: true,
         idle_actions: Vec::new(),
+        rejected: Vec::new(),
+        approval: None,
         helped_by: None,
         pattern: None,
         similar: vec![],

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use crate::model::WorkerSettings;
+use crate::model::approval::{ApprovalFor, NoAnswer};
 use crate::model::settings::{
-    AlertSettings, AlertmanagerSettings, DaemonSettings, GuardSettings, HookSettings, WebhookSettings,
+    AlertSettings, AlertmanagerSettings, DaemonSettings, Explore, GuardSettings, HookSettings, OnStop, WebhookSettings,
 };
 
 use super::address::UrlKind;
@@ -352,7 +353,7 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
     ),
     key!(
         on_stop,
-        Kind::OnStop,
+        Kind::Choice(OnStop::WORDS),
         "What to do when somebody stops the worker: `\"respect\"` leaves it alone until it is started again, `\"restart\"` starts it."
     ),
     key!(
@@ -367,8 +368,23 @@ pub static WORKER: &[Key<WorkerSettings>] = &[
     ),
     key!(
         explore,
-        Kind::Explore,
+        Kind::Choice(Explore::WORDS),
         "Whether one in twelve incidents may begin with an allowed action that could be better than is known: `\"not_critical\"` only of workers that are not `critical`, `\"never\"`, or `\"always\"`. Never while too many are sick at once."
+    ),
+    key!(
+        approval,
+        Kind::Choice(ApprovalFor::WORDS),
+        "Planned actions that wait for an operator's yes (`unitmedic approve`, or the page): none of them; those that take a running instance away for a moment or end its process; or all, also the start of a dead instance. What an operator asks for by hand, and the end of an instance that unitmedic started itself, needs no yes."
+    ),
+    key!(
+        approval_timeout,
+        Kind::Span(SECOND, DAY),
+        "So long a yes is waited for. A yes is good for as long: should another gate have held the action back until then, it is asked for again."
+    ),
+    key!(
+        no_answer,
+        Kind::Choice(NoAnswer::WORDS),
+        "What happens when nobody has answered by then: the action is done, or an operator is called and asked again later."
     ),
     key!(
         cpu_threshold,

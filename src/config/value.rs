@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::de::{DeFloat, DeInteger, DeValue};
 
 use crate::model::Selector;
+use crate::model::approval::{ApprovalFor, NoAnswer};
 use crate::model::families::{Family, UNIT_PATTERN_COMPILED_MAX, UNIT_PATTERN_MAX};
 use crate::model::hours::Hours;
 use crate::model::settings::{ERROR_MATCH_COMPILED_MAX, ERROR_MATCH_MAX, Explore, OnStop, Peer, ScaleOn};
@@ -46,8 +47,8 @@ pub enum Kind {
     Path(usize),
     /// `ADDRESS:PORT`, or `none`.
     Address,
-    OnStop,
-    Explore,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// Hours of the day.
     Hours,
     Selector,
@@ -94,8 +95,8 @@ pub enum Value {
     Text(String),
     Path(PathBuf),
     Address(Option<SocketAddr>),
-    OnStop(OnStop),
-    Explore(Explore),
+    /// Of a closed set.
+    Choice(&'static str),
     Hours(Hours),
     Selector(Selector),
     Texts(Vec<String>),
@@ -119,8 +120,7 @@ impl Kind {
             Kind::Group => "the name of a group, or \"\" for none".into(),
             Kind::Path(max) | Kind::SecretPath(max) => format!("an absolute path of at most {max} bytes"),
             Kind::Address => "an address with its port, such as \"127.0.0.1:10119\", or \"none\"".into(),
-            Kind::OnStop => words(OnStop::ALL.iter().map(|word| word.as_str())),
-            Kind::Explore => words(Explore::ALL.iter().map(|word| word.as_str())),
+            Kind::Choice(choices) => words(choices.iter().copied()),
             Kind::Hours => "hours of the day, such as \"02:00-05:00\" or \"22:30-04:00\"".into(),
             Kind::Selector => "a unit, a template or a pattern of units".into(),
             Kind::Word(max) => format!("a text of 1 to {max} bytes, without control characters"),
@@ -198,14 +198,12 @@ impl Kind {
                 Ok(address) if address.port() > 0 => Ok(Value::Address(Some(address))),
                 _ => Err(refuse(None)),
             },
-            (Kind::OnStop, DeValue::String(word)) => OnStop::parse(word).map(Value::OnStop).ok_or_else(|| {
-                let near = nearest(word, OnStop::ALL.iter().map(|word| word.as_str()));
-                refuse(near.map(|near| format!("did you mean \"{near}\"?")))
-            }),
-            (Kind::Explore, DeValue::String(word)) => Explore::parse(word).map(Value::Explore).ok_or_else(|| {
-                let near = nearest(word, Explore::ALL.iter().map(|word| word.as_str()));
-                refuse(near.map(|near| format!("did you mean \"{near}\"?")))
-            }),
+            (Kind::Choice(choices), DeValue::String(word)) => {
+                choices.iter().find(|choice| *choice == word).map(|choice| Value::Choice(choice)).ok_or_else(|| {
+                    let near = nearest(word, choices.iter().copied());
+                    refuse(near.map(|near| format!("did you mean \"{near}\"?")))
+                })
+            }
             (Kind::Hours, DeValue::String(text)) => Hours::parse(text).map(Value::Hours).ok_or_else(|| refuse(None)),
             (Kind::Selector, DeValue::String(text)) => parse_selector(text).map(Value::Selector),
             (_, DeValue::String(text)) => match self.text(text) {
@@ -278,8 +276,7 @@ impl Value {
             Value::Path(path) => format!("\"{}\"", path.display()),
             Value::Address(Some(address)) => format!("\"{address}\""),
             Value::Address(None) => "\"none\"".into(),
-            Value::OnStop(word) => format!("\"{word}\""),
-            Value::Explore(word) => format!("\"{word}\""),
+            Value::Choice(word) => format!("\"{word}\""),
             Value::Hours(hours) => format!("\"{hours}\""),
             Value::Selector(selector) => format!("\"{selector}\""),
             Value::Texts(texts) => array(texts.iter().map(|text| quote(text))),
@@ -336,8 +333,13 @@ field!(u64, Size, |bytes| Some(*bytes), |bytes| bytes);
 field!(String, Text, |text| Some(text.clone()), |text| text);
 field!(PathBuf, Path, |path| Some(path.clone()), |path| path);
 field!(Option<SocketAddr>, Address, |address| Some(*address), |address| address);
-field!(OnStop, OnStop, |word| Some(*word), |word| word);
-field!(Explore, Explore, |word| Some(*word), |word| word);
+/// A word that was found among those of the set.
+macro_rules! choice {
+    ($($set:ty),+) => {$(
+        field!($set, Choice, |word| Some(word.as_str()), |word| <$set>::parse(word).expect("a word of the set"));
+    )+};
+}
+choice!(OnStop, Explore, ApprovalFor, NoAnswer);
 field!(Selector, Selector, |_| None, |selector| selector);
 field!(Option<String>, Text, |text| text.clone(), Some);
 field!(Option<PathBuf>, Path, |path| path.clone(), Some);

@@ -33,7 +33,13 @@ impl Engine {
         let surplus = incident.origin == Origin::Surplus && requested;
         match self.refusal(&asking) {
             _ if surplus && self.keep_if_needed(id) => {}
-            None => self.start_attempt(id, action),
+            None => {
+                self.note_act_without_answer(id, action);
+                self.start_attempt(id, action);
+            }
+            Some(refusal) if refusal.gate == Gate::Approval && self.is_unanswered(id, action) => {
+                self.give_up_asking(id, action);
+            }
             Some(refusal) if refusal.gate == Gate::Attempts && !requested && may_wake => {
                 self.escalate(id, "the attempts are used up");
             }
@@ -196,6 +202,11 @@ impl Engine {
         let now = self.now();
         let Some(action) = self.running(attempt, Stage::Acting).map(|running| running.action) else { return };
         let unit = self.incidents[&attempt.incident].unit.clone();
+        let refused = matches!(answer, Answer::Refused { .. });
+        if !refused {
+            // The yes was for this one.
+            self.incidents.get_mut(&attempt.incident).expect("open").approval = None;
+        }
         if self.is_surging(attempt) {
             return self.extra_ordered(attempt, answer);
         }
@@ -210,7 +221,6 @@ impl Engine {
             instance.own_job = Some((*job, kind));
             instance.name_own_job();
         }
-        let refused = matches!(answer, Answer::Refused { .. });
         if action == Action::MemoryCleanup && matches!(answer, Answer::Accepted { .. }) {
             self.instances.get_mut(&unit).expect("known").readings.ease_memory();
         }

@@ -44,7 +44,7 @@ pub struct Asking<'a> {
 
 impl Asking<'_> {
     /// The instance does no work that the action could interrupt.
-    fn starts_what_is_down(&self) -> bool {
+    pub(super) fn starts_what_is_down(&self) -> bool {
         matches!(self.instance.health, Health::Dead) || self.instance.view.active.is_down()
     }
 
@@ -52,7 +52,7 @@ impl Asking<'_> {
         let by_force = !matches!(gate, Gate::Unknown | Gate::Hold | Gate::JobInFlight);
         let by_request =
             matches!(gate, Gate::Cooldown | Gate::Attempts | Gate::Persistence | Gate::QuietHours | Gate::Downtime);
-        let once_intended = matches!(gate, Gate::Cooldown | Gate::Attempts | Gate::Concurrency);
+        let once_intended = matches!(gate, Gate::Cooldown | Gate::Attempts | Gate::Approval | Gate::Concurrency);
         let of_capacity = matches!(gate, Gate::Downtime | Gate::MinInstances | Gate::Storm);
         (self.forced && by_force)
             || (self.requested && by_request)
@@ -103,6 +103,7 @@ impl Engine {
             Gate::Downtime => self.gate_downtime(asking),
             Gate::MinInstances => self.gate_min_instances(asking),
             Gate::Storm => self.gate_storm(),
+            Gate::Approval => self.gate_approval(asking),
             Gate::Concurrency => self.gate_concurrency(asking),
         }
     }
@@ -293,6 +294,8 @@ impl Engine {
     /// Notes why nothing is done, tells it once, and sees to being asked again.
     pub(super) fn wait_for(&mut self, id: IncidentId, action: Action, refusal: Refusal) {
         let now = self.now();
+        let asks = refusal.gate == Gate::Approval;
+        let refusal = if asks { self.ask_for_approval(id, action, refusal) } else { refusal };
         let at = refusal.until.filter(|until| *until > now).unwrap_or(now + RECHECK);
         self.timers.set(TimerKey::Proceed(id), Some(at));
         if refusal.gate == Gate::Concurrency {
@@ -301,7 +304,8 @@ impl Engine {
         let allowed_but_for_dry_run = refusal.gate == Gate::DryRun && self.only_dry_run_refuses(id, action);
         let incident = self.incidents.get_mut(&id).expect("open");
         incident.action_was_allowed |= allowed_but_for_dry_run;
-        let news = incident.waiting.as_ref().is_none_or(|told| told.gate != refusal.gate);
+        // The question has been told.
+        let news = !asks && incident.waiting.as_ref().is_none_or(|told| told.gate != refusal.gate);
         incident.waiting = Some(refusal.clone());
         if news {
             let what = What::ActionSuppressed { action, refusal };
@@ -375,11 +379,11 @@ impl Asking<'_> {
     }
 
     /// The process that runs ends with it, also where another one stands in.
-    fn interrupts(&self) -> bool {
+    pub(super) fn interrupts(&self) -> bool {
         self.is_disruptive() || self.action.replaces_process()
     }
 
-    fn key(&self, name: &str) -> String {
+    pub(super) fn key(&self, name: &str) -> String {
         format!("worker.{}.{name}", self.settings.name)
     }
 }

@@ -111,6 +111,8 @@ impl Engine {
         incident.waiting = None;
         incident.helped_by = None;
         incident.given_up = false;
+        // It is another failure: a no was to the first one.
+        incident.rejected.clear();
         incident.reopened += 1;
         // Attempts of one incident keep their distance, also when one of them had helped for a while.
         if let (Some(last), Some(settings)) = (incident.last_attempt(), self.settings.workers.get(&worker)) {
@@ -253,6 +255,7 @@ impl Engine {
         incident.resolution = Some(if false_alarm { Resolution::FalseAlarm } else { resolution });
         incident.time_to_recover = well_since.map(|at| at.since(incident.failed_at));
         incident.waiting = None;
+        incident.approval = None;
         self.timers.set(TimerKey::Proceed(id), None);
         self.leave_queue(id);
         let what = What::IncidentClosed {
@@ -334,7 +337,7 @@ impl Engine {
         incident.not_before = Some(next_try);
         // One more attempt after each pause.
         incident.attempts_used = settings.max_restart_attempts.saturating_sub(1);
-        let acts = plan::next_action(&incident.plan, 0, &incident.idle_actions, &[]).is_some();
+        let acts = plan::next_action(&incident.plan, 0, |action| incident.passes_over(action), &[]).is_some();
         let attempts = incident.attempts_made().count() as u32;
         let text = format!("{} {}: {why}", incident.unit, incident.given_up_words());
         let what = What::Escalated { attempts, next_try: acts.then_some(next_try), text };
@@ -347,7 +350,7 @@ impl Engine {
     pub(super) fn exhausted(&self, incident: &Incident) -> bool {
         let Some(settings) = self.settings.workers.get(&incident.worker) else { return true };
         incident.attempts_used >= settings.max_restart_attempts
-            || plan::next_action(&incident.plan, 0, &incident.idle_actions, &[]).is_none()
+            || plan::next_action(&incident.plan, 0, |action| incident.passes_over(action), &[]).is_none()
     }
 
     /// What the next attempt would do.
@@ -355,7 +358,12 @@ impl Engine {
         match &incident.origin {
             Origin::Operator { action, .. } if incident.is_errand() => Some(*action),
             Origin::Surplus if incident.is_errand() => Some(Action::ScaleDown),
-            _ => plan::next_action(&incident.plan, incident.attempts_used, &incident.idle_actions, &incident.attempts),
+            _ => plan::next_action(
+                &incident.plan,
+                incident.attempts_used,
+                |action| incident.passes_over(action),
+                &incident.attempts,
+            ),
         }
     }
 

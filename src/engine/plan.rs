@@ -136,9 +136,9 @@ pub fn needs_attention(condition: Condition, held: &Held, settings: &WorkerSetti
 }
 
 /// The action for the next attempt when `used` attempts have been made; `None`: only escalation is left. Actions for
-/// which there was nothing to do are passed over.
-pub fn next_action(plan: &Plan, used: u32, idle: &[Action], tried: &[Attempt]) -> Option<Action> {
-    let useful = |action: &Action| *action != Action::Escalate && !idle.contains(action);
+/// which there was nothing to do, or to which an operator said no, are passed over.
+pub fn next_action(plan: &Plan, used: u32, passed_over: impl Fn(Action) -> bool, tried: &[Attempt]) -> Option<Action> {
+    let useful = |action: &Action| *action != Action::Escalate && !passed_over(*action);
     let mut acts = plan.steps.iter().map(|step| step.action).filter(useful);
     if plan.configured {
         let last = plan.steps.iter().rev().map(|step| step.action).find(useful);
@@ -172,25 +172,25 @@ mod tests {
     fn what_was_not_tried_comes_next_and_then_the_strongest_again() {
         use Action::*;
         let plan = plan_of(&[GracefulRestart, Restart, Escalate], false);
-        assert_eq!(next_action(&plan, 0, &[], &[]), Some(GracefulRestart));
-        assert_eq!(next_action(&plan, 1, &[], &tried(&[GracefulRestart])), Some(Restart));
-        assert_eq!(next_action(&plan, 2, &[], &tried(&[GracefulRestart, Restart])), Some(Restart));
+        assert_eq!(next_action(&plan, 0, |_| false, &[]), Some(GracefulRestart));
+        assert_eq!(next_action(&plan, 1, |_| false, &tried(&[GracefulRestart])), Some(Restart));
+        assert_eq!(next_action(&plan, 2, |_| false, &tried(&[GracefulRestart, Restart])), Some(Restart));
         assert_eq!(
-            next_action(&plan, 1, &[], &tried(&[ConnectionReset])),
+            next_action(&plan, 1, |_| false, &tried(&[ConnectionReset])),
             Some(GracefulRestart),
             "another plan before"
         );
-        assert_eq!(next_action(&plan, 0, &[GracefulRestart], &[]), Some(Restart));
+        assert_eq!(next_action(&plan, 0, |a| a == GracefulRestart, &[]), Some(Restart));
         let learned = plan_of(&[Restart, ConnectionReset, Escalate], false);
-        assert_eq!(next_action(&learned, 2, &[], &tried(&[Restart, ConnectionReset])), Some(Restart));
-        assert_eq!(next_action(&plan_of(&[Escalate], false), 0, &[], &[]), None);
+        assert_eq!(next_action(&learned, 2, |_| false, &tried(&[Restart, ConnectionReset])), Some(Restart));
+        assert_eq!(next_action(&plan_of(&[Escalate], false), 0, |_| false, &[]), None);
     }
 
     #[test]
     fn a_configured_order_is_followed_to_the_letter() {
         use Action::*;
         let plan = plan_of(&[Restart, Restart, ConnectionReset], true);
-        let actions: Vec<_> = (0..4).map(|used| next_action(&plan, used, &[], &tried(&[Restart]))).collect();
+        let actions: Vec<_> = (0..4).map(|used| next_action(&plan, used, |_| false, &tried(&[Restart]))).collect();
         assert_eq!(actions, [Some(Restart), Some(Restart), Some(ConnectionReset), Some(ConnectionReset)]);
     }
 

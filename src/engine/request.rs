@@ -7,7 +7,6 @@ use crate::model::request::{Ask, Reply, Request, Target};
 use crate::model::{Action, Command, Evidence, IncidentId, Resolution, Settings, UnitName, Wall, What, WorkerName};
 
 use super::Engine;
-use super::gate::Asking;
 use super::timers::TimerKey;
 use super::worker::Rolling;
 
@@ -19,6 +18,8 @@ impl Engine {
             Ask::Resume { worker } => self.resume(worker, &who),
             Ask::Recover { target, action, force } => self.recover(target, action, force, who),
             Ask::MarkFalse { incident } => self.mark_false(incident, who),
+            Ask::Approve { incident, action } => self.approve(incident, action, who),
+            Ask::Reject { incident, action, reason } => self.reject(incident, action, who, reason),
             // The files are read outside, and come in as an input of their own.
             Ask::Reload => Reply::Unknown { text: "the engine reads no files".into() },
             Ask::ImportStrategies { export } => self.import_strategies(export, who),
@@ -28,8 +29,8 @@ impl Engine {
     }
 
     fn pause(&mut self, worker: Option<WorkerName>, until: Option<Wall>, who: String, reason: String) -> Reply {
-        if let Some(unknown) = worker.as_ref().and_then(|name| self.unknown_worker(name)) {
-            return unknown;
+        if let Some(text) = worker.as_ref().and_then(|name| self.unknown_worker(name)) {
+            return Reply::Unknown { text };
         }
         let now = self.desk.now.wall;
         if until.is_some_and(|until| until <= now) {
@@ -48,8 +49,8 @@ impl Engine {
     }
 
     fn resume(&mut self, worker: Option<WorkerName>, who: &str) -> Reply {
-        if let Some(unknown) = worker.as_ref().and_then(|name| self.unknown_worker(name)) {
-            return unknown;
+        if let Some(text) = worker.as_ref().and_then(|name| self.unknown_worker(name)) {
+            return Reply::Unknown { text };
         }
         let before = self.pauses.len();
         match &worker {
@@ -106,15 +107,15 @@ impl Engine {
         self.timers.set(TimerKey::PauseEnds, at);
     }
 
-    fn unknown_worker(&self, name: &WorkerName) -> Option<Reply> {
+    fn unknown_worker(&self, name: &WorkerName) -> Option<String> {
         (!self.settings.workers.contains_key(name)).then(|| {
             let known: Vec<&str> = self.settings.workers.keys().map(WorkerName::as_str).collect();
-            Reply::Unknown { text: format!("there is no worker {name}; there are: {}", known.join(", ")) }
+            format!("there is no worker {name}; there are: {}", known.join(", "))
         })
     }
 
     /// The worker of the target has no such hook.
-    fn lacks_hook(&self, target: &Target, name: HookName) -> Option<Reply> {
+    fn lacks_hook(&self, target: &Target, name: HookName) -> Option<String> {
         let worker = match target {
             Target::Worker(worker) => self.settings.workers.get(worker),
             Target::Unit(unit) => self.settings.worker_of(unit.as_str()),
@@ -122,25 +123,13 @@ impl Engine {
         let known: Vec<&str> = worker.hooks.keys().map(HookName::as_str).collect();
         let known = if known.is_empty() { "it has none".into() } else { format!("there are: {}", known.join(", ")) };
         let text = format!("worker {} has no hook {name}; {known}", worker.name);
-        (!worker.hooks.contains_key(&name)).then_some(Reply::Unknown { text })
+        (!worker.hooks.contains_key(&name)).then_some(text)
     }
 
     fn recover(&mut self, target: Target, action: Action, force: bool, who: String) -> Reply {
-        if action == Action::Escalate {
-            return Reply::Unknown { text: "escalate is not an action that can be asked for".into() };
-        }
-        if let Action::Hook(name) = action
-            && let Some(reply) = self.lacks_hook(&target, name)
-        {
-            return reply;
-        }
-        let units = match action {
-            Action::ScaleUp | Action::ScaleDown => self.scale_targets(&target, action == Action::ScaleUp),
-            _ => self.targets(&target),
-        };
-        let units = match units {
+        let units = match self.targets_of(&target, action) {
             Ok(units) => units,
-            Err(reply) => return reply,
+            Err(text) => return Reply::Unknown { text },
         };
         if let Target::Worker(name) = &target {
             self.desk.tell_worker(name, What::Requested { who: who.clone(), action, force });
@@ -148,6 +137,9 @@ impl Engine {
         let mut rolling: Vec<Rolling> =
             units.into_iter().map(|unit| Rolling { unit, action, force, who: who.clone() }).collect();
         let first = rolling.remove(0);
+        if let (Target::Worker(name), Action::ScaleUp) = (&target, action) {
+            self.make_spare(&first.unit, name);
+        }
         let worker = self.instances[&first.unit].worker.clone();
         if let Target::Unit(unit) = &target {
             self.desk.tell_unit(&worker, unit, None, What::Requested { who, action, force });
@@ -164,8 +156,18 @@ impl Engine {
         }
     }
 
+    /// What an action that is asked for is done to, in order.
+    pub(super) fn targets_of(&self, target: &Target, action: Action) -> Result<Vec<UnitName>, String> {
+        match action {
+            Action::Escalate => Err("escalate is not an action that can be asked for".into()),
+            Action::Hook(name) => self.lacks_hook(target, name).map_or_else(|| self.targets(target), Err),
+            Action::ScaleUp | Action::ScaleDown => self.scale_targets(target, action == Action::ScaleUp),
+            _ => self.targets(target),
+        }
+    }
+
     /// The one instance that is started or stopped.
-    fn scale_targets(&mut self, target: &Target, up: bool) -> Result<Vec<UnitName>, Reply> {
+    fn scale_targets(&self, target: &Target, up: bool) -> Result<Vec<UnitName>, String> {
         let name = match target {
             Target::Worker(name) => name.clone(),
             Target::Unit(unit) => {
@@ -180,23 +182,17 @@ impl Engine {
             return match up {
                 true if self.instances[unit].is_spare() => Ok(vec![unit.clone()]),
                 false if self.owned.contains_key(unit) => Ok(vec![unit.clone()]),
-                true => {
-                    Err(Reply::Unknown { text: format!("{unit} is not a spare instance; name the worker: {name}") })
-                }
-                false => Err(Reply::Unknown {
-                    text: format!("{unit} was not started by unitmedic, so it is not stopped; use systemctl stop"),
-                }),
+                true => Err(format!("{unit} is not a spare instance; name the worker: {name}")),
+                false => Err(format!("{unit} was not started by unitmedic, so it is not stopped; use systemctl stop")),
             };
         }
-        self.scale_target(&name, up).map(|unit| vec![unit]).map_err(|text| Reply::Unknown { text })
+        self.scale_target(&name, up).map(|unit| vec![unit])
     }
 
-    fn targets(&self, target: &Target) -> Result<Vec<UnitName>, Reply> {
+    fn targets(&self, target: &Target) -> Result<Vec<UnitName>, String> {
         match target {
             Target::Unit(unit) if self.instances.contains_key(unit) => Ok(vec![unit.clone()]),
-            Target::Unit(unit) => Err(Reply::Unknown {
-                text: format!("{unit} is not a unit of any worker; `unitmedic status` lists them"),
-            }),
+            Target::Unit(unit) => Err(format!("{unit} is not a unit of any worker; `unitmedic status` lists them")),
             Target::Worker(name) => {
                 if let Some(unknown) = self.unknown_worker(name) {
                     return Err(unknown);
@@ -205,7 +201,7 @@ impl Engine {
                 let units: Vec<UnitName> =
                     all.filter(|instance| instance.should_run()).map(|instance| instance.unit.clone()).collect();
                 match units.is_empty() {
-                    true => Err(Reply::Unknown { text: format!("worker {name} has no instance that should run") }),
+                    true => Err(format!("worker {name} has no instance that should run")),
                     false => Ok(units),
                 }
             }
@@ -225,11 +221,7 @@ impl Engine {
             return Err(Reply::Unknown { text: format!("{unit} is being recovered already, see incident {id}") });
         }
         let open = instance.incident;
-        let settings = &self.settings.workers[&instance.worker];
-        let incident = open.and_then(|id| self.incidents.get(&id));
-        let asking =
-            Asking { incident, instance, settings, action: *action, requested: true, forced: *force, intended: false };
-        if let Some(refusal) = self.refusal(&asking) {
+        if let Some(refusal) = self.refusal_of_request(instance, *action, *force) {
             return Err(Reply::Refused { unit: unit.clone(), refusal });
         }
         if let Some(id) = open {

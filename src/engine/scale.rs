@@ -273,8 +273,17 @@ impl Engine {
         }
     }
 
-    /// Free numbers of the template, lowest first. One that an operator stopped is skipped.
+    /// Instances that may be started, known from now on.
     pub(super) fn spares(&mut self, name: &WorkerName, settings: &WorkerSettings, count: usize) -> Vec<UnitName> {
+        let free = self.free_numbers(settings, count);
+        for unit in &free {
+            self.make_spare(unit, name);
+        }
+        free
+    }
+
+    /// Free numbers of the template, lowest first. One that an operator stopped is skipped.
+    fn free_numbers(&self, settings: &WorkerSettings, count: usize) -> Vec<UnitName> {
         let Selector::Template(prefix) = &settings.unit else { return Vec::new() };
         let most = settings.max_instances.unwrap_or(0).max(settings.needed()) * 2 + NUMBERS_BEYOND;
         let mut found = Vec::new();
@@ -283,17 +292,19 @@ impl Engine {
                 break;
             }
             let Ok(unit) = UnitName::new(&format!("{prefix}@{number}.service")) else { break };
-            match self.instances.get(&unit) {
-                None => self.add_spare(&unit, name),
-                Some(instance) if instance.is_spare() && instance.wanted.is_none() && instance.incident.is_none() => {}
-                Some(_) => continue,
+            let is_free = |known: &Instance| known.is_spare() && known.wanted.is_none() && known.incident.is_none();
+            if self.instances.get(&unit).is_none_or(is_free) {
+                found.push(unit);
             }
-            found.push(unit);
         }
         found
     }
 
-    fn add_spare(&mut self, unit: &UnitName, name: &WorkerName) {
+    /// The instance is known, and may be started.
+    pub(super) fn make_spare(&mut self, unit: &UnitName, name: &WorkerName) {
+        if self.instances.contains_key(unit) {
+            return;
+        }
         self.add_instance(unit, name);
         self.instances.get_mut(unit).expect("just added").seen = true;
         self.stand(unit, Standing::Spare);
@@ -393,17 +404,17 @@ impl Engine {
         (first.unit == instance.unit).then_some(limit)
     }
 
-    /// Whether an operator's wish to scale can be met, and by which unit.
-    pub(super) fn scale_target(&mut self, name: &WorkerName, up: bool) -> Result<UnitName, String> {
-        let settings = self.settings.workers[name].clone();
-        let Some((_, max)) = Engine::scalable(&settings) else {
+    /// Whether an operator's wish to scale can be met, and by which unit. One that is to be started may not be known yet.
+    pub(super) fn scale_target(&self, name: &WorkerName, up: bool) -> Result<UnitName, String> {
+        let settings = &self.settings.workers[name];
+        let Some((_, max)) = Engine::scalable(settings) else {
             return Err(format!("worker {name} cannot be scaled: that takes a template and max_instances"));
         };
         if up {
             if self.counted_of(name) >= max {
                 return Err(format!("worker {name} has max_instances ({max}) already"));
             }
-            let spare = self.spares(name, &settings, 1).pop();
+            let spare = self.free_numbers(settings, 1).pop();
             return spare.ok_or_else(|| format!("worker {name} has no free instance number"));
         }
         let ours = self

@@ -49,6 +49,7 @@ impl Engine {
             host: self.host,
             workers,
             open_incidents: self.incidents.len(),
+            waiting_approvals: self.waiting_approvals(|_| true),
             disk: None,
         }
     }
@@ -82,6 +83,7 @@ impl Engine {
             serving,
             healthy: sum.map_or(0, |sum| sum.count(Health::Healthy)),
             scaled: self.of_worker(name).filter(|instance| self.owned.contains_key(&instance.unit)).count(),
+            waiting_approvals: self.waiting_approvals(|incident| incident.worker == *name),
             queues: self.queue_status(name),
             instances: Vec::new(),
         }

@@ -15,7 +15,7 @@ closed_set!(
     Severity {
         /// The whole host, or what was given up.
         Critical = "critical",
-        /// A failure of a worker marked critical.
+        /// A failure of a worker marked critical, or a question.
         High = "high",
         /// A failure of another worker, or a warning.
         Medium = "medium",
@@ -35,6 +35,8 @@ closed_set!(
         ActsNoMore = "UnitmedicActsNoMore",
         /// The attempts of an incident are used up.
         RecoveryGivenUp = "UnitmedicRecoveryGivenUp",
+        /// A planned action waits for an operator's yes.
+        ApprovalWaiting = "UnitmedicApprovalWaiting",
         /// An instance of a worker marked critical is dead or critical.
         CriticalWorkerFailed = "UnitmedicCriticalWorkerFailed",
         /// An instance of another worker is dead or critical.
@@ -54,7 +56,7 @@ impl AlertName {
             AlertName::HostUnseen | AlertName::SharedCause | AlertName::ActsNoMore | AlertName::RecoveryGivenUp => {
                 Severity::Critical
             }
-            AlertName::CriticalWorkerFailed => Severity::High,
+            AlertName::ApprovalWaiting | AlertName::CriticalWorkerFailed => Severity::High,
             AlertName::WorkerFailed | AlertName::WorkerWarning => Severity::Medium,
             AlertName::WorkerRecovered | AlertName::OperatorActed => Severity::Low,
         }

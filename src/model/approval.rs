@@ -33,6 +33,11 @@ closed_set!(
     }
 );
 
+closed_set!(
+    /// How a question ended; the label `answer` of the metric.
+    Verdict { Approved = "approved", Rejected = "rejected", Expired = "expired" }
+);
+
 /// A question to the operators, and the answer once there is one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {

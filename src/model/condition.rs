@@ -11,6 +11,8 @@ macro_rules! closed_set {
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)+ }
         impl $name {
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
+            /// As they are written.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
             pub fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word),+ }
             }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Plan};
+use super::approval::NoAnswer;
 use super::condition::{Condition, Evidence, Health, closed_set};
 use super::incident::{AttemptId, IncidentId, Outcome, Resolution};
 use super::input::Wake;
@@ -75,6 +76,7 @@ closed_set!(
         Downtime = "downtime",
         MinInstances = "min_instances",
         Storm = "storm",
+        Approval = "approval",
         Concurrency = "concurrency",
     }
 );
@@ -218,6 +220,25 @@ pub enum What {
     MarkedFalse {
         who: String,
     },
+    /// A planned action waits for a yes.
+    ApprovalAsked {
+        action: Action,
+        reason: String,
+        deadline: super::time::Wall,
+        no_answer: NoAnswer,
+    },
+    ApprovalAnswered {
+        who: String,
+        action: Action,
+        approved: bool,
+        /// Why not, as far as it was said.
+        reason: String,
+    },
+    /// Nobody has answered in time.
+    ApprovalExpired {
+        action: Action,
+        then: NoAnswer,
+    },
     /// What is known of actions is another: `by` an operator, or by itself, from what happened.
     StrategiesChanged {
         by: Option<String>,
@@ -305,6 +326,9 @@ impl What {
             What::Escalated { .. } => "escalated",
             What::IncidentClosed { .. } => "incident_closed",
             What::MarkedFalse { .. } => "marked_false",
+            What::ApprovalAsked { .. } => "approval_asked",
+            What::ApprovalAnswered { .. } => "approval_answered",
+            What::ApprovalExpired { .. } => "approval_expired",
             What::StrategiesChanged { .. } => "strategies_changed",
             What::Paused { .. } => "paused",
             What::Resumed { .. } => "resumed",

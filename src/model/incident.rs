@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Plan};
+use super::approval::Approval;
 use super::condition::{Condition, Evidence, Health, closed_set};
 use super::name::{UnitName, WorkerName};
 use super::pattern::IncidentPattern;
@@ -136,6 +137,12 @@ pub struct Incident {
     /// Actions for which there was nothing to do; the plan goes on without them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub idle_actions: Vec<Action>,
+    /// Actions that an operator said no to; the plan goes on without them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rejected: Vec<Action>,
+    /// The question that waits for an answer, or whose answer waits to be carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
     /// Who brought it back, when it was not we.
     pub helped_by: Option<super::fact::RestartCause>,
     /// What its log said before it.
@@ -179,6 +186,8 @@ impl Incident {
             waiting: None,
             action_was_allowed: false,
             idle_actions: Vec::new(),
+            rejected: Vec::new(),
+            approval: None,
             helped_by: None,
             pattern: None,
             similar: Vec::new(),
@@ -202,6 +211,11 @@ impl Incident {
     /// The condition whose plan is followed: the weightiest.
     pub fn leading(&self) -> Option<Condition> {
         self.conditions.keys().next_back().copied()
+    }
+
+    /// The plan goes on without it: there was nothing for it to do, or an operator said no.
+    pub fn passes_over(&self, action: Action) -> bool {
+        self.idle_actions.contains(&action) || self.rejected.contains(&action)
     }
 
     /// It carries out a wish and not a cure: no condition has joined it.

@@ -48,6 +48,19 @@ pub enum Ask {
     MarkFalse {
         incident: IncidentId,
     },
+    /// A yes to the action that the incident waits to carry out. The action is named, so that nobody approves another one
+    /// than the one that was shown.
+    Approve {
+        incident: IncidentId,
+        action: Action,
+    },
+    /// A no: the plan goes on without it.
+    Reject {
+        incident: IncidentId,
+        action: Action,
+        #[serde(default)]
+        reason: String,
+    },
     /// Reads the configuration files again, as `systemctl reload unitmedic` does. The daemon answers it, not the engine.
     Reload,
     /// Takes over what another host has learned.

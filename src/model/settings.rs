@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{Action, HookName};
 use super::alert::Severity;
+use super::approval::{ApprovalFor, NoAnswer};
 use super::condition::{Condition, closed_set};
 use super::families::Family;
 use super::hours::Hours;
@@ -186,6 +187,15 @@ pub struct WorkerSettings {
     pub learn: bool,
     /// Whether an action may come first only to learn more of it.
     pub explore: Explore,
+    /// Planned actions that wait for an operator's yes.
+    #[serde(default = "nothing_is_asked")]
+    pub approval: ApprovalFor,
+    /// So long a yes is waited for, and so long a yes is good.
+    #[serde(default = "approval_timeout")]
+    pub approval_timeout: Duration,
+    /// What happens when nobody has answered by then.
+    #[serde(default = "nobody_answers")]
+    pub no_answer: NoAnswer,
 
     /// Percent of the CPU that the instance may use.
     pub cpu_threshold: f64,
@@ -333,6 +343,17 @@ impl Default for HookSettings {
     fn default() -> Self {
         Self { command: Vec::new(), timeout: Duration::from_secs(30), user: None, disruptive: true }
     }
+}
+
+// Also of recordings that were made before there were approvals.
+fn nothing_is_asked() -> ApprovalFor {
+    ApprovalFor::Nothing
+}
+fn approval_timeout() -> Duration {
+    Duration::from_secs(600)
+}
+fn nobody_answers() -> NoAnswer {
+    NoAnswer::Escalate
 }
 
 impl WorkerSettings {
@@ -544,6 +565,9 @@ impl WorkerSettings {
             allow_downtime: false,
             learn: true,
             explore: Explore::NotCritical,
+            approval: nothing_is_asked(),
+            approval_timeout: approval_timeout(),
+            no_answer: nobody_answers(),
             cpu_threshold: 80.0,
             cpu_cores: 1.0,
             cpu_sustained: Duration::from_secs(120),

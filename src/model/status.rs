@@ -35,6 +35,9 @@ pub struct Status {
     /// Sick first.
     pub workers: Vec<WorkerStatus>,
     pub open_incidents: usize,
+    /// Planned actions that wait for a yes.
+    #[serde(default)]
+    pub waiting_approvals: usize,
     /// The disk of the state directory; absent where it cannot be looked at.
     #[serde(default)]
     pub disk: Option<StateDisk>,
@@ -70,6 +73,9 @@ pub struct WorkerStatus {
     /// Instances that unitmedic started (scale_up, surge) and will stop again.
     #[serde(default)]
     pub scaled: usize,
+    /// Planned actions that wait for a yes.
+    #[serde(default)]
+    pub waiting_approvals: usize,
     /// As last read, in the order of the configuration.
     #[serde(default)]
     pub queues: Vec<QueueStatus>,

@@ -18,7 +18,7 @@ mod words;
 const INFORMATION_HOLDS: Duration = Duration::from_secs(300);
 const OF_THE_HOST: [AlertName; 3] = [AlertName::HostUnseen, AlertName::SharedCause, AlertName::ActsNoMore];
 
-/// Bounded by the instances that there are: at most three alerts for each, and two for information.
+/// Bounded by the instances that there are: at most four alerts for each, and two for information.
 pub struct AlertBoard {
     settings: AlertSettings,
     /// Workers marked critical.
@@ -60,6 +60,7 @@ struct Illness {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Complaint {
     GivenUp,
+    Asks,
     Failed,
     Warning,
 }
@@ -225,6 +226,7 @@ impl AlertBoard {
         };
         let name_of = |complaint| match complaint {
             Complaint::GivenUp => AlertName::RecoveryGivenUp,
+            Complaint::Asks => AlertName::ApprovalWaiting,
             Complaint::Failed => failed,
             Complaint::Warning => AlertName::WorkerWarning,
         };
@@ -372,6 +374,8 @@ impl Subject {
                 let is_well = self.health == Health::Healthy;
                 let opened = Now { mono: illness.incident.opened_at.min(now), wall: illness.incident.opened_wall };
                 found.extend(illness.given_up_since.map(|since| (Complaint::GivenUp, since)));
+                // At once: the time for an answer runs.
+                found.extend(illness.asks_since().map(|since| (Complaint::Asks, since)));
                 if illness.incident.conditions.keys().all(|condition| *condition == Condition::External) {
                     return (found, None);
                 }
@@ -405,6 +409,11 @@ impl Illness {
     /// An operator has paused the worker and knows.
     fn is_in_maintenance(&self) -> bool {
         self.incident.waiting.as_ref().is_some_and(|refusal| refusal.gate == Gate::Maintenance)
+    }
+
+    fn asks_since(&self) -> Option<Now> {
+        let asked = self.incident.approval.as_ref().filter(|asked| asked.approved_by.is_none())?;
+        Some(Now { mono: asked.asked_at, wall: asked.asked_wall })
     }
 
     fn began_sick(&self) -> bool {

@@ -105,6 +105,7 @@ fn level_of(what: &What) -> Level {
         }
         What::AttemptEnded { outcome: Outcome::Failed | Outcome::InDoubt, .. } => Level::WARN,
         What::HoldChanged { held: true } => Level::WARN,
+        What::ApprovalAsked { .. } | What::ApprovalExpired { .. } => Level::WARN,
         What::QueueLost { .. } | What::JournalGap { .. } => Level::WARN,
         What::BusLost { .. } | What::StormOpened { .. } | What::IntentNotStored { .. } => Level::WARN,
         What::Resynced { .. }
@@ -129,6 +130,7 @@ fn level_of(what: &What) -> Level {
         | What::AttemptEnded { .. }
         | What::IncidentClosed { .. }
         | What::MarkedFalse { .. }
+        | What::ApprovalAnswered { .. }
         | What::StrategiesChanged { .. }
         | What::Paused { .. }
         | What::Resumed { .. }
@@ -147,6 +149,9 @@ fn action_of(what: &What) -> Option<Action> {
         | What::AttemptIntended { action, .. }
         | What::AttemptActed { action, .. }
         | What::AttemptEnded { action, .. }
+        | What::ApprovalAsked { action, .. }
+        | What::ApprovalAnswered { action, .. }
+        | What::ApprovalExpired { action, .. }
         | What::Requested { action, .. } => Some(*action),
         What::Escalated { .. } => Some(Action::Escalate),
         _ => None,

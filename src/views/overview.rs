@@ -26,7 +26,7 @@ pub fn overview(status: &Status, last_event: String, host: &str) -> Overview {
         pauses: status.pauses.clone(),
         disk_warning: status.disk.as_ref().and_then(|disk| disk.warning.clone()),
         open_incidents: status.open_incidents,
-        waiting_approvals: 0,
+        waiting_approvals: status.waiting_approvals,
         counts,
         workers: status.workers.iter().map(worker).collect(),
     }

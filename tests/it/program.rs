@@ -62,6 +62,8 @@ fn help() {
               advice        What could be configured better, with the evidence for it and the change it would
                             take
               recover       Restart a worker or a unit now, behind the same gates, and show whether it helped
+              approve       Say yes to a planned action that waits for it; without an incident, what waits
+              reject        Say no to a planned action that waits for a yes
               pause         Leave a worker, or all, alone for a while
               resume        End a pause
               check-config  Check the configuration without starting anything

@@ -1,5 +1,6 @@
 //! One checker per promise. Each sees what the engine is told, what it says, and what really is.
 
+mod approval;
 mod authority;
 mod capacity;
 mod doubt;
@@ -55,6 +56,7 @@ pub fn all_checkers() -> Vec<Box<dyn Checker>> {
     vec![
         Box::<intent::Intents>::default(),
         Box::<authority::Authority>::default(),
+        Box::<approval::Approvals>::default(),
         Box::<capacity::Capacity>::default(),
         Box::<spacing::Spacing>::default(),
         Box::<doubt::Doubt>::default(),

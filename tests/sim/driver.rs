@@ -14,7 +14,7 @@ use unitmedic::model::strategy::{Case, Known as Learned, Past};
 use unitmedic::model::unit::ManagerState;
 use unitmedic::model::usage::{OpenFiles, Pressure};
 use unitmedic::model::{
-    AttemptId, Command, HostUsage, Incident, IncidentId, Input, Mono, Now, Settings, UnitName, Usage, Verb, Wall,
+    AttemptId, Command, Fact, HostUsage, Incident, IncidentId, Input, Mono, Now, Settings, UnitName, Usage, Verb, Wall,
 };
 
 use crate::checkers::{Checker, Seen, World, all_checkers};
@@ -444,6 +444,14 @@ impl Sim {
                         false => drop(self.store.strategies.insert(key, one)),
                     }
                 }
+            }
+            Command::Tell(Fact {
+                what: What::ApprovalAsked { action, .. },
+                incident: Some(incident),
+                unit: Some(unit),
+                ..
+            }) => {
+                crate::operator::is_asked(self, incident, unit, action);
             }
             Command::Reply { .. } | Command::Tell(_) => {}
         }

@@ -3,7 +3,7 @@
 use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::unit::{ManagerState, ServiceResult};
-use unitmedic::model::{Input, UnitName, WorkerSettings};
+use unitmedic::model::{Action, IncidentId, Input, UnitName, WorkerSettings};
 
 use crate::driver::{Event, Sim};
 use crate::host::{Broken, MS, Phase, SEC, Want};
@@ -99,6 +99,13 @@ pub enum Step {
     Unhold,
     Configure(Box<WorkerSettings>),
     Tick(UnitName),
+    /// Somebody has read the card.
+    Answer {
+        incident: IncidentId,
+        unit: UnitName,
+        action: Action,
+    },
+    Restart(UnitName),
 }
 
 impl Swarm {
@@ -145,6 +152,8 @@ pub fn take(sim: &mut Sim, step: Step) {
             sim.after(wait, Event::Step(Step::NextDoing));
         }
         Step::Start(unit) => operator::start(sim, &unit),
+        Step::Restart(unit) => operator::restart(sim, &unit),
+        Step::Answer { incident, unit, action } => operator::answer(sim, incident, unit, action),
         Step::Mend(unit) => sim.host.unit(&unit).broken = Broken::default(),
         Step::MendStore => {
             sim.store.slow = 0;
@@ -306,6 +315,7 @@ pub fn mend(sim: &mut Sim) {
         settings.daemon.dry_run = false;
         sim.deliver(Input::Reload { settings: Box::new(settings), by: None });
     }
+    operator::take_in_hand_what_was_rejected(sim);
     sim.resync(ResyncReason::UnitFilesChanged);
     sim.set_hold(false);
     sim.ask(Ask::Resume { worker: None });

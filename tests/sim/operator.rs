@@ -8,7 +8,7 @@ use unitmedic::model::input::Wanted;
 use unitmedic::model::pattern::{Cluster, HoursAhead, Warns};
 use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::strategy::{Case, EXPORT_FORMAT, Evidence, Export, Known, Provenance};
-use unitmedic::model::{Action, Condition, Input, PatternId, PatternSeen, Settings, UnitName, Wall};
+use unitmedic::model::{Action, Condition, IncidentId, Input, PatternId, PatternSeen, Settings, UnitName, Wall};
 
 use crate::driver::{Event, Sim};
 use crate::faults::Step;
@@ -154,6 +154,42 @@ pub fn act(sim: &mut Sim, doing: Doing) {
             let wait = sim.rng.range(10 * SEC, 300 * SEC);
             sim.after(wait, Event::Step(Step::Unmask(unit)));
         }
+    }
+}
+
+/// A card lies before somebody, who may not look in time while there is trouble.
+pub fn is_asked(sim: &mut Sim, incident: IncidentId, unit: UnitName, action: Action) {
+    let nobody_is_there = !sim.mended && sim.swarm.operator_every == 0;
+    if nobody_is_there || !sim.mended && sim.rng.chance(20) {
+        return;
+    }
+    let longest = if sim.mended { 50 } else { 700 };
+    let wait = sim.rng.range(SEC, longest * SEC);
+    sim.after(wait, Event::Step(Step::Answer { incident, unit, action }));
+}
+
+/// Who says no takes it in hand.
+pub fn answer(sim: &mut Sim, incident: IncidentId, unit: UnitName, action: Action) {
+    if sim.mended || sim.rng.chance(75) {
+        return sim.ask(Ask::Approve { incident, action });
+    }
+    sim.ask(Ask::Reject { incident, action, reason: "not now".into() });
+    let wait = sim.rng.range(SEC, 120 * SEC);
+    sim.after(wait, Event::Step(Step::Restart(unit)));
+}
+
+/// What was rejected and failed again since then is nobody's but the operator's.
+pub fn take_in_hand_what_was_rejected(sim: &mut Sim) {
+    let now = sim.clock();
+    let Some(engine) = sim.engine.as_ref() else { return };
+    let rejected = |unit: &UnitName| {
+        let explained = engine.explain(&Target::Unit(unit.clone()), now).pop();
+        let incident = explained.and_then(|explained| explained.incident);
+        incident.is_some_and(|incident| incident.is_open() && !incident.rejected.is_empty())
+    };
+    let units: Vec<UnitName> = sim.unit_names().into_iter().filter(rejected).collect();
+    for unit in units {
+        sim.after(SEC, Event::Step(Step::Restart(unit)));
     }
 }
 

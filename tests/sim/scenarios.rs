@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
+use unitmedic::model::approval::{ApprovalFor, NoAnswer};
 use unitmedic::model::fact::ResyncReason;
 use unitmedic::model::hours::Hours;
 use unitmedic::model::pattern::{Cluster, HoursAhead, Warns};
@@ -1119,4 +1120,203 @@ fn hours_at_which_it_mostly_fails_are_told_of_until_they_are_over_or_it_has_fail
     tell(&mut stage);
     stage.kill("api.service").pass(60.0);
     assert_eq!(stage.foretold(), None, "it has come");
+}
+
+/// A worker of one unit that asks before each deed.
+fn asking(no_answer: NoAnswer) -> Stage {
+    Stage::one(
+        |settings| {
+            settings.approval = ApprovalFor::Everything;
+            settings.approval_timeout = Duration::from_secs(60);
+            settings.no_answer = no_answer;
+        },
+        plain(),
+    )
+}
+
+#[test]
+fn a_planned_action_waits_for_a_yes_and_then_goes_ahead() {
+    let mut stage = asking(NoAnswer::Escalate);
+    stage.kill("api.service").pass(20.0);
+    let cards = stage.sim.engine.as_ref().unwrap().cards(stage.sim.clock());
+    let [card] = &cards[..] else { panic!("one card: {cards:?}") };
+    expect![[r#"
+        restart of api.service: start api.service
+        because dead: unit failed: killed by signal SIGKILL (9)
+        reason it is not running: starting it is the mildest that can help
+        else [Considered { action: Escalate, why_not: "when nothing helps" }]
+        without restart is not done: an operator is called, and it is asked again after 5 min
+    "#]]
+    .assert_eq(&format!(
+        "{} of {}: {}\nbecause {}\nreason {}\nelse {:?}\nwithout {}\n",
+        card.action, card.unit, card.what, card.why[0].text, card.reason, card.considered, card.without_answer
+    ));
+    stage.sim.ask(Ask::Approve { incident: IncidentId(1), action: Action::Restart });
+    stage.pass(15.0);
+    stage.told(expect![[r#"
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service approval_asked restart, else escalate
+        +20.0   #1 api.service approval_answered restart approved=true
+        +20.0   #1 api.service attempt_intended #1.1 restart
+        +20.0   -> reply approved: restart of api.service goes ahead
+        +20.0   -> act #1.1 api.service Start { reset_failed: false }
+        +30.0   [Proceed] #1 api.service attempt_ended #1.1 succeeded 20 s: healthy for 10 s
+        +30.0   [Proceed] #1 api.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+#[test]
+fn without_an_answer_it_is_done_or_an_operator_is_called_and_asked_again() {
+    let mut stage = asking(NoAnswer::Act);
+    stage.kill("api.service").pass(100.0);
+    stage.told(expect![[r#"
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service approval_asked restart, else act
+        +60.0   [Proceed] #1 api.service approval_expired restart: act
+        +60.0   [Proceed] #1 api.service attempt_intended #1.1 restart
+        +60.0   -> act #1.1 api.service Start { reset_failed: false }
+        +70.0   [Proceed] #1 api.service attempt_ended #1.1 succeeded 1 min: healthy for 10 s
+        +70.0   [Proceed] #1 api.service incident_closed recovered after 1 attempts
+    "#]]);
+    let mut stage = asking(NoAnswer::Escalate);
+    stage.kill("api.service").pass(900.0);
+    stage.told(expect![[r#"
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service approval_asked restart, else escalate
+        +60.0   [Proceed] #1 api.service approval_expired restart: escalate
+        +60.0   [Proceed] #1 api.service escalated: api.service needs an operator: nobody has answered for 1 min whether restart may be done
+        +360.0  [Proceed] #1 api.service approval_asked restart, else escalate
+        +420.0  [Proceed] #1 api.service approval_expired restart: escalate
+        +420.0  [Proceed] #1 api.service escalated: api.service needs an operator: nobody has answered for 1 min whether restart may be done
+        +600.0  [Assess] #1 api.service action_suppressed restart: cooldown: after giving up it is tried again at a low rate
+    "#]]);
+}
+
+#[test]
+fn after_a_no_the_plan_goes_on_without_the_action() {
+    let mut stage = Stage::one(
+        |settings| {
+            settings.approval = ApprovalFor::Disruptive;
+            settings
+                .plans
+                .insert(Condition::External, vec![Action::GracefulRestart, Action::Restart, Action::Escalate]);
+        },
+        plain(),
+    );
+    work::tell_of(&mut stage.sim, Target::Unit(unit("api.service")), true, true);
+    stage.pass(20.0);
+    let no = |action| Ask::Reject { incident: IncidentId(1), action, reason: "a customer is on it".into() };
+    // Another action than the one that is asked for is answered by nobody.
+    stage.sim.ask(no(Action::Restart));
+    stage.pass(1.0);
+    stage.sim.ask(no(Action::GracefulRestart));
+    stage.pass(20.0);
+    stage.sim.ask(no(Action::Restart));
+    stage.pass(20.0);
+    stage.told(expect![[r#"
+        +0.0    #1 api.service incident_opened: SlowAnswers: 3 s
+        +0.0    #1 api.service approval_asked graceful_restart, else escalate
+        +20.0   -> reply incident #1 asks for graceful_restart, not for restart: look at it again
+        +21.0   #1 api.service approval_answered graceful_restart approved=false
+        +21.0   #1 api.service approval_asked restart, else escalate
+        +21.0   -> reply rejected: graceful_restart of api.service is not done; the plan goes on with restart
+        +41.0   #1 api.service approval_answered restart approved=false
+        +41.0   #1 api.service escalated: api.service needs an operator: SlowAnswers: 3 s
+        +41.0   -> reply rejected: restart of api.service is not done; nothing else is left to try, so an operator must look
+    "#]]);
+}
+
+#[test]
+fn who_is_well_again_needs_no_answer() {
+    let mut stage = asking(NoAnswer::Act);
+    stage.kill("api.service").pass(10.0);
+    stage.sim.host.start(&unit("api.service"));
+    stage.pass(100.0);
+    stage.told(expect![[r#"
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service approval_asked restart, else act
+        +10.0   #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 102)
+        +20.0   [Proceed] #1 api.service incident_closed operator after 0 attempts
+    "#]]);
+}
+
+#[test]
+fn a_yes_is_remembered_over_our_crash() {
+    let mut stage = asking(NoAnswer::Escalate);
+    stage.kill("api.service").pass(10.0);
+    stage.sim.set_hold(true);
+    stage.pass(1.0);
+    stage.sim.ask(Ask::Approve { incident: IncidentId(1), action: Action::Restart });
+    stage.pass(1.0);
+    stage.sim.crash();
+    stage.pass(30.0);
+    stage.sim.set_hold(false);
+    stage.pass(20.0);
+    stage.told(expect![[r#"
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service approval_asked restart, else escalate
+        +10.0   hold_changed
+        +10.0   #1 api.service action_suppressed restart: hold: the hold file /run/unitmedic/hold exists
+        +11.0   #1 api.service approval_answered restart approved=true
+        +11.0   -> reply approved; restart of api.service is done as soon as it can be: the hold file /run/unitmedic/hold exists
+        +12.0   == we crash
+        +16.5   hold_changed
+        +16.5   -> inquire api.service
+        +16.5   #1 api.service action_suppressed restart: hold: the hold file /run/unitmedic/hold exists
+        +42.0   hold_changed
+        +42.0   #1 api.service attempt_intended #1.1 restart
+        +42.0   -> act #1.1 api.service Start { reset_failed: false }
+        +52.0   [Proceed] #1 api.service attempt_ended #1.1 succeeded 42 s: healthy for 10 s
+        +52.0   [Proceed] #1 api.service incident_closed recovered after 1 attempts
+    "#]]);
+}
+
+#[test]
+fn a_preview_says_what_would_be_done_and_what_stands_against_it() {
+    let mut stage = template(2, &["mail@1.service", "mail@2.service"], plain());
+    stage.sim.set_hold(true);
+    stage.pass(1.0);
+    let engine = stage.sim.engine.as_ref().unwrap();
+    let mail = Target::Worker(worker("mail", Selector::Template("mail".into())).name);
+    let preview = engine.preview(&mail, Action::GracefulRestart, false).unwrap();
+    expect![[r#"
+        Preview {
+            worker: "mail",
+            action: GracefulRestart,
+            what: "ask mail@1.service by its drain signal to finish its work, for up to 30 s, then start it anew",
+            units: [
+                PreviewUnit {
+                    unit: "mail@1.service",
+                    health: Healthy,
+                    refusal: Some(
+                        Refusal {
+                            gate: Hold,
+                            text: "the hold file /run/unitmedic/hold exists",
+                            until: None,
+                            setting: None,
+                        },
+                    ),
+                    dependents: [],
+                },
+                PreviewUnit {
+                    unit: "mail@2.service",
+                    health: Healthy,
+                    refusal: Some(
+                        Refusal {
+                            gate: Hold,
+                            text: "the hold file /run/unitmedic/hold exists",
+                            until: None,
+                            setting: None,
+                        },
+                    ),
+                    dependents: [],
+                },
+            ],
+            notes: [
+                "2 instances go one by one: the next only when the one before is well; should one not come back well, the rest is left as it is",
+            ],
+        }
+    "#]].assert_debug_eq(&preview);
+    assert!(engine.preview(&mail, Action::ScaleUp, false).unwrap_err().contains("cannot be scaled"));
+    assert!(engine.preview(&mail, Action::Escalate, false).is_err());
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use unitmedic::model::approval::{ApprovalFor, NoAnswer};
 use unitmedic::model::settings::{Explore, OnStop};
 use unitmedic::model::unit::FileState;
 use unitmedic::model::{Action, Condition, Selector, Settings, UnitName, WorkerName, WorkerSettings};
@@ -103,6 +104,15 @@ fn vary(settings: &mut WorkerSettings, units: u32, rng: &mut Rng) {
     settings.learn = rng.chance(85);
     settings.explore = *rng.pick(&[Explore::Never, Explore::NotCritical, Explore::Always, Explore::Always]);
     settings.preventive = rng.chance(30);
+    settings.approval = *rng.pick(&[
+        ApprovalFor::Nothing,
+        ApprovalFor::Nothing,
+        ApprovalFor::Nothing,
+        ApprovalFor::Disruptive,
+        ApprovalFor::Everything,
+    ]);
+    settings.approval_timeout = Duration::from_secs(*rng.pick(&[60, 600]));
+    settings.no_answer = *rng.pick(&[NoAnswer::Act, NoAnswer::Escalate]);
 }
 
 /// It consumes the queue of the broker, and may be scaled.

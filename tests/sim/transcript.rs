@@ -152,6 +152,9 @@ pub fn fact_text(fact: &Fact) -> String {
             let taken = time_to_recover.map(unitmedic::model::time::human).unwrap_or_default();
             write!(text, " {attempt} {outcome} {taken}: {reason}")
         }
+        What::ApprovalAsked { action, no_answer, .. } => write!(text, " {action}, else {no_answer}"),
+        What::ApprovalAnswered { action, approved, .. } => write!(text, " {action} approved={approved}"),
+        What::ApprovalExpired { action, then } => write!(text, " {action}: {then}"),
         What::Escalated { text: why, .. } => write!(text, ": {why}"),
         What::IncidentClosed { resolution, attempts, .. } => write!(text, " {resolution} after {attempts} attempts"),
         What::Requested { action, force, .. } => write!(text, " {action} force={force}"),

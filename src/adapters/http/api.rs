@@ -17,6 +17,7 @@ use super::answers::{Answers, While, json, problem, written};
 use super::problem::Problem;
 use super::routes::request;
 use super::{ASK_BYTES_MAX, Port, PortError, Shutdown, Snapshot, events};
+use crate::model::action::Action;
 use crate::model::history::{AuditFilter, Filter};
 use crate::model::incident::IncidentId;
 use crate::model::name::{UnitName, WorkerName};
@@ -50,6 +51,8 @@ pub fn router<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
         .route("/patterns", get(patterns::<P>))
         .route("/alerts", get(alerts::<P>))
         .route("/advice", get(advice::<P>))
+        .route("/approvals", get(approvals::<P>))
+        .route("/preview", get(preview::<P>))
         .route("/configuration", get(configuration::<P>))
         .route("/requests", post(request::<P>).layer(DefaultBodyLimit::max(ASK_BYTES_MAX)))
         .route("/events", get(move |port, query, headers| live::<P>(port, query, headers, shutdown)))
@@ -229,12 +232,46 @@ async fn explain<P: Port>(
     asked: Asked<ExplainQuery>,
 ) -> Result<Response, Problem> {
     let Query(query) = asked?;
-    let target = match (query.worker, query.unit) {
-        (Some(worker), None) => Target::Worker(worker),
-        (None, Some(unit)) => Target::Unit(unit),
-        _ => return Err(Problem::new(StatusCode::BAD_REQUEST, "name one of worker= and unit=")),
-    };
+    let target = target_of(query.worker, query.unit)?;
     asker.answer(port.answers(), While::Same(port.turn(), Some(0)), port.explain(target)).await
+}
+
+fn target_of(worker: Option<WorkerName>, unit: Option<UnitName>) -> Result<Target, Problem> {
+    match (worker, unit) {
+        (Some(worker), None) => Ok(Target::Worker(worker)),
+        (None, Some(unit)) => Ok(Target::Unit(unit)),
+        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "name one of worker= and unit=")),
+    }
+}
+
+async fn approvals<P: Port>(
+    State(port): State<Arc<P>>,
+    asker: Asker,
+    asked: Asked<Nothing>,
+) -> Result<Response, Problem> {
+    let Nothing {} = asked?.0;
+    asker.answer(port.answers(), While::Same(port.turn(), Some(0)), port.approvals()).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PreviewQuery {
+    worker: Option<WorkerName>,
+    unit: Option<UnitName>,
+    action: Action,
+    #[serde(default)]
+    force: bool,
+}
+
+async fn preview<P: Port>(
+    State(port): State<Arc<P>>,
+    asker: Asker,
+    asked: Asked<PreviewQuery>,
+) -> Result<Response, Problem> {
+    let Query(query) = asked?;
+    let target = target_of(query.worker, query.unit)?;
+    let valid = While::Same(port.turn(), Some(0));
+    asker.answer(port.answers(), valid, port.preview(target, query.action, query.force)).await
 }
 
 async fn incidents<P: Port>(

@@ -18,13 +18,15 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use crate::model::action::Action;
 use crate::model::advice::Advice;
 use crate::model::alert::Alerts;
+use crate::model::approval::Card;
 use crate::model::fact::Fact;
 use crate::model::history::{AuditEntry, AuditFilter, Filter, Recovery, Story, Summary};
 use crate::model::incident::{Incident, IncidentId};
 use crate::model::name::WorkerName;
-use crate::model::overview::Overview;
+use crate::model::overview::{Overview, Preview};
 use crate::model::pattern::{PatternFilter, PatternsView};
 use crate::model::request::{Ask, Reply, Target};
 use crate::model::status::{Explanation, Status};
@@ -81,11 +83,7 @@ impl Client {
 
     /// One explanation per instance.
     pub async fn explain(&self, target: &Target) -> Result<Vec<Explanation>, ClientError> {
-        let pair = match target {
-            Target::Worker(worker) => ("worker", Some(worker.to_string())),
-            Target::Unit(unit) => ("unit", Some(unit.to_string())),
-        };
-        self.get(&path_with_query("/api/v1/explain", &[pair])).await
+        self.get(&path_with_query("/api/v1/explain", &[target_pair(target)])).await
     }
 
     pub async fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, ClientError> {
@@ -135,6 +133,17 @@ impl Client {
     pub async fn advice(&self, since: Option<Wall>, worker: Option<&WorkerName>) -> Result<Advice, ClientError> {
         let pairs = [("since", since.map(|at| at.0.to_string())), ("worker", worker.map(ToString::to_string))];
         self.get(&path_with_query("/api/v1/advice", &pairs)).await
+    }
+
+    /// Planned actions that wait for a yes, the most urgent first.
+    pub async fn approvals(&self) -> Result<Vec<Card>, ClientError> {
+        self.get("/api/v1/approvals").await
+    }
+
+    /// What a recovery would do now.
+    pub async fn preview(&self, target: &Target, action: Action, force: bool) -> Result<Preview, ClientError> {
+        let pairs = [target_pair(target), ("action", Some(action.to_string())), ("force", Some(force.to_string()))];
+        self.get(&path_with_query("/api/v1/preview", &pairs)).await
     }
 
     /// Asks for something that changes something; the daemon takes the name of the asker from the socket.
@@ -344,6 +353,13 @@ impl Events {
 
     fn error(&self, why: String) -> ClientError {
         ClientError::Other { path: self.path.clone(), why }
+    }
+}
+
+fn target_pair(target: &Target) -> (&'static str, Option<String>) {
+    match target {
+        Target::Worker(worker) => ("worker", Some(worker.to_string())),
+        Target::Unit(unit) => ("unit", Some(unit.to_string())),
     }
 }
 

@@ -18,10 +18,12 @@ use super::client::{Client, ClientError};
 use super::*;
 use crate::model::action::Action;
 use crate::model::alert::Alerts;
+use crate::model::approval::Card;
 use crate::model::condition::Health;
 use crate::model::fact::{Cause, Fact, What};
 use crate::model::history::Totals;
 use crate::model::name::UnitName;
+use crate::model::overview::Preview;
 use crate::model::pattern::PatternId;
 use crate::model::settings::WebhookSettings;
 use crate::model::signal::ExternalAlert;
@@ -78,6 +80,7 @@ fn status() -> Status {
         host: None,
         workers: vec![],
         open_incidents: 3,
+        waiting_approvals: 0,
         disk: None,
     }
 }
@@ -182,6 +185,12 @@ impl Port for App {
     }
     fn configuration(&self) -> Vec<SettingsTable> {
         vec![]
+    }
+    async fn approvals(&self) -> Result<Vec<Card>, PortError> {
+        Ok(vec![])
+    }
+    async fn preview(&self, target: Target, _: Action, _: bool) -> Result<Preview, PortError> {
+        Err(PortError::NotFound(format!("{target:?} is not watched")))
     }
     async fn explain(&self, target: Target) -> Result<Vec<Explanation>, PortError> {
         Err(PortError::NotFound(format!("{target:?} is not watched")))

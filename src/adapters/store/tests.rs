@@ -58,6 +58,8 @@ pub(super) fn incident(id: u64, opened: u64) -> Incident {
         waiting: None,
         action_was_allowed: false,
         idle_actions: Vec::new(),
+        rejected: Vec::new(),
+        approval: None,
         helped_by: None,
         pattern: None,
         similar: vec![],

@@ -29,7 +29,7 @@ fn held_back_by_a_gate() {
         What stands between it and restart
           ▲ gate cooldown: pause between attempts, 4 s left; until 18:20:04 (in 4 s)
             worker.mail.backoff = 4 s, set at /etc/unitmedic/unitmedic.toml:12
-          ✔ the other 16 gates let it through
+          ✔ the other 17 gates let it through
 
         Restarts
             restarts since it is watched: 1 by operator, 4 by unitmedic

@@ -103,6 +103,11 @@ fn notices(status: &Status, look: &Look) -> Vec<String> {
         let text = "storm breaker open: so many are sick at once that running instances are left alone";
         notices.push((Tone::Warn, text.into()));
     }
+    if status.waiting_approvals > 0 {
+        let waiting = count(status.waiting_approvals, "planned action");
+        let verb = if status.waiting_approvals == 1 { "waits" } else { "wait" };
+        notices.push((Tone::Wait, format!("{waiting} {verb} for your yes: unitmedic approve")));
+    }
     if let Some(why) = status.disk.as_ref().and_then(|disk| disk.warning.clone()) {
         notices.push((Tone::Warn, why));
     }

@@ -49,6 +49,10 @@ pub(super) fn of_incident(key: AlertKey, since: Wall, incident: &Incident, compl
     let because = evidence.map(|text| format!(": {text}")).unwrap_or_default();
     let message = match complaint {
         Complaint::GivenUp => format!("Worker {name} {}{because}", incident.given_up_words()),
+        Complaint::Asks => {
+            let action = incident.approval.as_ref().map_or("an action", |asked| asked.action.as_str());
+            format!("Worker {name} waits for your yes to {action}{because}")
+        }
         Complaint::Failed => format!("Worker {name} is {}{because}", incident.worst),
         Complaint::Warning => {
             let mut mild = incident.conditions.iter().filter(|(condition, _)| !condition.health().is_sick());
@@ -118,6 +122,9 @@ fn advice(key: &AlertKey) -> String {
         }
         AlertName::ActsNoMore => {
             "journalctl -u unitmedic -n 200 says what ended it; systemctl restart unitmedic makes it act again".into()
+        }
+        AlertName::ApprovalWaiting => {
+            "unitmedic approve shows what would be done, why, and what happens without an answer".into()
         }
         AlertName::RecoveryGivenUp => format!("{explain}; it is tried again at growing intervals until it is well"),
         AlertName::CriticalWorkerFailed | AlertName::WorkerFailed => format!("{explain}: what is tried, or held back"),

@@ -40,6 +40,9 @@ message_ids! {
     Escalated = "escalated", "05c9ac71d9ba8e4f6ebe6c581e6f91f3";
     IncidentClosed = "incident_closed", "400b3c029c4c75c01f9dff59c5c4c054";
     MarkedFalse = "marked_false", "9a9c74cdf50bd4a90d23d055bf8aabf0";
+    ApprovalAsked = "approval_asked", "5d0b3c1f7a924e6e8f1d2b7c94a6e013";
+    ApprovalAnswered = "approval_answered", "e8c2471b90d34b5fa7665f0c1d3a2b94";
+    ApprovalExpired = "approval_expired", "0f6a9d83c7b1425ebd40e2918a75cf36";
     StrategiesChanged = "strategies_changed", "3f6d2ab1c0e94d7d8b52a7f1e6c98a40";
     Paused = "paused", "f235b5b46fb5020f98eafb46aed00839";
     Resumed = "resumed", "cfb2535e2814e2d4e941ccc12aa946f9";

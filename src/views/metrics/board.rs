@@ -13,8 +13,9 @@ use super::units::{INSTANCES_MAX, Instance, Units};
 use super::workers::{INCIDENT_HEALTH, Workers};
 use crate::model::action::Action;
 use crate::model::alert::{Alert, Delivery};
+use crate::model::approval::Verdict;
 use crate::model::condition::{Condition, Health};
-use crate::model::fact::{Fact, What};
+use crate::model::fact::{Fact, Gate, What};
 use crate::model::history::WorkerRatios;
 use crate::model::incident::{AttemptId, Incident, IncidentId, Outcome};
 use crate::model::input::Input;
@@ -277,6 +278,10 @@ impl Board {
             What::IncidentOpened { condition, .. } => worker.incident_opened(*condition),
             What::IncidentClosed { resolution, .. } => worker.incident_closed(*resolution),
             What::ActionSuppressed { refusal, .. } => worker.suppressed(refusal.gate),
+            What::ApprovalAsked { .. } => worker.suppressed(Gate::Approval),
+            What::ApprovalAnswered { approved: true, .. } => worker.answered(Verdict::Approved),
+            What::ApprovalAnswered { approved: false, .. } => worker.answered(Verdict::Rejected),
+            What::ApprovalExpired { .. } => worker.answered(Verdict::Expired),
             What::AttemptEnded { action, condition, outcome, time_to_recover, .. } => {
                 let of = fact.incident.map(|incident| (incident, fact.at.wall));
                 worker.recovered(*condition, *action, *outcome, *time_to_recover, of);

@@ -145,6 +145,10 @@ catalog! {
         "Recoveries that ended, by outcome; only succeeded and failed enter a success ratio.";
     SUPPRESSED = Counter "unitmedic_recovery_suppressed_total" "count" ["worker", "reason"]
         "Times that a gate began to hold back an action, by gate.";
+    APPROVALS = Counter "unitmedic_approvals_total" "count" ["worker", "answer"]
+        "Questions whether a planned action may be done, by how they ended: approved, rejected, or expired without an answer.";
+    APPROVALS_WAITING = Gauge "unitmedic_approvals_waiting" "count" ["worker"]
+        "Planned actions that wait for an operator's yes now.";
     RECOVERY_DURATION = Histogram "unitmedic_recovery_duration_seconds" "seconds" ["worker", "action"]
         "Time from the failure to the first observation of the healthy stretch that proved the recovery.";
     DETECTION_DELAY = Histogram "unitmedic_detection_delay_seconds" "seconds" ["condition"]

@@ -194,6 +194,7 @@ fn worker_status(name: &str, paused: bool) -> WorkerStatus {
         serving: 2,
         healthy: 1,
         scaled: 1,
+        waiting_approvals: 0,
         queues: vec![],
         instances: vec![],
     }
@@ -654,6 +655,7 @@ fn a_status_is_the_whole_truth() {
         host: None,
         workers: vec![WorkerStatus { instances, ..worker_status("mail", true) }],
         open_incidents: 0,
+        waiting_approvals: 0,
         disk: None,
     };
     board.status(&status);
@@ -702,6 +704,8 @@ fn incidents_of_a_former_life_are_open() {
         waiting: None,
         action_was_allowed: false,
         idle_actions: Vec::new(),
+        rejected: Vec::new(),
+        approval: None,
         helped_by: None,
         pattern: None,
         similar: vec![],

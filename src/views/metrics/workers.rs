@@ -7,6 +7,7 @@ use super::catalog as c;
 use super::histogram::{Histogram, bound_labels};
 use super::text::{Text, closed, label};
 use crate::model::action::Action;
+use crate::model::approval::Verdict;
 use crate::model::condition::{Condition, Health};
 use crate::model::fact::{Availability, Gate};
 use crate::model::history::WorkerRatios;
@@ -28,6 +29,7 @@ struct Instances {
     running: usize,
     healthy: usize,
     scaled: usize,
+    waiting: usize,
 }
 
 #[derive(Debug)]
@@ -46,6 +48,7 @@ pub struct Worker {
     closed: [u64; Resolution::ALL.len()],
     attempts: [u64; ACTION_KINDS],
     suppressed: [u64; Gate::ALL.len()],
+    approvals: [u64; Verdict::ALL.len()],
     recoveries: BTreeMap<(Option<Condition>, Action, Outcome), u64>,
     durations: BTreeMap<Action, Histogram>,
     time: TimeCount,
@@ -74,6 +77,7 @@ impl Worker {
             closed: Default::default(),
             attempts: Default::default(),
             suppressed: Default::default(),
+            approvals: Default::default(),
             recoveries: expected_recoveries(settings).map(|key| (key, 0)).collect(),
             durations: BTreeMap::new(),
             time: TimeCount::default(),
@@ -95,8 +99,8 @@ impl Worker {
     pub fn set(&mut self, status: &WorkerStatus) {
         self.health = Some(status.health);
         self.paused = status.paused;
-        let WorkerStatus { desired, running, healthy, scaled, .. } = *status;
-        self.instances = Some(Instances { desired, running, healthy, scaled });
+        let WorkerStatus { desired, running, healthy, scaled, waiting_approvals: waiting, .. } = *status;
+        self.instances = Some(Instances { desired, running, healthy, scaled, waiting });
     }
 
     pub fn incident_opened(&mut self, condition: Option<Condition>) {
@@ -116,6 +120,11 @@ impl Worker {
 
     pub fn suppressed(&mut self, gate: Gate) {
         self.suppressed[gate as usize] += 1;
+    }
+
+    /// How a question to the operators ended.
+    pub fn answered(&mut self, verdict: Verdict) {
+        self.approvals[verdict as usize] += 1;
     }
 
     pub fn recovered(
@@ -215,6 +224,7 @@ struct Labels {
     resolution: Vec<String>,
     action: Vec<String>,
     gate: Vec<String>,
+    verdict: Vec<String>,
     bound: Vec<String>,
 }
 
@@ -228,6 +238,7 @@ impl Workers {
             resolution: closed("resolution", Resolution::ALL.iter().map(|it| it.as_str())),
             action: closed("action", Action::ALL.iter().map(|it| it.kind()).chain(["hook"])),
             gate: closed("reason", Gate::ALL.iter().map(|it| it.as_str())),
+            verdict: closed("answer", Verdict::WORDS.iter().copied()),
             bound: bound_labels(),
         };
         Self { workers: BTreeMap::new(), labels }
@@ -297,6 +308,11 @@ impl Workers {
                 }
             }
         });
+        text.family(&c::APPROVALS_WAITING, |series| {
+            for (worker, instances) in workers().filter_map(|worker| Some((worker, worker.instances?))) {
+                series.int(&worker.labels, "", instances.waiting as u64);
+            }
+        });
         text.family(&c::WORKER_SCALED, |series| {
             for (worker, instances) in workers().filter_map(|worker| Some((worker, worker.instances?))) {
                 series.int(&worker.labels, "", instances.scaled as u64);
@@ -330,6 +346,7 @@ impl Workers {
         counts(&c::INCIDENTS_CLOSED, &self.labels.resolution, |worker| &worker.closed);
         counts(&c::ATTEMPTS, &self.labels.action, |worker| &worker.attempts);
         counts(&c::SUPPRESSED, &self.labels.gate, |worker| &worker.suppressed);
+        counts(&c::APPROVALS, &self.labels.verdict, |worker| &worker.approvals);
     }
 
     fn write_recoveries(&self, text: &mut Text) {

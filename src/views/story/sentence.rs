@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::action::Plan;
+use crate::model::approval::NoAnswer;
 use crate::model::fact::{Availability, Refusal, RestartCause, ResyncReason};
 use crate::model::time::human;
 use crate::model::unit::was_taken_along;
@@ -320,6 +321,27 @@ fn operator(fact: &Fact, it: &str) -> String {
             format!("{who} paused {} {until}{reason}", all())
         }
         What::Resumed { who } => format!("{who} resumed {}", all()),
+        What::ApprovalAsked { action, reason, deadline, no_answer } => {
+            let left = coarse(Duration::from_micros(deadline.0.saturating_sub(fact.at.wall.0).max(0) as u64));
+            let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+            let then = match no_answer {
+                NoAnswer::Act => "it is done",
+                NoAnswer::Escalate => "an operator is called",
+            };
+            format!("{action} of {it}{reason} waits for a yes for {left}; without an answer {then}")
+        }
+        What::ApprovalAnswered { who, action, approved: true, .. } => format!("{who} approved {action} of {it}"),
+        What::ApprovalAnswered { who, action, approved: false, reason } => {
+            let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            format!("{who} rejected {action} of {it}{reason}")
+        }
+        What::ApprovalExpired { action, then } => {
+            let then = match then {
+                NoAnswer::Act => "it is done now",
+                NoAnswer::Escalate => "it is not done",
+            };
+            format!("nobody has answered whether {action} of {it} may be done: {then}")
+        }
         What::Requested { who, action, force } => {
             let force = if *force { ", past the gates (--force)" } else { "" };
             format!("{who} asked for {action} of {it}{force}")
