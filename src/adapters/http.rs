@@ -1,7 +1,8 @@
 //! The HTTP server: metrics, health and the API, on TCP and on the control socket. On TCP, too, alerts of others
 //! (`webhook`), where a token for them is configured.
 //!
-//! Whoever can open the control socket may ask for deeds; TCP never takes one. What is served comes through
+//! Whoever can open the control socket may ask for deeds; over TCP an operator of the web configuration may (`access`,
+//! `deeds`). TCP is served by a thread of its own (`thread`). What is served comes through
 //! [`Port`], which the app implements. Nothing here decides anything, and nobody out there can make it hold
 //! memory or connections without a limit.
 
@@ -29,34 +30,59 @@ use crate::model::status::{Explanation, InstanceStatus, SettingsTable, Status, W
 use crate::model::strategy::{Export, Strategy};
 use crate::model::time::Wall;
 
+mod access;
 mod answers;
 mod api;
 mod bind;
+mod buckets;
+mod caller;
 pub mod client;
 mod connection;
+mod deeds;
+mod denied;
 mod events;
 mod feed;
 mod gzip;
+mod hardened;
+mod login;
 mod openmetrics;
 mod peer;
+mod places;
 pub mod problem;
 mod routes;
 mod scrape;
+mod site;
+mod streams;
 #[cfg(test)]
 mod tests;
+mod thread;
+pub mod token;
 mod web;
 mod webhook;
 
+use access::Access;
 use connection::Limits;
+use denied::Denials;
+use places::Room;
 
 pub use answers::Answers;
 pub use bind::{BindError, bind_control, bind_tcp, take_passed};
+pub use denied::Denial;
 pub use feed::Feed;
 pub use peer::user_id;
-pub use web::Web;
+pub use thread::spawn_tcp;
+pub use web::{Web, check_name};
 
-/// Connections at once. A scraper needs one; the rest is room for mistakes.
-pub const TCP_CONNECTIONS_MAX: usize = 256;
+/// Connections at once. A scraper needs one, a browser with the page two or three, of which one is its event stream.
+pub const TCP_CONNECTIONS_MAX: usize = 512;
+/// Of one client: a proxy with a hundred browsers behind it, and room for others.
+pub const TCP_CONNECTIONS_OF_ONE_MAX: usize = 384;
+/// Connections that only a client without one gets.
+pub const TCP_CONNECTIONS_RESERVED: usize = 16;
+/// Connections that were told to end for another one, and have not yet.
+const TCP_CONNECTIONS_ENDING: usize = 64;
+/// Event streams at once, on TCP and on the control socket each.
+pub const EVENT_STREAMS_MAX: usize = 256;
 /// Sockets that systemd may pass. One for each address family and network is a handful.
 pub const PASSED_SOCKETS_MAX: usize = 16;
 /// Each command holds one while it runs, `--watch` and the live story for longer.
@@ -68,12 +94,16 @@ pub const HEADERS_MAX: usize = 64;
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a request on the control socket: what another host has learned comes in one piece, a case in about 600 bytes.
 pub const ASK_BYTES_MAX: usize = 8 << 20;
+/// The same over TCP, where 20 operators may send at once. What is larger is imported on the host.
+pub const TCP_ASK_BYTES_MAX: usize = 1 << 20;
 /// From the first byte awaited to the end of the head; also ends idle connections.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the end of the head to the answer. Not for the event stream.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A peer that takes no byte for this long is dropped.
 pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A peer that takes what we write, but never all of it, is dropped after this: no answer is so large.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Time that answers under way get when the daemon stops.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// A comment on an event stream without facts, so that both sides notice when the other is gone.
@@ -136,7 +166,7 @@ pub trait Port: Send + Sync + 'static {
         action: Action,
         force: bool,
     ) -> impl Future<Output = Result<Preview, PortError>> + Send;
-    /// `who` is `alice (uid 1000, pid 4242)`, from the socket's credentials.
+    /// `who` is `alice (uid 1000, pid 4242)`, from the socket's credentials, or `alice (basic auth, from 192.0.2.7)`.
     fn request(&self, who: String, ask: Ask) -> impl Future<Output = Result<Reply, PortError>> + Send;
     /// Who may tell of alerts, as configured now.
     fn webhook(&self) -> WebhookSettings;
@@ -146,6 +176,8 @@ pub trait Port: Send + Sync + 'static {
     fn feed(&self) -> &Arc<Feed>;
     /// A request was answered; for the daemon's own metrics.
     fn answered(&self, endpoint: Endpoint, status: u16);
+    /// A request, or a connection, was refused; for the daemon's own metrics.
+    fn denied(&self, why: Denial);
 }
 
 /// The present, and the turn of the event loop in which it was so.
@@ -240,11 +272,43 @@ impl Endpoint {
 /// Becomes `true`, or loses its sender, when the daemon stops.
 pub type Shutdown = watch::Receiver<bool>;
 
-/// Serves metrics, health and what can be read of the API until `shutdown`, then drains for at most [`DRAIN_TIMEOUT`]. All listeners share the limits.
+/// What TCP serves, before there are listeners.
+struct Served<P> {
+    router: axum::Router,
+    web: Arc<Web>,
+    port: Arc<P>,
+    denials: Arc<Denials>,
+}
+
+impl<P: Port> Served<P> {
+    /// On the runtime that is to make the expositions.
+    fn new(web: Arc<Web>, port: Arc<P>, shutdown: Shutdown) -> Self {
+        let denials = Arc::new(Denials::default());
+        let router = routes::public(port.clone(), &Access::new(web.clone(), denials.clone()), shutdown);
+        Self { router, web, port, denials }
+    }
+
+    async fn run(&self, listeners: Vec<TcpListener>, shutdown: Shutdown) {
+        let (port, denials) = (self.port.clone(), self.denials.clone());
+        let refused = move |from| {
+            port.denied(Denial::Connections);
+            denials.note(Denial::Connections, Some(from), None);
+        };
+        let room = Room {
+            all: TCP_CONNECTIONS_MAX,
+            of_one: TCP_CONNECTIONS_OF_ONE_MAX,
+            reserved: TCP_CONNECTIONS_RESERVED,
+        };
+        let listener = connection::Tcp::new(listeners, self.web.clone(), room, refused);
+        let limits = Limits::for_connections(TCP_CONNECTIONS_MAX + TCP_CONNECTIONS_ENDING);
+        connection::serve(listener, self.router.clone(), self.port.clone(), limits, shutdown).await;
+    }
+}
+
+/// Serves TCP until `shutdown`, then drains for at most [`DRAIN_TIMEOUT`]. All listeners share the limits. The daemon has
+/// a thread for it: [`spawn_tcp`].
 pub async fn serve_tcp<P: Port>(listeners: Vec<TcpListener>, web: Arc<Web>, port: Arc<P>, shutdown: Shutdown) {
-    let router = routes::public(port.clone(), web.clone(), shutdown.clone());
-    let listener = connection::Tcp::new(listeners, web);
-    connection::serve(listener, router, port, Limits::for_connections(TCP_CONNECTIONS_MAX), shutdown).await;
+    Served::new(web, port, shutdown.clone()).run(listeners, shutdown).await;
 }
 
 /// Serves everything until `shutdown`, then removes the socket and drains for at most [`DRAIN_TIMEOUT`].

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use hyper::body::Bytes;
 
-use crate::adapters::http::{Answers, Endpoint, Feed, Port, PortError, Snapshot};
+use crate::adapters::http::{Answers, Denial, Endpoint, Feed, Port, PortError, Snapshot};
 use crate::adapters::store::StoreError;
 use crate::adapters::{clock, host};
 use crate::model::advice::Advice;
@@ -310,6 +310,10 @@ impl Port for Shared {
 
     fn answered(&self, endpoint: Endpoint, status: u16) {
         self.own.http_answered(endpoint.as_str(), status);
+    }
+
+    fn denied(&self, why: Denial) {
+        self.own.http_denied(why.as_str());
     }
 }
 

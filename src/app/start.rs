@@ -102,6 +102,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let authority = Arc::new(Authority::new(options.bus, in_force.clone(), &settings.daemon.runtime_dir));
     let bus = Arc::new(BusStats::default());
     let own = Own::new();
+    own.http_denials(http::Denial::ALL.iter().map(|why| why.as_str()));
     let board = board(&own, &settings, &memory);
     let (roster, patterns) = learning(&in_force, &inputs_in, &store);
     let (now, seed) = (clock::now(), seed());
@@ -156,7 +157,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         requests: 0,
     };
     let event_loop = tokio::spawn(event_loop.run());
-    let tasks = serve(control, tcp, &shared, stopped, watchers);
+    let tasks = serve(control, tcp, &shared, stopped, watchers)?;
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
 }
 
@@ -292,10 +293,10 @@ fn serve(
     shared: &Arc<Shared>,
     mut stopped: watch::Receiver<bool>,
     watchers: Vec<JoinHandle<()>>,
-) -> Vec<JoinHandle<()>> {
+) -> Result<Vec<JoinHandle<()>>, BindError> {
     let mut tasks = vec![tokio::spawn(http::serve_unix(control, shared.clone(), stopped.clone()))];
     if let Some((tcp, web)) = tcp {
-        tasks.push(tokio::spawn(http::serve_tcp(tcp, web, shared.clone(), stopped.clone())));
+        tasks.push(http::spawn_tcp(tcp, web, shared.clone(), stopped.clone())?);
     }
     tasks.push(tokio::spawn(async move {
         let _ = stopped.wait_for(|stop| *stop).await;
@@ -303,7 +304,7 @@ fn serve(
             watcher.abort();
         }
     }));
-    tasks
+    Ok(tasks)
 }
 
 /// What root writes among the files of the service, the service can neither read nor remove.

@@ -1,8 +1,9 @@
-//! `unitmedic generate`: prints a systemd unit for a worker, with the reason for every directive; and what packages
-//! bring along, pages of the manual and completions for shells. It writes no files.
+//! `unitmedic generate`: prints a systemd unit for a worker, with the reason for every directive; a token for the API; and
+//! what packages bring along, pages of the manual and completions for shells. It writes no files.
 
 mod completions;
 mod man;
+mod token;
 
 use std::io::Write;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Args {
 pub enum What {
     /// A systemd unit, or with --toml the configuration for it
     Unit(UnitArgs),
+    /// A token with which a program asks over TCP, and its line for the web configuration
+    Token(token::TokenArgs),
     /// A page of the manual, as man(1) reads it
     Man(man::ManArgs),
     /// Completions for a shell
@@ -72,6 +75,7 @@ pub struct UnitArgs {
 pub fn run(args: &Args, out: &mut dyn Write) -> anyhow::Result<u8> {
     match &args.what {
         What::Unit(args) => unit(args, out),
+        What::Token(args) => token::run(args, out),
         What::Man(args) => man::run(args, out),
         What::Completions(args) => completions::run(args, out),
     }

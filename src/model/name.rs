@@ -206,8 +206,8 @@ mod tests {
     fn the_patterns_of_the_schemas_take_what_the_parsers_take() {
         let (unit, plain) = (regex::Regex::new(UNIT_PATTERN).unwrap(), regex::Regex::new(PLAIN_PATTERN).unwrap());
         let parts = ["", "a", "@", "-", ".", "\\", "_", ":", " ", "ä", ".service", "service", "1", "/", "\n"];
-        let all = parts.iter().flat_map(|a| parts.iter().flat_map(move |b| parts.iter().map(move |c| [*a, *b, *c])));
-        for name in all.map(|parts| parts.concat()) {
+        let all = parts.iter().flat_map(|a| parts.map(|b| parts.map(|c| [*a, b, c].concat())).concat());
+        for name in all {
             for name in [name.clone(), format!("{name}.service")] {
                 assert_eq!(UnitName::new(&name).is_ok(), unit.is_match(&name), "{name:?}");
                 assert_eq!(WorkerName::new(&name).is_ok(), plain.is_match(&name), "{name:?}");

@@ -33,6 +33,8 @@ pub enum BindError {
     Tcp { address: SocketAddr, source: io::Error },
     #[error("{0}")]
     Web(String),
+    #[error("cannot start the thread that serves TCP: {0}; is there room for threads and open files (LimitNOFILE=, TasksMax=)?")]
+    Thread(io::Error),
     #[error(
         "systemd passed {0} sockets, and {PASSED_SOCKETS_MAX} are the most: fewer ListenStream= in its socket units"
     )]

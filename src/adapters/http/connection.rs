@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,26 +14,29 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::peer::Peer;
+use super::hardened::harden;
+use super::peer::{Credentials, Peer, Remote};
+use super::places::{Busy, Place, Places, Room};
 use super::problem::Problem;
 use super::web::Web;
 use super::{
     DRAIN_TIMEOUT, Endpoint, HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, Port, REQUEST_TIMEOUT, Shutdown,
-    WRITE_STALL_TIMEOUT, stopped,
+    WRITE_STALL_TIMEOUT, WRITE_TIMEOUT, stopped,
 };
 
 /// Pause after a failed accept, mostly because descriptors have run out.
@@ -49,19 +53,38 @@ pub struct Limits {
     pub head_timeout: Duration,
     pub request_timeout: Duration,
     pub drain_timeout: Duration,
+    /// Without a byte that the peer takes.
+    pub stall_timeout: Duration,
+    /// Until the peer has taken everything.
+    pub write_timeout: Duration,
 }
 
 impl Limits {
     pub fn for_connections(connections: usize) -> Self {
-        Self { connections, head_timeout: HEAD_TIMEOUT, request_timeout: REQUEST_TIMEOUT, drain_timeout: DRAIN_TIMEOUT }
+        Self {
+            connections,
+            head_timeout: HEAD_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            drain_timeout: DRAIN_TIMEOUT,
+            stall_timeout: WRITE_STALL_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
+        }
     }
+}
+
+/// What came in.
+pub struct Accepted<S> {
+    stream: S,
+    peer: Peer,
+    /// Where places are given by client.
+    place: Option<Place>,
 }
 
 /// What the accept loop needs of a listener.
 pub trait Listener: Send {
     /// What is accepted, and then opened in the connection's own task.
     type Stream: Opening;
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<Peer>)>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
     /// File to remove at the end.
     fn file(&self) -> Option<PathBuf>;
 }
@@ -72,25 +95,34 @@ pub trait Opening: Send + 'static {
     fn open(self) -> impl Future<Output = io::Result<Self::Opened>> + Send;
 }
 
-/// TCP, with TLS where the web configuration has it.
+/// TCP, with TLS where the web configuration has it. Who finds no place is let go at once: one that waited in the kernel's
+/// queue would be before all who come after it.
 pub struct Tcp {
     listeners: Vec<TcpListener>,
     /// Accepts so far: the next look begins with another listener, so that none is starved by the others.
     turn: AtomicUsize,
     web: Arc<Web>,
+    places: Arc<Places>,
+    refused: Box<dyn Fn(IpAddr) + Send + Sync>,
 }
 
 impl Tcp {
-    pub fn new(listeners: Vec<TcpListener>, web: Arc<Web>) -> Self {
-        Self { listeners, turn: AtomicUsize::new(0), web }
+    /// `refused` is told the address of who finds no place, or loses one.
+    pub fn new(
+        listeners: Vec<TcpListener>,
+        web: Arc<Web>,
+        room: Room,
+        refused: impl Fn(IpAddr) + Send + Sync + 'static,
+    ) -> Self {
+        Self { listeners, turn: AtomicUsize::new(0), web, places: Places::new(room), refused: Box::new(refused) }
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<TcpStream>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         let (before, after) = self.listeners.split_at(self.turn.load(Ordering::Relaxed) % self.listeners.len().max(1));
         for listener in after.iter().chain(before) {
             if let Poll::Ready(accepted) = listener.poll_accept(cx) {
                 self.turn.fetch_add(1, Ordering::Relaxed);
-                return Poll::Ready(accepted.map(|(stream, _)| stream));
+                return Poll::Ready(accepted);
             }
         }
         Poll::Pending
@@ -125,10 +157,25 @@ impl Opening for UnixStream {
 
 impl Listener for Tcp {
     type Stream = TcpConnection;
-    async fn accept(&self) -> io::Result<(TcpConnection, Option<Peer>)> {
-        let stream = poll_fn(|cx| self.poll_accept(cx)).await?;
-        stream.set_nodelay(true)?;
-        Ok((TcpConnection { stream, tls: self.web.terms().tls.clone() }, None))
+    async fn accept(&self) -> io::Result<Accepted<TcpConnection>> {
+        loop {
+            let (stream, address) = poll_fn(|cx| self.poll_accept(cx)).await?;
+            let asked = self.places.enter(address.ip());
+            if let Some(ended) = asked.ended {
+                (self.refused)(ended);
+            }
+            let Some(place) = asked.place else {
+                (self.refused)(address.ip());
+                // A flood of them must not keep this thread from those who are here.
+                tokio::task::yield_now().await;
+                continue;
+            };
+            // Fails where the client has gone again, which is found out soon enough.
+            let _ = stream.set_nodelay(true);
+            let tls = self.web.terms().tls.clone();
+            let peer = Peer::Remote(Remote { address: address.ip(), tls: tls.is_some() });
+            return Ok(Accepted { stream: TcpConnection { stream, tls }, peer, place: Some(place) });
+        }
     }
     fn file(&self) -> Option<PathBuf> {
         None
@@ -137,10 +184,11 @@ impl Listener for Tcp {
 
 impl Listener for UnixListener {
     type Stream = UnixStream;
-    async fn accept(&self) -> io::Result<(UnixStream, Option<Peer>)> {
+    async fn accept(&self) -> io::Result<Accepted<UnixStream>> {
         let (stream, _) = UnixListener::accept(self).await?;
         let credentials = stream.peer_cred()?;
-        Ok((stream, Some(Peer { uid: credentials.uid(), pid: credentials.pid() })))
+        let peer = Peer::Local(Credentials { uid: credentials.uid(), pid: credentials.pid() });
+        Ok(Accepted { stream, peer, place: None })
     }
     fn file(&self) -> Option<PathBuf> {
         self.local_addr().ok()?.as_pathname().map(PathBuf::from)
@@ -164,13 +212,15 @@ pub async fn serve<L: Listener, P: Port>(
             accepted = accept(&listener, &room) => accepted,
         };
         match accepted {
-            Ok((stream, peer, permit)) => {
-                let connection = connection(stream, peer, router.clone(), port.clone(), limits, shutdown.clone());
+            Ok((accepted, permit)) => {
+                let connection = connection(accepted, router.clone(), port.clone(), limits, shutdown.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
                 });
             }
+            // Of that connection alone: it had failed before it was ours (accept(2)).
+            Err(error) if !is_short(&error) => tracing::debug!(%error, "a connection was not accepted"),
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
                 tokio::select! { () = stopped(&mut shutdown) => break, () = sleep(ACCEPT_PAUSE) => {} }
@@ -188,26 +238,50 @@ pub async fn serve<L: Listener, P: Port>(
     }
 }
 
+/// Whether descriptors or memory have run out, which time may mend.
+fn is_short(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_none_or(|errno| matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM))
+}
+
 async fn accept<L: Listener>(
     listener: &L,
     room: &Arc<Semaphore>,
-) -> io::Result<(L::Stream, Option<Peer>, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(Accepted<L::Stream>, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
+    Ok((listener.accept().await?, permit))
 }
 
-async fn connection<S, P>(
+async fn connection<S: Opening, P: Port>(
+    accepted: Accepted<S>,
+    router: Router,
+    port: Arc<P>,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
+    let Accepted { stream, peer, place } = accepted;
+    let place = place.map(Arc::new);
+    let ended = async {
+        match &place {
+            Some(place) => place.ended().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = converse(stream, peer, place.clone(), router, port, limits, shutdown) => {}
+        () = ended => tracing::debug!("an idle connection was ended, for another one needed its place"),
+    }
+}
+
+async fn converse<S: Opening, P: Port>(
     stream: S,
-    peer: Option<Peer>,
+    peer: Peer,
+    place: Option<Arc<Place>>,
     router: Router,
     port: Arc<P>,
     limits: Limits,
     mut shutdown: Shutdown,
-) where
-    S: Opening,
-    P: Port,
-{
+) {
     let stream = match timeout(limits.head_timeout, stream.open()).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%error, "a connection was not opened"),
@@ -215,17 +289,21 @@ async fn connection<S, P>(
     };
     let routes = TowerToHyperService::new(router);
     let (asked, mut first) = watch::channel(false);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         asked.send_replace(true);
-        answer(request, peer, routes.clone(), port.clone(), limits.request_timeout)
+        request.extensions_mut().insert(peer);
+        let busy = place.as_ref().map(|place| place.busy());
+        let answer = answer(request, routes.clone(), port.clone(), limits.request_timeout);
+        async move { answer.await.map(|response| response.map(|body| Body::new(Held { body, busy }))) }
     });
+    let stream = Guarded::new(stream, limits.stall_timeout, limits.write_timeout);
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_timeout)
             .max_headers(HEADERS_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(Guarded::new(stream, WRITE_STALL_TIMEOUT)), service)
+            .serve_connection(TokioIo::new(stream), service)
     );
     let closing = async {
         stopped(&mut shutdown).await;
@@ -244,18 +322,14 @@ async fn connection<S, P>(
 }
 
 async fn answer<P: Port>(
-    mut request: Request<Incoming>,
-    peer: Option<Peer>,
+    request: Request<Incoming>,
     routes: TowerToHyperService<Router>,
     port: Arc<P>,
     limit: Duration,
 ) -> Result<Response, Infallible> {
     let endpoint = Endpoint::of(request.uri().path());
-    if let Some(peer) = peer {
-        request.extensions_mut().insert(peer);
-    }
     let call = hyper::service::Service::call(&routes, request.map(Body::new));
-    let response = match timeout(limit, call).await {
+    let mut response = match timeout(limit, call).await {
         Ok(answered) => answered.unwrap_or_else(|never| match never {}),
         Err(_) => {
             let detail =
@@ -263,30 +337,83 @@ async fn answer<P: Port>(
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
         }
     };
+    harden(&mut response, endpoint);
     port.answered(endpoint, response.status().as_u16());
     Ok(response)
 }
 
-/// A stream whose peer must take what we write: a reader that stalls is cut off instead of held.
+/// The body of an answer, with what says that it is still under way.
+struct Held {
+    body: Body,
+    busy: Option<Busy>,
+}
+
+impl hyper::body::Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.busy = None;
+        }
+        frame
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A stream whose peer must take what we write: a reader that stalls, or takes a byte now and then, is cut off instead of
+/// held.
 struct Guarded<S> {
     inner: S,
+    /// Without taking a byte.
+    stall_limit: Duration,
+    /// Without taking everything.
     limit: Duration,
     /// Runs while a write waits.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Runs while something is left to write.
+    behind: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: Unpin> Guarded<S> {
-    fn new(inner: S, limit: Duration) -> Self {
-        Self { inner, limit, stall: None }
+    fn new(inner: S, stall_limit: Duration, limit: Duration) -> Self {
+        Self { inner, stall_limit, limit, stall: None, behind: None }
     }
 
+    /// Of a write.
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stall = None;
-            return written;
         }
-        let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(self.limit)));
-        stall.as_mut().poll(cx).map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the peer reads nothing")))
+        self.wait(cx, written)
+    }
+
+    /// Of what is done when everything is written: with TLS it is then that the last bytes go.
+    fn watch_end(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if done.is_ready() {
+            (self.stall, self.behind) = (None, None);
+        }
+        self.wait(cx, done)
+    }
+
+    fn wait<T>(&mut self, cx: &mut Context<'_>, progress: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if progress.is_ready() && self.behind.is_none() {
+            return progress;
+        }
+        let is_late = match progress.is_ready() {
+            true => false,
+            false => self.stall.get_or_insert_with(|| Box::pin(sleep(self.stall_limit))).as_mut().poll(cx).is_ready(),
+        };
+        let behind = self.behind.get_or_insert_with(|| Box::pin(sleep(self.limit)));
+        match is_late || behind.as_mut().poll(cx).is_ready() {
+            true => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read"))),
+            false => progress,
+        }
     }
 }
 
@@ -313,10 +440,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         self.inner.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.watch_end(cx, flushed)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.watch_end(cx, shut)
     }
 }
 
@@ -334,19 +463,79 @@ mod tests {
         for address in [to_busy, to_busy, to_busy, to_quiet] {
             clients.push(TcpStream::connect(address).await.unwrap());
         }
-        let tcp = Tcp::new(vec![busy, quiet], Arc::new(Web::new(None).unwrap()));
+        let room = Room { all: 9, of_one: 9, reserved: 0 };
+        let tcp = Tcp::new(vec![busy, quiet], Arc::new(Web::new(None).unwrap()), room, |_| ());
         let mut accepted = Vec::new();
         for _ in 0..2 {
-            accepted.push(tcp.accept().await.unwrap().0.stream.local_addr().unwrap());
+            accepted.push(tcp.accept().await.unwrap().stream.stream.local_addr().unwrap());
         }
         assert_eq!(accepted, [to_busy, to_quiet]);
     }
 
+    const SOON: Duration = Duration::from_millis(5);
+    const LATE: Duration = Duration::from_secs(60);
+
     #[tokio::test]
     async fn a_reader_that_stalls_is_cut_off() {
         let (ours, _theirs) = tokio::io::duplex(64);
-        let mut guarded = Guarded::new(ours, Duration::from_millis(5));
+        let mut guarded = Guarded::new(ours, SOON, LATE);
         let error = guarded.write_all(&[0; 100]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_a_byte_now_and_then_is_cut_off() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        tokio::spawn(async move {
+            loop {
+                sleep(Duration::from_millis(5)).await;
+                if tokio::io::AsyncReadExt::read_u8(&mut theirs).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let mut guarded = Guarded::new(ours, LATE, Duration::from_millis(100));
+        let error = timeout(LATE, guarded.write_all(&[0; 100_000])).await.expect("it ends").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_everything_has_all_the_time_of_the_world() {
+        let (ours, mut theirs) = tokio::io::duplex(64);
+        tokio::spawn(async move {
+            let mut taken = [0; 64];
+            while tokio::io::AsyncReadExt::read(&mut theirs, &mut taken).await.is_ok_and(|length| length > 0) {
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let mut guarded = Guarded::new(ours, LATE, Duration::from_millis(150));
+        for _ in 0..50 {
+            guarded.write_all(&[0; 100]).await.unwrap();
+            guarded.flush().await.unwrap();
+        }
+    }
+
+    /// Takes what is written and never gets rid of it, as TLS does with a peer that reads nothing.
+    struct Clogged;
+
+    impl AsyncWrite for Clogged {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(buf.len()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn what_never_leaves_is_given_up_too() {
+        let mut guarded = Guarded::new(Clogged, SOON, LATE);
+        guarded.write_all(&[0; 100]).await.unwrap();
+        assert_eq!(guarded.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut guarded = Guarded::new(Clogged, SOON, LATE);
+        assert_eq!(guarded.shutdown().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

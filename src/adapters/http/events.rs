@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream::{self, Stream};
+use futures_util::stream::{self, Stream, StreamExt};
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::feed::{Feed, Missed, Place};
@@ -28,11 +28,15 @@ const PACE: Duration = Duration::from_millis(100);
 /// How long a browser waits before it comes back, milliseconds. It is told once.
 const RETRY: u32 = 1000;
 
-/// Streams what comes after the event `last`; without it, what comes from now on.
-pub fn respond(feed: Arc<Feed>, last: Option<&str>, shutdown: Shutdown) -> Response {
+/// Streams what comes after the event `last`; without it, what comes from now on. `room` is held for as long as the stream
+/// goes on.
+pub fn respond(feed: Arc<Feed>, last: Option<&str>, shutdown: Shutdown, room: OwnedSemaphorePermit) -> Response {
     // `no-transform` keeps proxies from holding the stream back to pack it.
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store, no-transform")];
-    (headers, Body::from_stream(frames(feed, last, shutdown, EVENTS_KEEP_ALIVE))).into_response()
+    let held = frames(feed, last, shutdown, EVENTS_KEEP_ALIVE).inspect(move |_| {
+        let _ = &room;
+    });
+    (headers, Body::from_stream(held)).into_response()
 }
 
 struct Reader {
@@ -126,7 +130,6 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::StreamExt;
     use tokio::time::timeout;
 
     use super::*;

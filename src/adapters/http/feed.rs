@@ -84,6 +84,11 @@ impl Feed {
         self.ring().newest
     }
 
+    /// Those who hear of what is new.
+    pub fn readers(&self) -> usize {
+        self.newest.receiver_count()
+    }
+
     /// Hears of what is new.
     pub fn news(&self) -> watch::Receiver<Place> {
         self.newest.subscribe()

@@ -1,19 +1,40 @@
-//! Who is at the other end of the control socket, by name where the local files know it.
+//! Who is at the other end of a connection; of the control socket by name where the local files know it.
 
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 
 /// Largest part of /etc/passwd and /etc/group that is looked at.
 const ACCOUNTS_BYTES_MAX: u64 = 4 << 20;
 
+/// The other end, as the kernel knows it. Among the extensions of every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peer {
+    Local(Credentials),
+    Remote(Remote),
+}
+
 /// Credentials of the peer, as the kernel had them when it connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
+pub struct Credentials {
     pub uid: u32,
     pub pid: Option<i32>,
 }
 
-impl Peer {
+/// The other end of a TCP connection: a client, or the proxy before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote {
+    pub address: IpAddr,
+    /// Nobody on the way can read it.
+    pub tls: bool,
+}
+
+impl Credentials {
+    /// `alice`, or `uid 1000` where the number has no name. Reads /etc/passwd.
+    pub fn name(&self) -> String {
+        user_name(&read("/etc/passwd"), self.uid).map_or_else(|| format!("uid {}", self.uid), str::to_owned)
+    }
+
     /// `alice (uid 1000, pid 4242)`. Reads /etc/passwd: for deeds, not for every request.
     pub fn who(&self) -> String {
         self.who_in(&read("/etc/passwd"))
@@ -82,7 +103,7 @@ mod tests {
             (7, None, "uid 7"),
         ];
         for (uid, pid, expected) in cases {
-            assert_eq!(Peer { uid, pid }.who_in(PASSWD), expected);
+            assert_eq!(Credentials { uid, pid }.who_in(PASSWD), expected);
         }
     }
 

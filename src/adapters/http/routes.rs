@@ -6,21 +6,27 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use hyper::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY,
-    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 
+use super::access::{self, Access};
 use super::answers::problem;
-use super::peer::Peer;
+use super::caller::Caller;
+use super::deeds::Deeds;
+use super::denied::Denials;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
-use super::web::Web;
-use super::{BODY_BYTES_MAX, Port, PortError, Shutdown, api, gzip, openmetrics, webhook};
+use super::streams::Streams;
+use super::{
+    ASK_BYTES_MAX, BODY_BYTES_MAX, EVENT_STREAMS_MAX, Port, PortError, Shutdown, TCP_ASK_BYTES_MAX, api, gzip,
+    openmetrics, webhook,
+};
 use crate::model::request::Ask;
 
 const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -42,28 +48,26 @@ const INDEX: &str = "<!doctype html>
 </html>
 ";
 
-/// Reads only: what TCP serves.
-pub fn public<P: Port>(port: Arc<P>, web: Arc<Web>, shutdown: Shutdown) -> Router {
+/// What TCP serves, to those whom `access` lets in.
+pub fn public<P: Port>(port: Arc<P>, access: &Arc<Access>, shutdown: Shutdown) -> Router {
     let desk = Extension(Arc::new(webhook::Desk::default()));
     let webhook = post(webhook::receive::<P>).layer((DefaultBodyLimit::max(webhook::BODY_MAX), desk));
-    let known = middleware::from_fn(move |request: Request, next: Next| admit(web.clone(), request, next));
-    // The webhook has a token of its own.
-    let readable = pages(port.clone()).nest("/api/v1", api::router(port.clone(), shutdown));
-    finish(readable.layer(known).route("/api/v1/alertmanager", webhook.with_state(port)))
+    let api = api::router(port.clone(), shutdown, TCP_ASK_BYTES_MAX);
+    let all = pages(port.clone()).nest("/api/v1", api).route(access::WEBHOOK, webhook.with_state(port.clone()));
+    access.guard(finish(all), port)
 }
 
-/// Where the web configuration has users, one of them must ask.
-async fn admit(web: Arc<Web>, request: Request, next: Next) -> Response {
-    if web.admits(request.headers()).await {
-        return next.run(request).await;
-    }
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, "user and password of the web configuration are needed");
-    ([(WWW_AUTHENTICATE, "Basic realm=\"unitmedic\"")], problem).into_response()
+/// What is asked for.
+pub(super) fn deed<P: Port>(bytes_max: usize) -> MethodRouter<Arc<P>> {
+    let deeds = Deeds::new();
+    let admit = middleware::from_fn(move |request: Request, next: Next| deeds.clone().admit(request, next));
+    post(request::<P>).layer(DefaultBodyLimit::max(bytes_max)).route_layer(admit)
 }
 
 /// Everything, for those who may open the control socket.
 pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
-    finish(pages(port.clone()).nest("/api/v1", api::router(port, shutdown)))
+    let api = api::router(port.clone(), shutdown, ASK_BYTES_MAX);
+    access::local(finish(pages(port.clone()).nest("/api/v1", api)), port, Arc::new(Denials::default()))
 }
 
 fn pages<P: Port>(port: Arc<P>) -> Router {
@@ -86,6 +90,7 @@ fn finish(router: Router) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the header Allow names the methods that this path takes")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(Extension(Streams::new(EVENT_STREAMS_MAX)))
 }
 
 async fn index() -> impl IntoResponse {
@@ -148,17 +153,14 @@ async fn ready<P: Port>(State(port): State<Arc<P>>) -> impl IntoResponse {
     (code, [(CONTENT_TYPE, PLAIN), (CACHE_CONTROL, "no-store")], text)
 }
 
-/// A peer without credentials asks for nothing: only the control socket has them.
-pub(super) async fn request<P: Port>(
+/// Only behind [`Deeds`].
+async fn request<P: Port>(
     State(port): State<Arc<P>>,
-    peer: Option<Extension<Peer>>,
+    Extension(caller): Extension<Caller>,
     ask: Result<Json<Ask>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Some(Extension(peer)) = peer else {
-        return Err(Problem::new(StatusCode::FORBIDDEN, "requests are taken on the control socket alone"));
-    };
     let Json(ask) = ask?;
-    Ok(answer(port.request(peer.who(), ask).await))
+    Ok(answer(port.request(caller.who(), ask).await))
 }
 
 pub(super) fn answer<T: Serialize>(result: Result<T, PortError>) -> Response {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use hyper::HeaderMap;
 use hyper::body::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use super::REQUEST_TIMEOUT;
@@ -22,11 +23,20 @@ pub fn deadline(headers: &HeaderMap) -> Duration {
 }
 
 /// An answer is never older than the question, so nothing stale is served.
-#[derive(Default)]
 pub struct Scrapes {
+    /// Where expositions are made. Not on the thread that serves TCP, which is a nice one: they hold a lock for which the
+    /// event loop waits.
+    made_on: Handle,
     /// The last exposition and when making it began; kept only while somebody waits.
     last: Arc<Mutex<Option<(Instant, Bytes)>>>,
     waiting: Arc<AtomicUsize>,
+}
+
+impl Default for Scrapes {
+    /// Makes them on the runtime of who calls this.
+    fn default() -> Self {
+        Self { made_on: Handle::current(), last: Arc::default(), waiting: Arc::default() }
+    }
 }
 
 impl Scrapes {
@@ -52,7 +62,7 @@ impl Scrapes {
             *last = wanted.then(|| (begun, text.clone()));
             text
         };
-        tokio::task::spawn_blocking(make).await.ok()
+        self.made_on.spawn_blocking(make).await.ok()
     }
 }
 

@@ -30,15 +30,24 @@ use crate::model::signal::ExternalAlert;
 use crate::model::time::Now;
 use crate::model::unit::UnitView;
 
+mod access;
+mod hostile;
+
 /// No test waits longer than this for something that should happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-struct App {
+pub(super) struct App {
     ready: Result<(), String>,
     asked: Mutex<Vec<(String, Ask)>>,
     filters: Mutex<Vec<Filter>>,
     answered: Mutex<Vec<(Endpoint, u16)>>,
     feed: Arc<Feed>,
+    denied: Mutex<Vec<Denial>>,
+    /// How often counting a refusal panics.
+    panics: Mutex<usize>,
+    /// Name and nice value of the threads that asked whether we are ready, and name of those that made an exposition.
+    asked_on: Mutex<Vec<(String, i32)>>,
+    made_on: Mutex<Vec<String>>,
     webhook: WebhookSettings,
     answers: Answers,
     /// Counts the answers that were made.
@@ -62,6 +71,10 @@ impl App {
             answers: Answers::default(),
             turn: AtomicU64::new(1),
             snapshots: AtomicU64::default(),
+            denied: Mutex::default(),
+            panics: Mutex::default(),
+            asked_on: Mutex::default(),
+            made_on: Mutex::default(),
         })
     }
 }
@@ -122,6 +135,7 @@ fn workers() -> Vec<WorkerStatus> {
         serving: 1,
         healthy: 1,
         scaled: 0,
+        waiting_approvals: 0,
         queues: vec![],
         instances,
     };
@@ -154,9 +168,13 @@ fn overview(status: &Status) -> Overview {
 
 impl Port for App {
     fn metrics(&self, _: bool) -> Bytes {
+        self.made_on.lock().unwrap().push(std::thread::current().name().unwrap_or_default().to_string());
         Bytes::from_static(b"unitmedic_up 1\n")
     }
     fn ready(&self) -> Result<(), String> {
+        let own = rustix::process::getpriority_process(Some(rustix::thread::gettid())).unwrap();
+        let name = std::thread::current().name().unwrap_or_default().to_string();
+        self.asked_on.lock().unwrap().push((name, own));
         self.ready.clone()
     }
     async fn snapshot(&self) -> Result<Arc<Snapshot>, PortError> {
@@ -250,6 +268,16 @@ impl Port for App {
     fn answered(&self, endpoint: Endpoint, status: u16) {
         self.answered.lock().unwrap().push((endpoint, status));
     }
+    fn denied(&self, why: Denial) {
+        let panics = {
+            let mut left = self.panics.lock().unwrap();
+            let panics = *left > 0;
+            *left = left.saturating_sub(1);
+            panics
+        };
+        assert!(!panics, "on purpose");
+        self.denied.lock().unwrap().push(why);
+    }
 }
 
 /// The control socket, served.
@@ -272,8 +300,14 @@ fn control(limits: Limits) -> Served {
     Served { _dir: dir, path, app, stop, server }
 }
 
-const LIMITS: Limits =
-    Limits { connections: 8, head_timeout: PATIENCE, request_timeout: PATIENCE, drain_timeout: PATIENCE };
+const LIMITS: Limits = Limits {
+    connections: 8,
+    head_timeout: PATIENCE,
+    request_timeout: PATIENCE,
+    drain_timeout: PATIENCE,
+    stall_timeout: PATIENCE,
+    write_timeout: PATIENCE,
+};
 
 /// Sends bytes as they are and returns all that comes back until the server closes.
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &str) -> String {
@@ -285,17 +319,17 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, request: &st
 }
 
 fn wanting(path: &str, accept: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAccept: {accept}\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: {accept}\r\n\r\n")
 }
 
 fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 }
 
 fn post(path: &str, kind: &str, body: &str) -> String {
     let length = body.len();
     format!(
-        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}"
     )
 }
 
@@ -310,7 +344,7 @@ fn fact(seq: u64) -> Arc<Fact> {
 }
 
 #[tokio::test]
-async fn tcp_reads_and_nothing_else() {
+async fn without_a_web_configuration_tcp_reads_and_nothing_else() {
     let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = App::new();
@@ -332,7 +366,10 @@ async fn tcp_reads_and_nothing_else() {
         (get("/nonsense?x"), "404", "application/problem+json", "there is nothing at /nonsense;"),
         (get("/api/v1/status"), "200", "application/json", "\"open_incidents\":3"),
         (get("/api/v1/nonsense"), "404", "application/problem+json", "about:blank"),
-        (post("/api/v1/requests", "application/json", &ask), "403", "application/problem+json", "\"status\":403"),
+        (post("/api/v1/requests", "application/json", &ask), "401", "application/problem+json", "\"status\":401"),
+        (get("/api/v1/requests"), "405", "application/problem+json", "Method Not Allowed"),
+        (get("/api/v1/me"), "200", "application/json", "\"role\":\"anonymous\""),
+        (get("/api/v1/me?x=1"), "400", "application/problem+json", "unknown field"),
         (post("/metrics", "text/plain", ""), "405", "application/problem+json", "Method Not Allowed"),
     ] {
         let answer = exchange(TcpStream::connect(address).await.unwrap(), &request).await;
@@ -358,9 +395,8 @@ async fn a_page_without_the_token_is_not_waited_for() {
     let address = listener.local_addr().unwrap();
     let app = App::with(WebhookSettings { token_file: Some(token), ..WebhookSettings::default() });
     let (_stop, shutdown) = watch::channel(false);
-    let router = routes::public(app.clone(), Arc::new(Web::new(None).unwrap()), shutdown.clone());
-    let listener = connection::Tcp::new(vec![listener], Arc::new(Web::new(None).unwrap()));
-    tokio::spawn(connection::serve(listener, router, app.clone(), LIMITS, shutdown));
+    let web = Arc::new(Web::new(None).unwrap());
+    tokio::spawn(serve_tcp(vec![listener], web, app.clone(), shutdown));
     let page = r#"{"version":"4","alerts":[]}"#;
     let (short, long) = (page.len(), webhook::BODY_MAX + 1);
     for (token, length, body, code) in

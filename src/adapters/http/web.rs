@@ -1,42 +1,45 @@
-//! TLS and basic authentication on TCP, by a file in the format that Prometheus' exporters share
-//! (`--web.config.file`). Read again when it, or a certificate, has changed; one with errors leaves the last good in force.
+//! TLS, and who may do what on TCP, by a file in the format that Prometheus' exporters share (`--web.config.file`), with
+//! some keys of our own. Read again when it, or a certificate, has changed; one with errors leaves the last good in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
-use crate::adapters::secret::Secret;
+use super::caller::Role;
+use super::site;
+use super::token::TokenHash;
 use crate::adapters::tls::{certificates, read_bounded};
 
 /// Longest file of the configuration, of certificates or of a key, bytes.
 const FILE_MAX: u64 = 1 << 20;
 const USERS_MAX: usize = 256;
-/// Longest header that is decoded.
-const HEADER_MAX: usize = 1024;
+/// Every one is compared at each login by token; this many take 10 us.
+const TOKENS_MAX: usize = 256;
+const HOSTS_MAX: usize = 64;
+/// Characters of a name that stands in the history.
+const NAME_MAX: usize = 64;
 /// Higher costs would let a few guesses take a core for minutes.
 const COST_MAX: u32 = 16;
-/// Passwords that are hashed at once; each takes a core meanwhile.
-const CHECKS_MAX: usize = 2;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct File {
     tls_server_config: Option<TlsFile>,
     basic_auth_users: BTreeMap<String, String>,
+    /// The keys from here on are ours, and no exporter's.
+    tokens: BTreeMap<String, String>,
+    operators: Vec<String>,
+    open_reads: bool,
+    hosts: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -70,15 +73,39 @@ enum MinVersion {
 #[derive(Default)]
 pub struct Terms {
     pub tls: Option<Arc<ServerConfig>>,
-    users: BTreeMap<String, String>,
+    /// Names, with the bcrypt hashes of their passwords.
+    pub users: BTreeMap<String, String>,
+    pub tokens: BTreeMap<String, TokenHash>,
+    operators: BTreeSet<String>,
+    open_reads: bool,
+    hosts: BTreeSet<String>,
+}
+
+impl Terms {
+    /// Whether there is anybody who could sign in.
+    pub fn has_logins(&self) -> bool {
+        !self.users.is_empty() || !self.tokens.is_empty()
+    }
+
+    /// Whether reading needs no login.
+    pub fn reads_are_open(&self) -> bool {
+        self.open_reads || !self.has_logins()
+    }
+
+    /// Of somebody who has signed in.
+    pub fn role(&self, name: &str) -> Role {
+        if self.operators.contains(name) { Role::Operator } else { Role::Reader }
+    }
+
+    /// A further name of this host, in small letters.
+    pub fn is_host(&self, name: &str) -> bool {
+        self.hosts.contains(name)
+    }
 }
 
 pub struct Web {
     path: Option<PathBuf>,
     state: Mutex<State>,
-    /// The password with which a user was let in, with the hash that it fitted.
-    known: Mutex<BTreeMap<String, (String, Secret)>>,
-    checks: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -93,8 +120,7 @@ type Mark = (PathBuf, u64, u64, i64, i64);
 impl Web {
     /// Without a path: neither TLS nor users. The error says what is wrong with the file.
     pub fn new(path: Option<&Path>) -> Result<Self, String> {
-        let (path_kept, checks) = (path.map(Path::to_path_buf), Arc::new(Semaphore::new(CHECKS_MAX)));
-        let web = Self { path: path_kept, state: Mutex::default(), known: Mutex::default(), checks };
+        let web = Self { path: path.map(Path::to_path_buf), state: Mutex::default() };
         let Some(path) = path else { return Ok(web) };
         let mut seen = Vec::new();
         let terms = read(path, &mut seen).map_err(|why| format!("web_config_file {}: {why}", path.display()))?;
@@ -124,44 +150,6 @@ impl Web {
         }
         state.terms.clone()
     }
-
-    /// Whether the request may pass. Hashing takes a tenth of a second of a core: off the loops that serve.
-    pub async fn admits(&self, headers: &HeaderMap) -> bool {
-        let terms = self.terms();
-        let Some((_, some_hash)) = terms.users.first_key_value() else { return true };
-        let Some((user, password)) = login(headers) else { return false };
-        // One that does not exist is checked too, so that the time that it takes does not tell who does.
-        let (hash, exists) = terms.users.get(&user).map_or((some_hash, false), |hash| (hash, true));
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&user).cloned();
-        if known.is_some_and(|(with, then)| exists && with == *hash && then.is(password.as_bytes())) {
-            return true;
-        }
-        let Ok(place) = self.checks.clone().acquire_owned().await else { return false };
-        let (checked, given) = (hash.clone(), password.clone());
-        let checking = tokio::task::spawn_blocking(move || {
-            // Held to the end of the hashing, which nobody can stop: also when the one who asked has gone away.
-            let _place = place;
-            bcrypt::verify(given, &checked).unwrap_or(false)
-        });
-        let admitted = checking.await.unwrap_or(false) && exists;
-        if admitted {
-            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            known.retain(|user, _| terms.users.contains_key(user));
-            known.insert(user, (hash.clone(), Secret::new(password)));
-        }
-        admitted
-    }
-}
-
-fn login(headers: &HeaderMap) -> Option<(String, String)> {
-    let value = headers.get(AUTHORIZATION)?.to_str().ok().filter(|value| value.len() <= HEADER_MAX)?;
-    let (kind, encoded) = value.split_once(' ')?;
-    if !kind.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (user, password) = decoded.split_once(':')?;
-    Some((user.to_owned(), password.to_owned()))
 }
 
 fn marks(files: &[PathBuf]) -> Vec<Mark> {
@@ -183,17 +171,10 @@ fn read(path: &Path, seen: &mut Vec<Mark>) -> Result<Terms, String> {
         // The first line says what and where; the rest draws it.
         false => serde_saphyr::from_str(&text).map_err(|error| first_line(&error.to_string()))?,
     };
-    if file.basic_auth_users.len() > USERS_MAX {
-        return Err(format!("it has more than {USERS_MAX} users"));
-    }
-    for (user, hash) in &file.basic_auth_users {
-        let parts: Option<bcrypt::HashParts> = hash.parse().ok();
-        match parts {
-            Some(parts) if parts.get_cost() <= COST_MAX => {}
-            Some(_) => return Err(format!("the hash of {user:?} costs more than {COST_MAX}, which would stop us")),
-            None => return Err(format!("the password of {user:?} is not a bcrypt hash: htpasswd -nBC 10 makes one")),
-        }
-    }
+    check_users(&file.basic_auth_users)?;
+    let tokens = read_tokens(&file)?;
+    check_operators(&file)?;
+    let hosts = read_hosts(&file.hosts)?;
     let tls = match &file.tls_server_config {
         Some(tls) => {
             let beside = |file: &Path| path.parent().unwrap_or(Path::new("/")).join(file);
@@ -203,7 +184,68 @@ fn read(path: &Path, seen: &mut Vec<Mark>) -> Result<Terms, String> {
         }
         None => None,
     };
-    Ok(Terms { tls, users: file.basic_auth_users })
+    let operators = file.operators.into_iter().collect();
+    Ok(Terms { tls, users: file.basic_auth_users, tokens, operators, open_reads: file.open_reads, hosts })
+}
+
+fn check_users(users: &BTreeMap<String, String>) -> Result<(), String> {
+    if users.len() > USERS_MAX {
+        return Err(format!("it has more than {USERS_MAX} users"));
+    }
+    for (user, hash) in users {
+        let parts: Option<bcrypt::HashParts> = hash.parse().ok();
+        match parts {
+            Some(parts) if parts.get_cost() <= COST_MAX => {}
+            Some(_) => return Err(format!("the hash of {user:?} costs more than {COST_MAX}, which would stop us")),
+            None => return Err(format!("the password of {user:?} is not a bcrypt hash: htpasswd -nBC 10 makes one")),
+        }
+    }
+    Ok(())
+}
+
+fn read_tokens(file: &File) -> Result<BTreeMap<String, TokenHash>, String> {
+    if file.tokens.len() > TOKENS_MAX {
+        return Err(format!("it has more than {TOKENS_MAX} tokens"));
+    }
+    let read = |(name, hash): (&String, &String)| {
+        check_name(name)?;
+        // Two people under one name could not be told apart in the history.
+        if file.basic_auth_users.contains_key(name) {
+            return Err(format!("{name:?} is in basic_auth_users and in tokens; give one of them another name"));
+        }
+        let hash = TokenHash::read(hash).map_err(|why| format!("the token of {name:?} {why}"))?;
+        Ok((name.clone(), hash))
+    };
+    file.tokens.iter().map(read).collect()
+}
+
+fn check_operators(file: &File) -> Result<(), String> {
+    for name in &file.operators {
+        check_name(name)?;
+        if !file.basic_auth_users.contains_key(name) && !file.tokens.contains_key(name) {
+            return Err(format!("{name:?} in operators is neither in basic_auth_users nor in tokens"));
+        }
+    }
+    Ok(())
+}
+
+/// What stands in the history and in the log must be plain there. Users who only read may be called as they like.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+');
+    match !name.is_empty() && name.len() <= NAME_MAX && name.chars().all(plain) {
+        true => Ok(()),
+        false => Err(format!(
+            "the name {name:?} of a token or an operator is not 1 to {NAME_MAX} characters of a-z, A-Z, 0-9, ., _, -, @ and +"
+        )),
+    }
+}
+
+fn read_hosts(hosts: &[String]) -> Result<BTreeSet<String>, String> {
+    if hosts.len() > HOSTS_MAX {
+        return Err(format!("it has more than {HOSTS_MAX} hosts"));
+    }
+    let wrong = |host: &String| format!("{host:?} in hosts is not a name as mail1.example, without scheme and port");
+    hosts.iter().map(|host| site::name(host).ok_or_else(|| wrong(host))).collect()
 }
 
 fn server_config(tls: &TlsFile, beside: &impl Fn(&Path) -> PathBuf) -> Result<ServerConfig, String> {
@@ -242,10 +284,8 @@ fn first_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
-    use std::time::Duration;
 
     use super::*;
-    use hyper::header::HeaderValue;
 
     /// Of the password `test`.
     const HASH: &str = "$2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay";
@@ -255,47 +295,6 @@ mod tests {
         let path = directory.path().join("web.yml");
         fs::write(&path, text).unwrap();
         Web::new(Some(&path)).map_err(|why| why.replace(&directory.path().display().to_string(), "DIR"))
-    }
-
-    fn headers(login: &str) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        let value = format!("Basic {}", STANDARD.encode(login));
-        headers.insert(AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
-        headers
-    }
-
-    #[tokio::test]
-    async fn users_are_let_in_by_their_password_and_nobody_else_is() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("web.yml");
-        fs::write(&path, format!("basic_auth_users:\n  alice: {HASH}\n")).unwrap();
-        let web = Web::new(Some(&path)).unwrap();
-        assert!(web.admits(&headers("alice:test")).await);
-        assert!(web.admits(&headers("alice:test")).await, "also from memory");
-        for wrong in ["alice:tes", "alice:", "bob:test", "alice", ":", "nobody:nobody"] {
-            assert!(!web.admits(&headers(wrong)).await, "{wrong}");
-        }
-        assert!(!web.admits(&HeaderMap::new()).await);
-        // Taken away, and it is gone at once; one with errors changes nothing.
-        fs::write(&path, format!("basic_auth_users:\n  somebody: {HASH}\n")).unwrap();
-        assert!(!web.admits(&headers("alice:test")).await);
-        fs::write(&path, "basic_auth_users: 3\n").unwrap();
-        assert!(web.admits(&headers("somebody:test")).await);
-        assert!(Web::new(None).unwrap().admits(&HeaderMap::new()).await);
-    }
-
-    #[tokio::test]
-    async fn who_goes_away_leaves_no_more_hashing_behind_than_is_allowed() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("web.yml");
-        fs::write(&path, format!("basic_auth_users:\n  alice: {HASH}\n")).unwrap();
-        let web = Web::new(Some(&path)).unwrap();
-        let headers = headers("alice:wrong");
-        for left in [1, 0, 0] {
-            let asked = tokio::time::timeout(Duration::ZERO, web.admits(&headers)).await;
-            assert!(asked.is_err(), "it goes away at once");
-            assert_eq!(web.checks.available_permits(), left);
-        }
     }
 
     #[test]
@@ -315,6 +314,48 @@ mod tests {
         assert!(reads() && !reads(), "the key that was missing");
         fs::set_permissions(directory.path().join("b.pem"), PermissionsExt::from_mode(0o640)).unwrap();
         assert!(reads() && !reads(), "a key that may be read at last");
+    }
+
+    #[test]
+    fn who_may_what() {
+        let hash = "ab".repeat(32);
+        let logins = format!("basic_auth_users: {{alice: {HASH}, prometheus: {HASH}}}\ntokens: {{bot: \"sha256:{hash}\"}}\n");
+        let terms = of(&format!("{logins}operators: [alice, bot]\nhosts: [Mail1.Example]\n")).unwrap().terms();
+        assert_eq!(["alice", "bot", "prometheus"].map(|name| terms.role(name)), [Role::Operator, Role::Operator, Role::Reader]);
+        assert!(terms.has_logins() && !terms.reads_are_open());
+        assert!(terms.is_host("mail1.example") && !terms.is_host("mail2.example"));
+        assert!(of(&format!("{logins}open_reads: true\n")).unwrap().terms().reads_are_open());
+        let token_alone = of(&format!("tokens: {{bot: \"sha256:{hash}\"}}\n")).unwrap().terms();
+        assert!(token_alone.has_logins() && !token_alone.reads_are_open());
+        let today = of(&format!("basic_auth_users: {{\"Ada L.\": {HASH}}}\n")).unwrap().terms();
+        assert_eq!(today.role("Ada L."), Role::Reader, "a file as it was before reads and does nothing else");
+        let empty = of("").unwrap().terms();
+        assert!(!empty.has_logins() && empty.reads_are_open());
+    }
+
+    #[test]
+    fn what_is_wrong_with_who_may_what_is_told() {
+        let token = format!("\"sha256:{}\"", "ab".repeat(32));
+        for (text, why) in [
+            ("tokens: {bot: umt_abc}\n".to_string(), "the token of \"bot\" is not \"sha256:\""),
+            (format!("tokens: {{\"a b\": {token}}}\n"), "the name \"a b\" of a token or an operator is not"),
+            (format!("tokens: {{a: {token}}}\nbasic_auth_users: {{a: {HASH}}}\n"), "in basic_auth_users and in tokens"),
+            ("operators: [alice]\n".into(), "\"alice\" in operators is neither in basic_auth_users nor in tokens"),
+            (format!("basic_auth_users: {{\"a (b)\": {HASH}}}\noperators: [\"a (b)\"]\n"), "the name \"a (b)\""),
+            ("hosts: [\"https://mail1.example\"]\n".into(), "without scheme and port"),
+            ("hosts: [\"mail1.example:80\"]\n".into(), "without scheme and port"),
+            ("hosts: [\"*.example\"]\n".into(), "without scheme and port"),
+            (format!("hosts: [{}]\n", "a,".repeat(65)), "more than 64 hosts"),
+            ("open_reads: maybe\n".into(), "open_reads"),
+            ("open_read: true\n".into(), "open_read"),
+            (
+                format!("tokens: {{{}}}\n", (0..257).map(|n| format!("t{n}: {token},")).collect::<String>()),
+                "more than 256 tokens",
+            ),
+        ] {
+            let told = of(&text).map(drop).unwrap_err();
+            assert!(told.starts_with("web_config_file DIR/web.yml: ") && told.contains(why), "{text}: {told}");
+        }
     }
 
     #[test]

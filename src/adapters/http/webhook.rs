@@ -3,11 +3,10 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use http_body_util::BodyExt;
 use hyper::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use hyper::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Port;
+use super::denied::pass_over;
 use super::problem::Problem;
 use super::routes::answer;
 use crate::adapters::secret::{Source, credentials_directory};
@@ -98,7 +98,8 @@ pub async fn receive<P: Port>(
         return Problem::new(StatusCode::NOT_FOUND, detail).into_response();
     }
     if let Err(refusal) = authorize(&settings, request.headers(), &desk).await {
-        let _ = timeout(PASSED_OVER_FOR, pass_over(request.into_body())).await;
+        // Without this the connection would be reset under who still sends, and the answer lost with it.
+        let _ = timeout(PASSED_OVER_FOR, pass_over(request.into_body(), BODY_MAX)).await;
         return refusal;
     }
     let body = match Bytes::from_request(request, &()).await {
@@ -143,16 +144,6 @@ async fn authorize(settings: &WebhookSettings, headers: &HeaderMap, desk: &Desk)
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "the bearer token of [webhook] must come with it");
             Err(([(WWW_AUTHENTICATE, "Bearer realm=\"unitmedic\"")], problem).into_response())
         }
-    }
-}
-
-/// Nothing of it is kept. Without this the connection would be reset under who still sends, and the answer lost with it.
-async fn pass_over(mut body: Body) {
-    let mut length = 0;
-    while let Some(Ok(frame)) = body.frame().await
-        && length < BODY_MAX
-    {
-        length += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

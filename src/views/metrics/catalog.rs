@@ -211,6 +211,8 @@ catalog! {
         "Times that what was learned could not be read and was set aside; the log says why.";
     HTTP_REQUESTS = Counter "unitmedic_http_requests_total" "count" ["endpoint", "code"]
         "HTTP requests answered, on TCP and on the control socket.";
+    HTTP_DENIED = Counter "unitmedic_http_denied_total" "count" ["reason"]
+        "HTTP requests and connections that were refused; docs/security.md tells the reasons.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" "seconds" []
         "CPU time of unitmedic itself.";

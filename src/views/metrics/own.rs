@@ -20,7 +20,7 @@ const TURN_BOUNDS: [f64; 12] = [5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e
 /// From a bare D-Bus signal to what only the next sample shows.
 const DELAY_BOUNDS: [f64; 14] = [1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 120.0];
 /// Status codes that the server sends; any other is shown as `other`.
-const CODES: [u16; 14] = [200, 202, 400, 403, 404, 405, 408, 409, 413, 415, 422, 500, 503, 504];
+const CODES: [u16; 17] = [200, 202, 400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500, 503, 504];
 /// Conditions with a moment of failure that systemd's timestamps give.
 const TIMED: [Condition; 4] = [Condition::Dead, Condition::CrashLoop, Condition::StartStuck, Condition::OomKilled];
 /// A timestamp that has not happened.
@@ -59,6 +59,7 @@ pub struct Own {
     broker_failures: IntCounter,
     store_errors: IntCounter,
     http_requests: IntCounterVec,
+    http_denied: IntCounterVec,
     pattern_lines: IntCounterVec,
     patterns: IntGauge,
     knowledge_refused: IntCounter,
@@ -103,6 +104,7 @@ impl Own {
             broker_failures: counter(&registry, &c::BROKER_FAILURES),
             store_errors: counter(&registry, &c::STORE_ERRORS),
             http_requests: counters(&registry, &c::HTTP_REQUESTS),
+            http_denied: counters(&registry, &c::HTTP_DENIED),
             pattern_lines: counters(&registry, &c::PATTERN_LINES),
             patterns: gauge(&registry, &c::PATTERNS),
             knowledge_refused: counter(&registry, &c::KNOWLEDGE_REFUSED),
@@ -172,6 +174,16 @@ impl Own {
             true => self.http_requests.with_label_values(&[endpoint, itoa::Buffer::new().format(status)]).inc(),
             false => self.http_requests.with_label_values(&[endpoint, "other"]).inc(),
         }
+    }
+
+    /// The words of the server's closed set, so that each is there before it is first counted.
+    pub fn http_denials(&self, reasons: impl Iterator<Item = &'static str>) {
+        reasons.for_each(|reason| drop(self.http_denied.with_label_values(&[reason])));
+    }
+
+    /// `reason` is a word of the server's closed set.
+    pub fn http_denied(&self, reason: &'static str) {
+        self.http_denied.with_label_values(&[reason]).inc();
     }
 
     pub(super) fn resynced(&self, reason: ResyncReason, at: Wall) {

@@ -170,6 +170,8 @@ fn full_board() -> Board {
     own.store_totals(2, Some(now(1).wall));
     own.state_disk(Some(state_disk()));
     own.http_answered("metrics", 418);
+    own.http_denials(["rate", "host"].into_iter());
+    own.http_denied("rate");
     own.turn(Duration::from_micros(80));
     board
 }
@@ -325,6 +327,8 @@ fn values_and_escapes() {
         (r#"unitmedic_resyncs_total{reason="connected"}"#.into(), 1.0),
         (r#"unitmedic_resyncs_total{reason="queue_overflow"}"#.into(), 0.0),
         (r#"unitmedic_http_requests_total{code="other",endpoint="metrics"}"#.into(), 1.0),
+        (r#"unitmedic_http_denied_total{reason="rate"}"#.into(), 1.0),
+        (r#"unitmedic_http_denied_total{reason="host"}"#.into(), 0.0),
         ("unitmedic_last_resync_timestamp_seconds".into(), 1_700_000_001.0),
         ("unitmedic_store_errors_total".into(), 2.0),
     ] {
