@@ -14,7 +14,7 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use unitmedic::adapters::http::{Answers, Endpoint, Feed, Port, PortError, Snapshot, Web, bind_tcp, serve_tcp};
+use unitmedic::adapters::http::{Answers, Denial, Endpoint, Feed, Port, PortError, Snapshot, Web, bind_tcp, serve_tcp};
 use unitmedic::model::action::Action;
 use unitmedic::model::advice::Advice;
 use unitmedic::model::alert::Alerts;
@@ -301,4 +301,5 @@ impl Port for Scraped {
         &self.feed
     }
     fn answered(&self, _: Endpoint, _: u16) {}
+    fn denied(&self, _: Denial) {}
 }

@@ -42,6 +42,7 @@ mod deeds;
 mod denied;
 mod events;
 mod feed;
+mod guarded;
 mod gzip;
 mod hardened;
 mod login;
@@ -294,11 +295,8 @@ impl<P: Port> Served<P> {
             port.denied(Denial::Connections);
             denials.note(Denial::Connections, Some(from), None);
         };
-        let room = Room {
-            all: TCP_CONNECTIONS_MAX,
-            of_one: TCP_CONNECTIONS_OF_ONE_MAX,
-            reserved: TCP_CONNECTIONS_RESERVED,
-        };
+        let room =
+            Room { all: TCP_CONNECTIONS_MAX, of_one: TCP_CONNECTIONS_OF_ONE_MAX, reserved: TCP_CONNECTIONS_RESERVED };
         let listener = connection::Tcp::new(listeners, self.web.clone(), room, refused);
         let limits = Limits::for_connections(TCP_CONNECTIONS_MAX + TCP_CONNECTIONS_ENDING);
         connection::serve(listener, self.router.clone(), self.port.clone(), limits, shutdown).await;

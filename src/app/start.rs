@@ -102,7 +102,6 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let authority = Arc::new(Authority::new(options.bus, in_force.clone(), &settings.daemon.runtime_dir));
     let bus = Arc::new(BusStats::default());
     let own = Own::new();
-    own.http_denials(http::Denial::ALL.iter().map(|why| why.as_str()));
     let board = board(&own, &settings, &memory);
     let (roster, patterns) = learning(&in_force, &inputs_in, &store);
     let (now, seed) = (clock::now(), seed());
@@ -170,6 +169,7 @@ fn habits(shared: &Shared, inputs: &mpsc::Sender<Input>) -> (HabitDesk, JoinHand
 
 /// With the incidents that are still open.
 fn board(own: &Own, settings: &Settings, memory: &Memory) -> Board {
+    own.http_denials(http::Denial::ALL.iter().map(|why| why.as_str()));
     let mut board = Board::new(build(), own.clone(), settings);
     board.restore(&memory.incidents);
     board

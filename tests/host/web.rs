@@ -1,4 +1,4 @@
-//! TLS and users on TCP, by the file that Prometheus' exporters share, read by a real Prometheus.
+//! TLS and users on TCP, by the file that Prometheus' exporters share, read by a real Prometheus; and who may do what.
 
 use std::time::Duration;
 
@@ -96,5 +96,85 @@ fn tls_and_users_by_the_file_of_the_exporters_are_read_without_a_restart() -> Re
     // Packed, and OpenMetrics, as Prometheus asks for them.
     let packed = host.sh("curl -s -D - -o /dev/null -H 'Accept-Encoding: gzip' http://localhost:10119/metrics")?;
     ensure(packed.to_lowercase().contains("content-encoding: gzip"), || packed)?;
+    host.done()
+}
+
+/// Deeds by an operator over TCP, and by nobody else; what the history, the metrics and the kernel say of it.
+#[test]
+fn operators_act_over_tcp_and_readers_and_others_do_not() -> Result<(), Failure> {
+    let host = Setup::new("access").worker("mail", "mail.service", SLEEPER).boot()?;
+    let token = host.sh("unitmedic generate token deploy-bot")?;
+    let line = |begin: &str| token.lines().find(|line| line.starts_with(begin)).unwrap_or_default().to_string();
+    let (token, hash) = (line("umt_"), line("  deploy-bot: \"sha256:"));
+    let users = "$2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay";
+    let web = format!(
+        "basic_auth_users:\n  medic: {users}\n  reader: {users}\ntokens:\n{hash}\noperators: [medic, deploy-bot]\nopen_reads: true\n"
+    );
+    host.write(WEB, &web)?;
+    let more = "web_config_file = \"/etc/unitmedic/web.yml\"\n";
+    host.write(CONFIG, &host.config.replacen("[daemon]\n", &format!("[daemon]\n{more}"), 1))?;
+    host.start_daemon()?;
+
+    let deed = |ask: &str, arguments: &str| {
+        code(
+            &host,
+            &format!(
+                "-H 'Content-Type: application/json' {arguments} -d '{ask}' http://localhost:10119/api/v1/requests"
+            ),
+        )
+    };
+    let pause = r#"{"ask":"pause","worker":"mail","until":null,"reason":"deploy"}"#;
+    let resume = r#"{"ask":"resume","worker":"mail"}"#;
+    let bearer = format!("-H 'Authorization: Bearer {token}'");
+    for (ask, arguments, expected) in [
+        (pause, "", "401"),
+        (pause, "-u reader:test", "403"),
+        (pause, "-u medic:wrong", "401"),
+        (pause, "-u medic:test -H 'Origin: http://evil.example'", "403"),
+        (pause, "-u medic:test -H 'Content-Type: text/plain'", "415"),
+        (pause, "-u medic:test", "200"),
+        (resume, &bearer, "200"),
+    ] {
+        let code = deed(ask, arguments)?;
+        ensure(code == expected, || format!("{arguments} {ask}: {code}, not {expected}"))?;
+    }
+    let told = host.journal(&["-u", DAEMON])?;
+    for who in ["medic (basic auth, from ", "deploy-bot (token, from "] {
+        ensure(told.contains(who), || format!("{who} is not in {told}"))?;
+    }
+    ensure(!told.contains(&token) && !told.contains("wrong\""), || "a secret is in the log".into())?;
+    let status = host.status()?;
+    ensure(status.pauses.is_empty(), || format!("it was resumed: {:?}", status.pauses))?;
+
+    let own = host.sh("cat /proc/sys/kernel/hostname")?;
+    for (arguments, expected) in [
+        ("http://127.0.0.1:10119/".to_string(), "200"),
+        ("http://localhost:10119/api/v1/me".into(), "200"),
+        (format!("-H 'Host: {}' http://localhost:10119/api/v1/me", own.trim()), "200"),
+        ("-H 'Host: evil.example' http://localhost:10119/api/v1/me".into(), "421"),
+        ("-H 'Host: evil.example' http://localhost:10119/metrics".into(), "200"),
+        ("-u reader:test -H 'Host: evil.example' http://localhost:10119/api/v1/me".into(), "200"),
+    ] {
+        let code = code(&host, &arguments)?;
+        ensure(code == expected, || format!("{arguments}: {code}, not {expected}"))?;
+    }
+    // Taken without a restart.
+    host.write(WEB, &web.replace("open_reads: true", "hosts: [evil.example]"))?;
+    let closed = code(&host, "-H 'Host: evil.example' http://localhost:10119/api/v1/me")?;
+    ensure(closed == "401", || format!("reading is not open any more: {closed}"))?;
+    host.write(WEB, &format!("{web}hosts: [evil.example]\n"))?;
+    let known = code(&host, "-H 'Host: evil.example' http://localhost:10119/api/v1/me")?;
+    ensure(known == "200", || format!("a host that is ours now: {known}"))?;
+
+    for (reason, at_least) in
+        [("no_login", 2.0), ("wrong_login", 1.0), ("not_operator", 1.0), ("origin", 1.0), ("host", 1.0)]
+    {
+        let counted = host.metric(&format!("unitmedic_http_denied_total{{reason=\"{reason}\"}}"))?;
+        ensure(counted.is_some_and(|counted| counted >= at_least), || format!("{reason}: {counted:?}"))?;
+    }
+    // Under the filter of its unit, too.
+    let threads =
+        host.sh(&format!("for t in /proc/{}/task/*; do cut -d' ' -f2,19 $t/stat; done", host.main_pid(DAEMON)?))?;
+    ensure(threads.contains("(http) 5") && threads.contains("(unitmedic) 0"), || threads)?;
     host.done()
 }

@@ -24,7 +24,7 @@ use super::web::{Terms, Web};
 use super::{Port, site};
 
 /// A hundred browsers behind one proxy that all load the page at once are in the burst, and a script that asks without a
-/// pause is not. One request costs 0.1 ms or so: what one client can ask for is a twentieth of a core.
+/// pause is not. What one client costs at this rate is a part of one core, of the thread that serves TCP.
 const REQUESTS: Rate = Rate { per_second: 500.0, burst: 1000.0 };
 /// Clients whose requests are counted; 100 bytes each.
 const CLIENTS_MAX: usize = 4096;

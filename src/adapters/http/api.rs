@@ -43,7 +43,9 @@ pub const PREFIX: &str = "/api/v1";
 /// Everything below [`PREFIX`].
 pub fn router<P: Port>(port: Arc<P>, shutdown: Shutdown, ask_bytes_max: usize) -> Router {
     let operations = operations::<P>(&shutdown, ask_bytes_max);
-    let all = operations.into_iter().fold(Router::new(), |router, Operation { path, handler, .. }| router.route(path, handler));
+    let all = operations
+        .into_iter()
+        .fold(Router::new(), |router, Operation { path, handler, .. }| router.route(path, handler));
     all.with_state(port)
 }
 
@@ -104,25 +106,45 @@ fn the_past<P: Port>() -> Vec<Operation<P>> {
             .says("The next page begins before the last id of this one: `before=`.")
             .asks::<Filter>()
             .answers::<Vec<Incident>>(),
-        reading("/incidents/{id}", "get_incident", "An incident with its time line, told in sentences", get(past::story::<P>))
-            .at::<IncidentId>("id")
-            .answers::<Told>(),
-        reading("/history", "list_recoveries", "Recoveries that have ended, newest first, page by page", get(past::history::<P>))
-            .says("The next page begins before the last incident of this one: `before=`.")
-            .asks::<Filter>()
-            .answers::<Vec<Recovery>>(),
-        reading("/history/summary", "summarize_history", "Totals of recoveries, in all and by action", get(past::summary::<P>))
-            .asks::<SummaryQuery>()
-            .answers::<Summary>(),
+        reading(
+            "/incidents/{id}",
+            "get_incident",
+            "An incident with its time line, told in sentences",
+            get(past::story::<P>),
+        )
+        .at::<IncidentId>("id")
+        .answers::<Told>(),
+        reading(
+            "/history",
+            "list_recoveries",
+            "Recoveries that have ended, newest first, page by page",
+            get(past::history::<P>),
+        )
+        .says("The next page begins before the last incident of this one: `before=`.")
+        .asks::<Filter>()
+        .answers::<Vec<Recovery>>(),
+        reading(
+            "/history/summary",
+            "summarize_history",
+            "Totals of recoveries, in all and by action",
+            get(past::summary::<P>),
+        )
+        .asks::<SummaryQuery>()
+        .answers::<Summary>(),
         reading("/targets", "get_targets", "How well it goes, against what is promised", get(past::targets::<P>))
             .answers::<Targets>(),
         reading("/audit", "list_deeds", "What people did, newest first, page by page", get(past::audit::<P>))
             .says("The next page begins before the last id of this one: `before=`.")
             .asks::<AuditFilter>()
             .answers::<Vec<AuditEntry>>(),
-        reading("/alerts", "get_alerts", "What fires, where it was sent, and what was told before", get(past::alerts::<P>))
-            .asks::<Filter>()
-            .answers::<Alerts>(),
+        reading(
+            "/alerts",
+            "get_alerts",
+            "What fires, where it was sent, and what was told before",
+            get(past::alerts::<P>),
+        )
+        .asks::<Filter>()
+        .answers::<Alerts>(),
     ]
 }
 
@@ -131,13 +153,23 @@ fn what_was_learned<P: Port>() -> Vec<Operation<P>> {
         reading("/strategies", "list_strategies", "What is known of actions", get(past::strategies::<P>))
             .asks::<StrategiesQuery>()
             .answers::<Vec<Strategy>>(),
-        reading("/strategies/export", "export_strategies", "What this host has learned itself, for another one", get(past::export_strategies::<P>))
-            .asks::<StrategiesQuery>()
-            .answers::<Export>(),
-        reading("/patterns", "list_patterns", "Patterns of errors, those that precede incidents first", get(past::patterns::<P>))
-            .asks::<PatternFilter>()
-            .fails(404)
-            .answers::<PatternsView>(),
+        reading(
+            "/strategies/export",
+            "export_strategies",
+            "What this host has learned itself, for another one",
+            get(past::export_strategies::<P>),
+        )
+        .asks::<StrategiesQuery>()
+        .answers::<Export>(),
+        reading(
+            "/patterns",
+            "list_patterns",
+            "Patterns of errors, those that precede incidents first",
+            get(past::patterns::<P>),
+        )
+        .asks::<PatternFilter>()
+        .fails(404)
+        .answers::<PatternsView>(),
         reading("/advice", "get_advice", "What could be configured better, and why", get(past::advice::<P>))
             .says("By what happened in the last 30 days, where `since` does not say otherwise.")
             .asks::<SummaryQuery>()

@@ -18,6 +18,9 @@ use super::{PASSED_SOCKETS_MAX, peer};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 128;
+/// The same on TCP, where a flood must not fill it before our thread has its turn: who finds it full tries again after a
+/// second, and a scraper has not many of them.
+const TCP_BACKLOG: i32 = 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -33,7 +36,9 @@ pub enum BindError {
     Tcp { address: SocketAddr, source: io::Error },
     #[error("{0}")]
     Web(String),
-    #[error("cannot start the thread that serves TCP: {0}; is there room for threads and open files (LimitNOFILE=, TasksMax=)?")]
+    #[error(
+        "cannot start the thread that serves TCP: {0}; is there room for threads and open files (LimitNOFILE=, TasksMax=)?"
+    )]
     Thread(io::Error),
     #[error(
         "systemd passed {0} sockets, and {PASSED_SOCKETS_MAX} are the most: fewer ListenStream= in its socket units"
@@ -59,7 +64,13 @@ pub enum BindError {
 
 /// Listens for scrapers. Needs a tokio runtime.
 pub async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.and_then(|listener| {
+        // Again, with a queue of another length (listen(2)).
+        listen(&listener, TCP_BACKLOG)?;
+        Ok(listener)
+    });
+    let listener = listener.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::PortInUse(address),
         io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress(address),
         io::ErrorKind::PermissionDenied => BindError::PortDenied(address),

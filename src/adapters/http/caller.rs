@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
+use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use hyper::header::CACHE_CONTROL;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,10 @@ pub struct Caller {
 enum Who {
     /// Named only when somebody wants to know: for the name a file is read.
     Local(Credentials),
-    Remote { name: Option<String>, address: IpAddr },
+    Remote {
+        name: Option<String>,
+        address: IpAddr,
+    },
 }
 
 impl Caller {
@@ -135,7 +138,10 @@ mod tests {
         assert_eq!(signed_in("alice", Via::Basic), "alice (basic auth, from 192.0.2.7)");
         assert_eq!(signed_in("deploy-bot", Via::Bearer), "deploy-bot (token, from 192.0.2.7)");
         let nobody = Caller::anonymous("2001:db8::1".parse().unwrap(), true);
-        assert_eq!((nobody.who().as_str(), nobody.name(), nobody.can_act()), ("somebody (from 2001:db8::1)", None, false));
+        assert_eq!(
+            (nobody.who().as_str(), nobody.name(), nobody.can_act()),
+            ("somebody (from 2001:db8::1)", None, false)
+        );
         let local = Caller::local(Credentials { uid: 4_000_000, pid: Some(7) });
         assert_eq!((local.who().as_str(), local.can_act()), ("uid 4000000, pid 7", true));
         assert_eq!(local.name().as_deref(), Some("uid 4000000"));

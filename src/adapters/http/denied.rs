@@ -196,7 +196,8 @@ mod tests {
     #[test]
     fn a_flood_from_everywhere_has_few_lines() {
         let (mut told, start) = (Told::default(), Instant::now());
-        let lines = (0..100_000u32).filter(|n| told.tell(Denial::Rate, Some(IpAddr::from(n.to_be_bytes())), start).is_some());
+        let lines =
+            (0..100_000u32).filter(|n| told.tell(Denial::Rate, Some(IpAddr::from(n.to_be_bytes())), start).is_some());
         assert_eq!(lines.count(), TOLD_MAX);
         assert_eq!(told.last.len(), TOLD_MAX);
         let later = start + TOLD_EVERY;
@@ -205,7 +206,8 @@ mod tests {
 
     #[test]
     fn answers_say_when_to_come_back() {
-        for (wait, header) in [(Duration::ZERO, "1"), (Duration::from_millis(1001), "2"), (Duration::from_secs(6), "6")] {
+        for (wait, header) in [(Duration::ZERO, "1"), (Duration::from_millis(1001), "2"), (Duration::from_secs(6), "6")]
+        {
             let answer = Refusal::new(Denial::Rate, "slower").wait(wait).into_response();
             assert_eq!((answer.status().as_u16(), answer.headers()[RETRY_AFTER].to_str().unwrap()), (429, header));
         }

@@ -37,7 +37,8 @@ mod tests {
 
     #[test]
     fn what_the_handler_has_said_stands() {
-        let mut page = ([(CONTENT_SECURITY_POLICY, "default-src 'self'"), (CACHE_CONTROL, "max-age=9")], "x").into_response();
+        let mut page =
+            ([(CONTENT_SECURITY_POLICY, "default-src 'self'"), (CACHE_CONTROL, "max-age=9")], "x").into_response();
         harden(&mut page, Endpoint::Api);
         assert_eq!(page.headers()[CONTENT_SECURITY_POLICY], "default-src 'self'");
         assert_eq!(page.headers()[CACHE_CONTROL], "max-age=9");

@@ -49,7 +49,10 @@ pub struct Logins {
 }
 
 enum Given {
-    Password { user: String, password: String },
+    Password {
+        user: String,
+        password: String,
+    },
     Token(String),
     /// Something else.
     Odd,
@@ -203,7 +206,9 @@ mod tests {
         let setup = Setup::new(&format!("basic_auth_users:\n  alice: {HASH}\n"));
         assert_eq!(setup.basic("alice:test", HOME).await, known("alice", Via::Basic));
         assert_eq!(setup.basic("alice:test", HOME).await, known("alice", Via::Basic), "also from memory");
-        for (wrong, name) in [("alice:tes", true), ("alice:", true), ("bob:test", false), ("alice", false), (":", false)] {
+        for (wrong, name) in
+            [("alice:tes", true), ("alice:", true), ("bob:test", false), ("alice", false), (":", false)]
+        {
             let name = name.then(|| "alice".to_string());
             assert_eq!(setup.basic(wrong, HOME).await, Login::Wrong(name), "{wrong}");
         }
@@ -224,7 +229,9 @@ mod tests {
         let setup = Setup::new(&format!("tokens:\n  deploy-bot: \"{first}\"\n  grafana: \"{second}\"\n"));
         assert_eq!(setup.login(&format!("Bearer {one}"), HOME).await, known("deploy-bot", Via::Bearer));
         assert_eq!(setup.login(&format!("bearer  {other} "), HOME).await, known("grafana", Via::Bearer));
-        for wrong in [format!("Bearer {one}x"), format!("Bearer {first}"), "Bearer".into(), "Digest x".into(), one.clone()] {
+        for wrong in
+            [format!("Bearer {one}x"), format!("Bearer {first}"), "Bearer".into(), "Digest x".into(), one.clone()]
+        {
             assert_eq!(setup.login(&wrong, HOME).await, Login::Wrong(None), "{wrong}");
         }
         assert_eq!(setup.basic(&format!("deploy-bot:{one}"), HOME).await, Login::Wrong(None), "there are no users");

@@ -5,7 +5,7 @@
 //! That is no help where none is idle, for answers under way are not cut off. So the last places are for clients that have
 //! no connection yet: a scraper that comes every 15 s finds one, whatever those do who are here already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -32,11 +32,19 @@ pub struct Places {
 #[derive(Default)]
 struct Table {
     next: u64,
+    taken: usize,
+    clients: BTreeMap<IpAddr, Client>,
+}
+
+/// The places of one client; it has at least one.
+#[derive(Default)]
+struct Client {
     taken: BTreeMap<u64, Taken>,
+    /// Those that wait for a request, longest first.
+    idle: BTreeSet<(Instant, u64)>,
 }
 
 struct Taken {
-    client: IpAddr,
     /// Since when it waits for a request; `None` while one is answered.
     idle_since: Option<Instant>,
     end: Arc<Notify>,
@@ -52,15 +60,21 @@ pub struct Asked {
 
 /// A connection's place, free again when it is dropped.
 pub struct Place {
-    id: u64,
+    key: Key,
     end: Arc<Notify>,
     places: Arc<Places>,
 }
 
 /// While it is there, a request is answered.
 pub struct Busy {
-    id: u64,
+    key: Key,
     places: Arc<Places>,
+}
+
+#[derive(Clone, Copy)]
+struct Key {
+    client: IpAddr,
+    id: u64,
 }
 
 impl Places {
@@ -71,11 +85,11 @@ impl Places {
     pub fn enter(self: &Arc<Self>, address: IpAddr) -> Asked {
         let client = client(address);
         let mut table = self.lock();
-        let mine = table.of(client);
+        let mine = table.clients.get(&client).map_or(0, |client| client.taken.len());
         let all = if mine == 0 { self.room.all } else { self.room.all.saturating_sub(self.room.reserved) };
         let ended = if mine >= self.room.of_one {
             table.end_idle(Some(client))
-        } else if table.taken.len() >= all {
+        } else if table.taken >= all {
             table.end_idle(None)
         } else {
             return Asked { place: Some(self.take(&mut table, client)), ended: None };
@@ -84,10 +98,13 @@ impl Places {
     }
 
     fn take(self: &Arc<Self>, table: &mut Table, client: IpAddr) -> Place {
-        let (id, end) = (table.next, Arc::new(Notify::new()));
+        let (key, end) = (Key { client, id: table.next }, Arc::new(Notify::new()));
         table.next += 1;
-        table.taken.insert(id, Taken { client, idle_since: Some(Instant::now()), end: end.clone() });
-        Place { id, end, places: self.clone() }
+        table.taken += 1;
+        let places = table.clients.entry(client).or_default();
+        places.taken.insert(key.id, Taken { idle_since: None, end: end.clone() });
+        table.idle_is(key, Some(Instant::now()));
+        Place { key, end, places: self.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -96,23 +113,37 @@ impl Places {
 }
 
 impl Table {
-    fn of(&self, client: IpAddr) -> usize {
-        self.taken.values().filter(|taken| taken.client == client).count()
+    /// Ends the longest idle connection of this client, or of the one that has the most of those that have any.
+    fn end_idle(&mut self, of: Option<IpAddr>) -> Option<IpAddr> {
+        let most = || {
+            let idle = self.clients.iter().filter(|(_, client)| !client.idle.is_empty());
+            idle.max_by_key(|(_, client)| client.taken.len()).map(|(client, _)| *client)
+        };
+        let client = of.or_else(most)?;
+        let (_, id) = *self.clients.get(&client)?.idle.first()?;
+        self.remove(Key { client, id })?.end.notify_one();
+        Some(client)
     }
 
-    /// Ends the longest idle connection of this client, or of the one that has the most.
-    fn end_idle(&mut self, of: Option<IpAddr>) -> Option<IpAddr> {
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
-        for taken in self.taken.values() {
-            *counts.entry(taken.client).or_default() += 1;
+    fn remove(&mut self, key: Key) -> Option<Taken> {
+        self.idle_is(key, None);
+        let client = self.clients.get_mut(&key.client)?;
+        let taken = client.taken.remove(&key.id)?;
+        if client.taken.is_empty() {
+            self.clients.remove(&key.client);
         }
-        let idle = self.taken.iter().filter(|(_, taken)| of.is_none_or(|client| client == taken.client));
-        let idle = idle.filter_map(|(id, taken)| Some((*id, taken.client, taken.idle_since?)));
-        let (id, client, _) = idle.min_by_key(|(_, client, since)| (std::cmp::Reverse(counts[client]), *since))?;
-        if let Some(taken) = self.taken.remove(&id) {
-            taken.end.notify_one();
+        self.taken -= 1;
+        Some(taken)
+    }
+
+    /// Nothing where the place has been taken away.
+    fn idle_is(&mut self, key: Key, since: Option<Instant>) {
+        let Some(client) = self.clients.get_mut(&key.client) else { return };
+        let Some(taken) = client.taken.get_mut(&key.id) else { return };
+        if let Some(before) = std::mem::replace(&mut taken.idle_since, since) {
+            client.idle.remove(&(before, key.id));
         }
-        Some(client)
+        client.idle.extend(since.map(|since| (since, key.id)));
     }
 }
 
@@ -124,28 +155,20 @@ impl Place {
 
     /// From now on a request is answered.
     pub fn busy(&self) -> Busy {
-        self.places.idle_is(self.id, None);
-        Busy { id: self.id, places: self.places.clone() }
-    }
-}
-
-impl Places {
-    fn idle_is(&self, id: u64, since: Option<Instant>) {
-        if let Some(taken) = self.lock().taken.get_mut(&id) {
-            taken.idle_since = since;
-        }
+        self.places.lock().idle_is(self.key, None);
+        Busy { key: self.key, places: self.places.clone() }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().taken.remove(&self.id);
+        self.places.lock().remove(self.key);
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.places.idle_is(self.id, Some(Instant::now()));
+        self.places.lock().idle_is(self.key, Some(Instant::now()));
     }
 }
 
@@ -174,7 +197,7 @@ mod tests {
             let asked = places.enter(address(1));
             assert_eq!(asked.ended, (n >= 4).then_some(address(1)), "{n}");
             mine.push(asked.place.unwrap());
-            assert!(places.lock().taken.len() <= 5, "{n}");
+            assert!(places.lock().taken <= 5, "{n}");
         }
         assert_eq!(mine.iter().filter(|place| is_ended(place)).count(), 9_996);
         assert!(mine[9_996..].iter().all(|place| !is_ended(place)), "the oldest went");
@@ -216,6 +239,7 @@ mod tests {
             let _busy = place.busy();
             assert!(places.enter(address(2)).place.is_none());
         }
-        assert!(places.lock().taken.is_empty());
+        let table = places.lock();
+        assert!(table.taken == 0 && table.clients.is_empty());
     }
 }

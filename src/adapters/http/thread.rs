@@ -4,7 +4,7 @@
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{BindError, DRAIN_TIMEOUT, Port, Served, Shutdown, Web};
+use super::{BindError, DRAIN_TIMEOUT, Port, Served, Shutdown, Web, stopped};
 
 /// Passwords are hashed there, two at a time, and token files read.
 const BLOCKING_THREADS_MAX: usize = 4;
@@ -32,16 +32,16 @@ pub fn spawn_tcp<P: Port>(
 ) -> Result<JoinHandle<()>, BindError> {
     let listeners: io::Result<Vec<StdListener>> = listeners.into_iter().map(TcpListener::into_std).collect();
     let listeners = listeners.map_err(BindError::Thread)?;
-    let served = Served::new(web, port, shutdown.clone());
+    let (listeners, served) = (Mutex::new(listeners), Served::new(web, port, shutdown.clone()));
     let (running, ended) = oneshot::channel::<()>();
     let life = move || {
-        let _running = running;
         be_nice();
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| one_life(&listeners, &served, shutdown.clone()))) {
             let why = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
             tracing::error!(why, "the thread that serves HTTP on TCP has failed and begins anew; this is a bug");
             thread::sleep(AGAIN_AFTER);
         }
+        drop(running);
     };
     thread::Builder::new().name("http".into()).spawn(life).map_err(BindError::Thread)?;
     Ok(tokio::spawn(async move {
@@ -50,7 +50,10 @@ pub fn spawn_tcp<P: Port>(
     }))
 }
 
-fn one_life<P: Port>(listeners: &[StdListener], served: &Served<P>, shutdown: Shutdown) {
+/// `listeners` are there for the next life as well, and closed when the daemon stops: who comes then must not wait for a
+/// server that does not come.
+fn one_life<P: Port>(listeners: &Mutex<Vec<StdListener>>, served: &Served<P>, mut shutdown: Shutdown) {
+    let lock = || listeners.lock().unwrap_or_else(PoisonError::into_inner);
     let runtime = match Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -62,9 +65,17 @@ fn one_life<P: Port>(listeners: &[StdListener], served: &Served<P>, shutdown: Sh
         Err(error) => return tracing::error!(%error, "nothing is served on TCP: its thread has no runtime"),
     };
     runtime.0.as_ref().expect("it is taken at the end").block_on(async {
-        let cloned = listeners.iter().map(|listener| TcpListener::from_std(listener.try_clone()?));
-        match cloned.collect::<io::Result<Vec<_>>>() {
-            Ok(listeners) => served.run(listeners, shutdown).await,
+        let cloned = || lock().iter().map(|listener| TcpListener::from_std(listener.try_clone()?)).collect();
+        let cloned: io::Result<Vec<TcpListener>> = cloned();
+        match cloned {
+            Ok(cloned) => {
+                let serving = served.run(cloned, shutdown.clone());
+                let closing = async {
+                    stopped(&mut shutdown).await;
+                    lock().clear();
+                };
+                tokio::join!(serving, closing);
+            }
             Err(error) => tracing::error!(%error, "nothing is served on TCP: its sockets cannot be used"),
         }
     });

@@ -319,9 +319,13 @@ mod tests {
     #[test]
     fn who_may_what() {
         let hash = "ab".repeat(32);
-        let logins = format!("basic_auth_users: {{alice: {HASH}, prometheus: {HASH}}}\ntokens: {{bot: \"sha256:{hash}\"}}\n");
+        let logins =
+            format!("basic_auth_users: {{alice: {HASH}, prometheus: {HASH}}}\ntokens: {{bot: \"sha256:{hash}\"}}\n");
         let terms = of(&format!("{logins}operators: [alice, bot]\nhosts: [Mail1.Example]\n")).unwrap().terms();
-        assert_eq!(["alice", "bot", "prometheus"].map(|name| terms.role(name)), [Role::Operator, Role::Operator, Role::Reader]);
+        assert_eq!(
+            ["alice", "bot", "prometheus"].map(|name| terms.role(name)),
+            [Role::Operator, Role::Operator, Role::Reader]
+        );
         assert!(terms.has_logins() && !terms.reads_are_open());
         assert!(terms.is_host("mail1.example") && !terms.is_host("mail2.example"));
         assert!(of(&format!("{logins}open_reads: true\n")).unwrap().terms().reads_are_open());
@@ -346,7 +350,7 @@ mod tests {
             ("hosts: [\"mail1.example:80\"]\n".into(), "without scheme and port"),
             ("hosts: [\"*.example\"]\n".into(), "without scheme and port"),
             (format!("hosts: [{}]\n", "a,".repeat(65)), "more than 64 hosts"),
-            ("open_reads: maybe\n".into(), "open_reads"),
+            ("open_reads: maybe\n".into(), "invalid boolean"),
             ("open_read: true\n".into(), "open_read"),
             (
                 format!("tokens: {{{}}}\n", (0..257).map(|n| format!("t{n}: {token},")).collect::<String>()),

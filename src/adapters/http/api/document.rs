@@ -91,7 +91,8 @@ fn described<P>(operation: &Operation<P>, schemas: &mut Schemas) -> Value {
     if let Some(answer) = operation.answer {
         let schema = answer(&mut schemas.answered);
         let kind = if operation.is_stream { "text/event-stream" } else { "application/json" };
-        let schema = if operation.is_stream { json!({ "type": "string", "contentSchema": schema }) } else { json!(schema) };
+        let schema =
+            if operation.is_stream { json!({ "type": "string", "contentSchema": schema }) } else { json!(schema) };
         let answer = |what: &str| json!({ "description": what, "content": { kind: { "schema": schema } } });
         responses.insert("200".into(), answer(if operation.is_deed { "It is done." } else { "The answer." }));
         if operation.is_deed {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Extension, Path, Query, State};
 use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use hyper::HeaderMap;
 use schemars::JsonSchema;
@@ -38,7 +38,11 @@ pub async fn incidents<P: Port>(
     asker.answer(port.answers(), valid, port.incidents(asked?.0)).await
 }
 
-pub async fn alerts<P: Port>(State(port): State<Arc<P>>, asker: Asker, asked: Asked<Filter>) -> Result<Response, Problem> {
+pub async fn alerts<P: Port>(
+    State(port): State<Arc<P>>,
+    asker: Asker,
+    asked: Asked<Filter>,
+) -> Result<Response, Problem> {
     // Also of the Alertmanagers, whose answers are no turn of the loop.
     asker.answer(port.answers(), While::Now, port.alerts(asked?.0)).await
 }
@@ -62,7 +66,11 @@ pub async fn story<P: Port>(
     asker.answer(port.answers(), valid, port.story(IncidentId(id))).await
 }
 
-pub async fn history<P: Port>(State(port): State<Arc<P>>, asker: Asker, asked: Asked<Filter>) -> Result<Response, Problem> {
+pub async fn history<P: Port>(
+    State(port): State<Arc<P>>,
+    asker: Asker,
+    asked: Asked<Filter>,
+) -> Result<Response, Problem> {
     let valid = history_stays(&*port);
     asker.answer(port.answers(), valid, port.recoveries(asked?.0)).await
 }

@@ -78,7 +78,11 @@ pub async fn overview<P: Port>(
     asker.of_present(&*port, |snapshot| json(&snapshot.overview)).await
 }
 
-pub async fn status<P: Port>(State(port): State<Arc<P>>, asker: Asker, asked: Asked<Nothing>) -> Result<Response, Problem> {
+pub async fn status<P: Port>(
+    State(port): State<Arc<P>>,
+    asker: Asker,
+    asked: Asked<Nothing>,
+) -> Result<Response, Problem> {
     let Nothing {} = asked?.0;
     asker.of_present(&*port, |snapshot| json(&snapshot.status)).await
 }
@@ -238,4 +242,3 @@ pub async fn configuration<P: Port>(
     let valid = While::Same(port.turn(), Some(0));
     asker.answer(port.answers(), valid, async { Ok(port.configuration()) }).await
 }
-

@@ -31,7 +31,8 @@ fn every_reference_leads_somewhere_and_every_schema_is_used() {
     let lost: Vec<_> = found.iter().filter(|to| document.pointer(&to[1..]).is_none()).collect();
     assert!(lost.is_empty(), "{lost:?}");
     let schemas = document["components"]["schemas"].as_object().unwrap();
-    let unused: Vec<_> = schemas.keys().filter(|name| !found.contains(&*format!("#/components/schemas/{name}"))).collect();
+    let unused: Vec<_> =
+        schemas.keys().filter(|name| !found.contains(&*format!("#/components/schemas/{name}"))).collect();
     assert!(unused.is_empty(), "{unused:?}");
     // schemars tells two types of one name apart by a number.
     let twice: Vec<_> = schemas.keys().filter(|name| name.ends_with(|last: char| last.is_ascii_digit())).collect();

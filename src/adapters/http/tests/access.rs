@@ -158,10 +158,14 @@ async fn names_that_dns_can_bend_get_nothing_without_a_login() {
     let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
     for path in ["/", "/api/v1/me"] {
         let line = format!("GET {path}");
-        for ours in ["127.0.0.1", "127.0.0.1:10119", "[::1]:10119", "localhost", "LOCALHOST:1", "mail1.example:10119", &own] {
+        for ours in
+            ["127.0.0.1", "127.0.0.1:10119", "[::1]:10119", "localhost", "LOCALHOST:1", "mail1.example:10119", &own]
+        {
             assert_eq!(code(&server.send(&line, &[&format!("Host: {ours}")], "").await), "200", "{path} {ours}");
         }
-        for other in ["evil.example", "mail1.example.evil.example", &format!("{own}.evil.example"), "localhost.evil.example"] {
+        for other in
+            ["evil.example", "mail1.example.evil.example", &format!("{own}.evil.example"), "localhost.evil.example"]
+        {
             let host = format!("Host: {other}:10119");
             let answer = server.send(&line, &[&host], "").await;
             assert_eq!(code(&answer), "421", "{path} {other}");
@@ -181,7 +185,10 @@ async fn requests_say_for_whom_they_are_once() {
     let server = tcp("open_reads: true").await;
     for path in ["/", "/api/v1/me", "/metrics", "/nonsense"] {
         for (request, word) in [
-            (format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n"), "twice"),
+            (
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+                "twice",
+            ),
             (format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n"), "missing"),
             (format!("GET {path} HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n"), "not a name"),
             (format!("GET http://localhost{path} HTTP/1.1\r\nHost: evil\r\nConnection: close\r\n\r\n"), "same host"),

@@ -217,49 +217,135 @@ impl Dice {
 
 const METHODS: &[&str] = &["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "CONNECT", "TRACE", "get", "G\0T", "PRI"];
 const TARGETS: &[&str] = &[
-    "/", "/metrics", "/-/healthy", "/api/v1/me", "/api/v1/requests", "/api/v1/alertmanager", "/api/v1/events",
-    "/../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/api/v1/../../metrics", "/api/v1/%00", "/\0", "//evil/", "/.",
-    "/%", "/%zz", "/%ff%fe", "http://evil.example/metrics", "http://localhost/api/v1/me", "http://", "https://[::1", "*",
-    "evil:443", "/api/v1/me?x=%00&%", "/?", "/#", "/api/v1/requests?ask=pause", "/é", "/\u{1F600}", "\\..\\..\\x", "",
-    "/api//v1//me", "/api/v1/incidents/99999999999999999999", "/-/../metrics", "/metrics/../api/v1/me",
+    "/",
+    "/metrics",
+    "/-/healthy",
+    "/api/v1/me",
+    "/api/v1/requests",
+    "/api/v1/alertmanager",
+    "/api/v1/events",
+    "/../../etc/passwd",
+    "/%2e%2e/%2e%2e/etc/passwd",
+    "/api/v1/../../metrics",
+    "/api/v1/%00",
+    "/\0",
+    "//evil/",
+    "/.",
+    "/%",
+    "/%zz",
+    "/%ff%fe",
+    "http://evil.example/metrics",
+    "http://localhost/api/v1/me",
+    "http://",
+    "https:/[::1",
+    "*",
+    "evil:443",
+    "/api/v1/me?x=%00&%",
+    "/?",
+    "/#",
+    "/api/v1/requests?ask=pause",
+    "/é",
+    "/\u{1F600}",
+    "\\..\\..\\x",
+    "",
+    "/api//v1//me",
+    "/api/v1/incidents/99999999999999999999",
+    "/-/../metrics",
+    "/metrics/../api/v1/me",
 ];
 const VERSIONS: &[&str] = &["HTTP/1.1", "HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9.9", "HTTP", "", "HTTP/1.1 x"];
 const HEADERS: &[&str] = &[
-    "Host: localhost", "Host: evil.example", "Host:", "Host: a, b", "Host: [::1", "Host: \u{e9}", "Host: localhost:99999",
-    "Origin: http://evil.example", "Origin: null", "Origin: \u{1F600}", "Sec-Fetch-Site: cross-site",
-    "Content-Type: application/json", "Content-Type: text/plain", "Content-Length: 5", "Content-Length: -1",
-    "Content-Length: 99999999999999999999", "Content-Length: 5, 5", "Transfer-Encoding: chunked",
-    "Transfer-Encoding: chunked, gzip", "Transfer-Encoding: x", "Authorization: Basic", "Authorization: Basic !!!",
-    "Authorization: Basic \u{0}", "Authorization: Bearer ", "Authorization: Bearer umt_x", "Accept-Encoding: gzip;q=x",
-    "Accept: application/openmetrics-text;version=9;q=7", "X-Prometheus-Scrape-Timeout-Seconds: 1e999",
-    "Connection: close", "Connection: upgrade", "Upgrade: h2c", "Expect: 100-continue", "Expect: x", "Te: trailers",
-    "Last-Event-ID: \u{1}", " folded: x", "no colon", ": empty", "a\0b: c", "Range: bytes=0-", "X-Forwarded-For: 127.0.0.1",
+    "Host: localhost",
+    "Host: evil.example",
+    "Host:",
+    "Host: a, b",
+    "Host: [::1",
+    "Host: \u{e9}",
+    "Host: localhost:99999",
+    "Origin: http://evil.example",
+    "Origin: null",
+    "Origin: \u{1F600}",
+    "Sec-Fetch-Site: cross-site",
+    "Content-Type: application/json",
+    "Content-Type: text/plain",
+    "Content-Length: 5",
+    "Content-Length: -1",
+    "Content-Length: 99999999999999999999",
+    "Content-Length: 5, 5",
+    "Transfer-Encoding: chunked",
+    "Transfer-Encoding: chunked, gzip",
+    "Transfer-Encoding: x",
+    "Authorization: Basic",
+    "Authorization: Basic !!!",
+    "Authorization: Basic \u{0}",
+    "Authorization: Bearer ",
+    "Authorization: Bearer umt_x",
+    "Accept-Encoding: gzip;q=x",
+    "Accept: application/openmetrics-text;version=9;q=7",
+    "X-Prometheus-Scrape-Timeout-Seconds: 1e999",
+    "Connection: close",
+    "Connection: upgrade",
+    "Upgrade: h2c",
+    "Expect: 100-continue",
+    "Expect: x",
+    "Te: trailers",
+    "Last-Event-ID: \u{1}",
+    " folded: x",
+    "no colon",
+    ": empty",
+    "a\0b: c",
+    "Range: bytes=0-",
+    "X-Forwarded-For: 127.0.0.1",
+];
+const PLAIN_HEADERS: &[&str] = &[
+    "Content-Type: application/json",
+    "Accept-Encoding: gzip",
+    "Origin: http://localhost",
+    "X: y",
+    "Content-Length: 0",
 ];
 const BODIES: &[&str] = &[
-    "", "hello", "{\"ask\":\"pause\"}", "5\r\nhello\r\n0\r\n\r\n", "ffffffffffffffffff\r\nx", "-1\r\n\r\n", "5\r\nhel", "0\r\n",
-    "{\"ask\":\"resume\",\"worker\":null}", "[[[[[[[[[[[[[[[[[[[[", "\u{0}\u{1}\u{2}",
+    "",
+    "hello",
+    "{\"ask\":\"pause\"}",
+    "5\r\nhello\r\n0\r\n\r\n",
+    "ffffffffffffffffff\r\nx",
+    "-1\r\n\r\n",
+    "5\r\nhel",
+    "0\r\n",
+    "{\"ask\":\"resume\",\"worker\":null}",
+    "[[[[[[[[[[[[[[[[[[[[",
+    "\u{0}\u{1}\u{2}",
     "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n",
 ];
+
+/// One of `odd` in so many, else one of `plain`: what is wrong everywhere gets nowhere.
+fn seldom<'a>(dice: &mut Dice, in_so_many: usize, odd: &[&'a str], plain: &[&'a str]) -> &'a str {
+    let from = if dice.roll(in_so_many) == 0 { odd } else { plain };
+    dice.pick(from)
+}
 
 fn request(dice: &mut Dice) -> Vec<u8> {
     let mut bytes = Vec::new();
     for _ in 0..=dice.roll(3) {
-        let end = if dice.roll(8) == 0 { "\n" } else { "\r\n" };
-        let mut text = format!("{} {} {}{end}", dice.pick(METHODS), dice.pick(TARGETS), dice.pick(VERSIONS));
-        if dice.roll(3) > 0 {
-            text += &format!("Host: localhost{end}");
+        let end = seldom(dice, 12, &["\n", "\r"], &["\r\n"]);
+        let method = seldom(dice, 4, METHODS, &["GET", "POST"]);
+        let target = seldom(dice, 2, TARGETS, &TARGETS[..7]);
+        let mut text = format!("{method} {target} {}{end}", seldom(dice, 8, VERSIONS, &["HTTP/1.1"]));
+        if dice.roll(8) > 0 {
+            text += &format!("Host: {}{end}", seldom(dice, 8, &["evil.example", "mail1:1"], &["localhost"]));
         }
-        for _ in 0..dice.roll(6) {
-            text += &format!("{}{end}", dice.pick(HEADERS));
+        for _ in 0..dice.roll(4) {
+            text += &format!("{}{end}", seldom(dice, 3, HEADERS, PLAIN_HEADERS));
         }
         if dice.roll(40) == 0 {
             text += &format!("X-Big: {}{end}", "x".repeat(dice.roll(40_000)));
         }
         text += end;
-        text += dice.pick(BODIES);
+        text += seldom(dice, 2, BODIES, &[""]);
         bytes.extend_from_slice(text.as_bytes());
     }
-    for _ in 0..dice.roll(4).saturating_sub(1) {
+    for _ in 0..dice.roll(6).saturating_sub(3) {
         let at = dice.roll(bytes.len());
         match dice.roll(3) {
             0 => bytes[at] = dice.roll(256) as u8,
