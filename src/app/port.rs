@@ -105,10 +105,9 @@ impl Shared {
             }
             false => None,
         };
-        let approval = match &explanation {
-            Some(_) => self.ask(Query::Approvals).await?.into_iter().find(|card| card.incident == id),
-            None => None,
-        };
+        let waits = story.incident.is_open() && story.incident.approval.is_some();
+        let cards = if waits { self.ask(Query::Approvals).await? } else { Vec::new() };
+        let approval = cards.into_iter().find(|card| card.incident == id);
         Ok(Told { story, told, explanation, approval })
     }
 

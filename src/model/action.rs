@@ -1,8 +1,10 @@
 //! What can be done to an instance, and the narrow words in which it is asked of the root side.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Condition, closed_set};
@@ -95,6 +97,21 @@ impl From<Action> for String {
     }
 }
 
+impl JsonSchema for Action {
+    fn schema_name() -> Cow<'static, str> {
+        "Action".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let named: Vec<&str> = Action::ALL.iter().map(|action| action.as_str()).collect();
+        json_schema!({
+            "description": "What can be done, or `hook:NAME` for a command of the operator's own.",
+            "type": "string",
+            "pattern": format!("^({}|{HOOK_PREFIX}[a-z0-9_-]{{1,{HOOK_NAME_MAX}}})$", named.join("|")),
+            "examples": ["restart"],
+        })
+    }
+}
+
 impl TryFrom<String> for Action {
     type Error = String;
     fn try_from(word: String) -> Result<Self, String> {
@@ -163,7 +180,7 @@ impl<'de> Deserialize<'de> for HookName {
 }
 
 /// The ordered actions that an incident may use.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     pub steps: Vec<Step>,
     /// What it answers.
@@ -187,7 +204,7 @@ impl Plan {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Step {
     pub action: Action,
     /// Why it stands at this place.

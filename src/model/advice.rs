@@ -1,5 +1,6 @@
 //! What could be configured better, with the evidence for it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::closed_set;
@@ -57,7 +58,7 @@ closed_set!(
 );
 
 /// A change of the configuration that the past is for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Proposal {
     pub kind: ProposalKind,
     pub worker: WorkerName,
@@ -86,7 +87,7 @@ impl Proposal {
 }
 
 /// All that is proposed, and what it rests on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Advice {
     pub since: Wall,
     pub until: Wall,

@@ -2,6 +2,7 @@
 //!
 //! Name, worker and unit are an alert's identity; they and its severity never change while it holds.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Condition, closed_set};
@@ -63,7 +64,7 @@ impl AlertName {
 }
 
 /// What makes two alerts the same one.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct AlertKey {
     pub name: AlertName,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,7 +74,7 @@ pub struct AlertKey {
 }
 
 /// Workers of this host by health, when the alert began or last changed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fleet {
     #[serde(rename = "total_workers")]
     pub total: usize,
@@ -85,7 +86,7 @@ pub struct Fleet {
     pub critical: usize,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alert {
     #[serde(flatten)]
     pub key: AlertKey,
@@ -131,7 +132,7 @@ impl Change {
 }
 
 /// How the alerts reach one Alertmanager.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Delivery {
     pub alertmanager: AlertmanagerName,
     pub url: String,
@@ -148,7 +149,7 @@ pub struct Delivery {
 }
 
 /// The answer to `unitmedic alerts`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Alerts {
     /// Most severe first.
     pub firing: Vec<Alert>,

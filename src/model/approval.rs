@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
@@ -38,7 +39,7 @@ closed_set!(
 );
 
 /// A question to the operators, and the answer once there is one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {
     pub action: Action,
     pub asked_at: Mono,
@@ -51,7 +52,7 @@ pub struct Approval {
 }
 
 /// A question as operators see it, in a terminal and on the page alike: all words are made here.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Card {
     pub incident: IncidentId,
     pub worker: WorkerName,
@@ -76,7 +77,7 @@ pub struct Card {
     pub approved_by: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Considered {
     pub action: Action,
     /// `tried, and it did not help`, `next, if this does not help` …

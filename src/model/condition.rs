@@ -1,12 +1,13 @@
 //! Symptoms and health.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Names of a closed set: the words of the design, in code, metrics, logs and configuration alike.
 macro_rules! closed_set {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)+ }
         impl $name {
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
@@ -105,7 +106,7 @@ impl Condition {
 }
 
 /// What was seen that makes a condition hold, in one sentence and in numbers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evidence {
     /// `unit failed: killed by signal SIGKILL (9)`
     pub text: String,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Plan};
@@ -13,7 +14,7 @@ use super::name::{UnitName, WorkerName};
 use super::time::{Mono, Now};
 
 /// One thing that happened, and what made it happen.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fact {
     /// Grows by one; unique within one run of the daemon.
     pub seq: u64,
@@ -29,7 +30,7 @@ pub struct Fact {
 }
 
 /// The input or the timer in whose handling the fact arose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// The n-th input since the start of the daemon.
@@ -81,7 +82,7 @@ closed_set!(
 );
 
 /// A gate that says no: not before `until`, or not until something changes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     pub gate: Gate,
     /// In words, with the numbers.
@@ -97,7 +98,7 @@ closed_set!(
     Availability { Available = "available", Unavailable = "unavailable", NotCounted = "not_counted" }
 );
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// The daemon began to watch.

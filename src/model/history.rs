@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
@@ -15,7 +16,7 @@ use super::status::Explanation;
 use super::time::Wall;
 
 /// One incident with its time line, oldest fact first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Story {
     pub incident: Incident,
     pub facts: Vec<Fact>,
@@ -24,7 +25,7 @@ pub struct Story {
 }
 
 /// A story as the API tells it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Told {
     #[serde(flatten)]
     pub story: Story,
@@ -37,7 +38,7 @@ pub struct Told {
 }
 
 /// Which incidents or recoveries to return; newest first. Everything absent: all, up to the limit.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Filter {
     pub worker: Option<WorkerName>,
@@ -56,7 +57,7 @@ pub const FILTER_LIMIT_DEFAULT: usize = 50;
 pub const FILTER_LIMIT_MAX: usize = 1000;
 
 /// One recovery that has ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Recovery {
     pub incident: IncidentId,
     pub number: u32,
@@ -72,7 +73,7 @@ pub struct Recovery {
 }
 
 /// Totals over a span of time.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     pub since: Wall,
     pub all: Totals,
@@ -81,7 +82,7 @@ pub struct Summary {
     pub false_alarms: u64,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     pub total: u64,
     pub succeeded: u64,
@@ -93,7 +94,7 @@ pub struct Totals {
 }
 
 /// What the gauges over 30 days show for one worker; `None` where there is nothing to divide by.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerRatios {
     /// succeeded / (succeeded + failed)
     pub recovery_success: Option<f64>,
@@ -143,7 +144,7 @@ impl Sums {
 }
 
 /// Which deeds to return; newest first.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuditFilter {
     pub worker: Option<WorkerName>,
@@ -156,7 +157,7 @@ pub struct AuditFilter {
 }
 
 /// Something that a person did, or a file that people put there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
     /// Grows with time; `before=` takes it.
     pub id: u64,

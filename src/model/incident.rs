@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Plan};
@@ -17,12 +18,12 @@ use super::time::{Mono, Now, Wall};
 use super::unusual::Unusual;
 
 /// Grows by one for each incident of this host; shown as `#42`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct IncidentId(pub u64);
 
 /// The n-th attempt of an incident, counted from 1; shown as `#42.1`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptId {
     pub incident: IncidentId,
     pub number: u32,
@@ -80,7 +81,7 @@ closed_set!(
 );
 
 /// Who asked for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "by", rename_all = "snake_case")]
 pub enum Origin {
     /// A condition was raised.
@@ -92,7 +93,7 @@ pub enum Origin {
 }
 
 /// From the first condition that needs attention until proven health.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Incident {
     pub id: IncidentId,
     pub worker: WorkerName,
@@ -249,7 +250,7 @@ impl Incident {
 pub const ATTEMPTS_KEPT: usize = 64;
 
 /// One action carried out for an incident.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     pub number: u32,
     pub action: Action,

@@ -203,7 +203,7 @@ pub struct Owned {
 }
 
 /// A pause of a worker, or of everything.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Pause {
     /// `None`: all workers.
     pub worker: Option<super::name::WorkerName>,
@@ -228,7 +228,7 @@ pub enum Wanted {
 }
 
 /// Which timer woke the engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Wake {
     /// A condition of an instance may be raised or cleared by time alone.

@@ -1,15 +1,21 @@
 //! Names that are valid from the moment they exist: a unit, a worker and an Alertmanager.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// Longest unit name that systemd accepts (UNIT_NAME_MAX less the terminating zero).
 pub const UNIT_NAME_MAX: usize = 255;
 /// Longest worker name; it becomes a metric label and a column of tables.
 pub const WORKER_NAME_MAX: usize = 64;
+
+/// What [`UnitName::new`] takes, but for the length.
+const UNIT_PATTERN: &str = r"^[A-Za-z0-9:_.\\-]([A-Za-z0-9:_.\\@-]*[A-Za-z0-9:_.\\-])?\.service$";
+/// What [`is_plain`] takes, but for the length.
+const PLAIN_PATTERN: &str = "^[A-Za-z0-9_][A-Za-z0-9_-]*$";
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -114,7 +120,22 @@ fn is_plain(name: &str) -> bool {
 }
 
 macro_rules! string_like {
-    ($type:ident) => {
+    ($type:ident, $what:literal, $pattern:expr, $max:expr, $example:literal) => {
+        /// Takes what [`$type::new`] takes.
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "description": $what,
+                    "type": "string",
+                    "pattern": $pattern,
+                    "maxLength": $max,
+                    "examples": [$example],
+                })
+            }
+        }
         impl TryFrom<String> for $type {
             type Error = NameError;
             fn try_from(name: String) -> Result<Self, NameError> {
@@ -149,9 +170,9 @@ macro_rules! string_like {
         }
     };
 }
-string_like!(UnitName);
-string_like!(WorkerName);
-string_like!(AlertmanagerName);
+string_like!(UnitName, "The exact name of one service unit.", UNIT_PATTERN, UNIT_NAME_MAX, "mail@1.service");
+string_like!(WorkerName, "What the operator calls a worker.", PLAIN_PATTERN, WORKER_NAME_MAX, "mail");
+string_like!(AlertmanagerName, "What the operator calls an Alertmanager.", PLAIN_PATTERN, WORKER_NAME_MAX, "main");
 
 #[cfg(test)]
 mod tests {
@@ -178,6 +199,20 @@ mod tests {
         assert!(UnitName::new(&format!("{}.service", "a".repeat(248))).is_err());
         assert_eq!(UnitName::new("mail@1.service").unwrap().instance(), Some("1"));
         assert_eq!(UnitName::new("mail.service").unwrap().instance(), None);
+    }
+
+    /// What the parsers take is what the patterns say, so that nobody who reads them is refused.
+    #[test]
+    fn the_patterns_of_the_schemas_take_what_the_parsers_take() {
+        let (unit, plain) = (regex::Regex::new(UNIT_PATTERN).unwrap(), regex::Regex::new(PLAIN_PATTERN).unwrap());
+        let parts = ["", "a", "@", "-", ".", "\\", "_", ":", " ", "ä", ".service", "service", "1", "/", "\n"];
+        let all = parts.iter().flat_map(|a| parts.map(|b| parts.map(|c| [*a, b, c].concat())).concat());
+        for name in all {
+            for name in [name.clone(), format!("{name}.service")] {
+                assert_eq!(UnitName::new(&name).is_ok(), unit.is_match(&name), "{name:?}");
+                assert_eq!(WorkerName::new(&name).is_ok(), plain.is_match(&name), "{name:?}");
+            }
+        }
     }
 
     #[test]

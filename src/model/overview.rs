@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
@@ -15,7 +16,7 @@ use super::name::{UnitName, WorkerName};
 use super::signal::QueueName;
 use super::time::{Now, Wall};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Overview {
     pub at: Now,
     /// The last event that is in it: ask `/api/v1/events?after=` for those that came later.
@@ -40,7 +41,7 @@ pub struct Overview {
     pub workers: Vec<WorkerGlance>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerGlance {
     pub worker: WorkerName,
     pub critical: bool,
@@ -59,7 +60,7 @@ pub struct WorkerGlance {
 }
 
 /// Of an instance that is simply healthy only name and health.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceGlance {
     pub unit: UnitName,
     pub health: Health,
@@ -73,7 +74,7 @@ pub struct InstanceGlance {
 }
 
 /// How well it goes, against what we promise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Targets {
     pub since: Wall,
     pub window: Duration,
@@ -90,7 +91,7 @@ pub struct Targets {
 }
 
 /// The last readings of an instance, oldest first, with what they are judged by.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Series {
     pub unit: UnitName,
     pub worker: WorkerName,
@@ -105,13 +106,13 @@ pub struct Series {
     pub queues: Vec<QueueCurve>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueCurve {
     pub queue: QueueName,
     pub ready: Curve,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Curve {
     /// When, in microseconds since 1970, and the reading; `null` where there was none.
     pub points: Vec<(Wall, Option<f64>)>,
@@ -122,7 +123,7 @@ pub struct Curve {
 }
 
 /// What a request for a deed would do now. Nothing is done by asking.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Preview {
     pub worker: WorkerName,
     pub action: Action,
@@ -134,7 +135,7 @@ pub struct Preview {
     pub notes: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PreviewUnit {
     pub unit: UnitName,
     pub health: Health,

@@ -1,8 +1,10 @@
 //! Patterns of log lines, as incidents and those who ask know them. How they are found is in `learn`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::incident::IncidentId;
@@ -22,6 +24,15 @@ impl From<PatternId> for String {
         id.to_string()
     }
 }
+impl JsonSchema for PatternId {
+    fn schema_name() -> Cow<'static, str> {
+        "PatternId".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "description": "Names a pattern.", "type": "string", "pattern": "^[0-9a-fA-F]{16}$" })
+    }
+}
+
 impl TryFrom<String> for PatternId {
     type Error = String;
 
@@ -43,7 +54,7 @@ impl fmt::Debug for PatternId {
 }
 
 /// What the log of an instance said before its trouble.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentPattern {
     pub id: PatternId,
     /// Masked: no value and no secret is in it. At most [`TEMPLATE_SHOWN`] characters.
@@ -89,7 +100,7 @@ pub struct Warns {
 }
 
 /// Which patterns to return. Everything absent: all, up to the limit.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PatternFilter {
     pub id: Option<PatternId>,
@@ -102,7 +113,7 @@ pub struct PatternFilter {
 pub const PATTERNS_MAX: usize = 1000;
 
 /// What is known of the patterns that were asked for: those that precede incidents first, then those seen last.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PatternsView {
     pub patterns: Vec<PatternView>,
     /// Patterns that match and are beyond the limit.
@@ -112,7 +123,7 @@ pub struct PatternsView {
     pub lines_left_out: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PatternView {
     pub id: PatternId,
     pub template: String,
@@ -127,7 +138,7 @@ pub struct PatternView {
     pub unusual: Vec<PatternResource>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PatternWorker {
     pub worker: WorkerName,
     pub total: u64,
@@ -139,7 +150,7 @@ pub struct PatternWorker {
 }
 
 /// Whether incidents follow a pattern more often than chance would have it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Precedes {
     /// Spans of half an hour that began with it. Old ones count less.
     pub spans: f64,
@@ -160,7 +171,7 @@ pub struct Precedes {
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 /// Hours of day, or days of week, in which a pattern breaks out beyond chance. Local time.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cluster {
     /// Hour 0 to 23, or day 0 (Monday) to 6.
     pub from: u8,
@@ -225,7 +236,7 @@ impl HoursAhead {
 }
 
 /// A reading that was unusual when a pattern came.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PatternResource {
     pub name: String,
     /// Share of the spans in which it was.

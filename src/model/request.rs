@@ -1,5 +1,6 @@
 //! What an operator can ask for, and the answers.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
@@ -10,7 +11,7 @@ use super::strategy::Export;
 use super::time::Wall;
 
 /// A worker or one of its units, as the operator wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
     Worker(WorkerName),
@@ -26,7 +27,7 @@ pub struct Request {
     pub ask: Ask,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub enum Ask {
     /// `worker` absent: all workers. `until` absent: until resumed.
@@ -73,7 +74,7 @@ pub enum Ask {
 }
 
 /// The engine's immediate answer to a [`Request`]; fetched by [`Request::id`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "reply", rename_all = "snake_case")]
 pub enum Reply {
     Done {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::Plan;
@@ -17,7 +18,7 @@ use super::time::{Now, Wall};
 use super::unit::UnitView;
 use super::usage::{DiskUsage, HostUsage, Usage};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub at: Now,
     pub version: String,
@@ -43,7 +44,7 @@ pub struct Status {
 }
 
 /// Where the history is written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StateDisk {
     pub path: PathBuf,
     pub usage: DiskUsage,
@@ -53,7 +54,7 @@ pub struct StateDisk {
     pub full_at: Option<Wall>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerStatus {
     pub worker: WorkerName,
     pub selector: String,
@@ -82,7 +83,7 @@ pub struct WorkerStatus {
 }
 
 /// A queue as it was last read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueStatus {
     pub queue: QueueName,
     /// `None`: it could not be read, or not yet.
@@ -92,13 +93,13 @@ pub struct QueueStatus {
 }
 
 /// The last sign of life of the present activation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LastBeat {
     pub at: Wall,
     pub source: BeatSource,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceStatus {
     pub unit: UnitName,
     pub health: Health,
@@ -129,7 +130,7 @@ pub struct InstanceStatus {
 }
 
 /// Why an instance was or was not recovered, and what would happen next.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     pub unit: UnitName,
     pub worker: WorkerName,
@@ -157,13 +158,13 @@ pub struct Explanation {
     pub settings: Vec<SettingView>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GateView {
     pub gate: super::fact::Gate,
     pub refusal: Option<Refusal>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SettingView {
     pub key: String,
     pub value: String,
@@ -172,7 +173,7 @@ pub struct SettingView {
 }
 
 /// Which instances to return, by the name of their units.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct InstanceFilter {
     pub worker: Option<WorkerName>,
@@ -187,14 +188,14 @@ pub const INSTANCES_DEFAULT: usize = 100;
 pub const INSTANCES_MAX: usize = 1000;
 
 /// A table of the configuration as it is in force.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SettingsTable {
     /// `daemon`, `worker.mail`, `worker.mail.hooks.flush` …
     pub table: String,
     pub keys: Vec<SettingsKey>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SettingsKey {
     pub key: String,
     /// As TOML; absent where nothing is set and there is no default. Secrets in it are masked.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
@@ -13,7 +14,7 @@ use super::pattern::PatternId;
 use super::time::Wall;
 
 /// What failed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// `None`: any worker.
@@ -26,8 +27,9 @@ pub struct Case {
 }
 
 /// What is known of an action in a case.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Experience")]
 pub struct Evidence {
     /// Tries that helped and that did not, faded with time.
     pub helped: f64,
@@ -49,7 +51,7 @@ pub struct Evidence {
 }
 
 /// All that is known of one case.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
     pub case: Case,
@@ -60,7 +62,7 @@ pub struct Known {
 }
 
 /// Where knowledge comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
     pub host: String,
@@ -70,7 +72,7 @@ pub struct Provenance {
 }
 
 /// One action of a ranking.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranked {
     pub action: Action,
     /// How likely it is to help, with the bounds within which that is by 95 %.
@@ -87,7 +89,7 @@ pub struct Ranked {
 }
 
 /// An order of actions, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ranking {
     pub actions: Vec<Ranked>,
     /// Not the default order.
@@ -97,7 +99,7 @@ pub struct Ranking {
 }
 
 /// What is known of a case, ready to be shown.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Strategy {
     pub case: Case,
     /// The template of the case's pattern, where it is still known.
@@ -111,7 +113,7 @@ pub struct Strategy {
 }
 
 /// Knowledge on its way to another host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
     /// [`EXPORT_FORMAT`]
@@ -126,7 +128,7 @@ pub const EXPORT_FORMAT: &str = "unitmedic strategies 1";
 pub const PAST_KEPT: usize = 512;
 
 /// A closed incident, as far as it is compared with others.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Past {
     pub incident: IncidentId,
     pub worker: WorkerName,
@@ -143,7 +145,7 @@ pub struct Past {
 }
 
 /// A past incident that was alike.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Similar {
     #[serde(flatten)]
     pub past: Past,

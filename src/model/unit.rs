@@ -1,7 +1,9 @@
 //! What systemd says of a unit and its jobs, in systemd's own terms.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::time::Mono;
@@ -10,7 +12,7 @@ use super::time::Mono;
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum $name {
             $(#[serde(rename = $word)] $variant,)+
             /// A word that this version does not know.
@@ -79,6 +81,19 @@ impl From<InvocationId> for String {
     }
 }
 
+impl JsonSchema for InvocationId {
+    fn schema_name() -> Cow<'static, str> {
+        "InvocationId".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "The id of one activation of a unit; zeros where there has been none.",
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+        })
+    }
+}
+
 impl TryFrom<String> for InvocationId {
     type Error = std::num::ParseIntError;
     fn try_from(text: String) -> Result<Self, Self::Error> {
@@ -102,7 +117,7 @@ impl std::fmt::Debug for InvocationId {
 }
 
 /// What is known about one unit. Starts empty and is brought up to date by [`UnitChange`]s.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct UnitView {
     pub load: LoadState,
     pub active: ActiveState,

@@ -1,5 +1,6 @@
 //! What is unusual of an instance: which measure, against what, how strongly and since when.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::closed_set;
@@ -33,7 +34,7 @@ closed_set!(
 pub const UNUSUAL_KEPT: usize = 3;
 
 /// What the siblings have at the same time.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Siblings {
     pub count: usize,
     pub low: f64,
@@ -41,7 +42,7 @@ pub struct Siblings {
 }
 
 /// A measure that is far from what is usual.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Unusual {
     pub measure: Measure,
     pub value: f64,

@@ -1,12 +1,13 @@
 //! Resource readings of an instance and of the host. A missing reading is `None`, never zero.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::name::UnitName;
 use super::time::Mono;
 
 /// One sample of the resources of one instance.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     pub unit: UnitName,
     pub at: Mono,
@@ -65,7 +66,7 @@ impl Usage {
 }
 
 /// Open files of one process: of the processes of an instance the one that is nearest to its limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct OpenFiles {
     pub count: u64,
     /// The soft RLIMIT_NOFILE (LimitNOFILE=): the process gets no further file.
@@ -80,7 +81,7 @@ impl OpenFiles {
 }
 
 /// The `some` line of a PSI file.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Pressure {
     /// Share of the last 10 s in which a task waited, percent.
     pub avg10: f32,
@@ -89,7 +90,7 @@ pub struct Pressure {
 }
 
 /// Room on a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct DiskUsage {
     pub total_bytes: u64,
     /// What a user without privilege may still fill.
@@ -100,7 +101,7 @@ pub struct DiskUsage {
 }
 
 /// Host totals that thresholds fall back to.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct HostUsage {
     pub memory_total_bytes: u64,
     pub memory_available_bytes: u64,

@@ -1,409 +1,225 @@
 //! `/api/v1`: what is asked of the daemon. One router, for the control socket and for TCP alike; who may pass is decided
 //! before it.
+//!
+//! There is one table of operations. The router is made of it, and so is the document: neither has what the other has not.
 
-use std::convert::Infallible;
-use std::sync::Arc;
+mod document;
+mod operation;
+mod past;
+mod present;
+
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Extension, FromRequestParts, Path, Query, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use hyper::http::request::Parts;
-use hyper::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get};
+use hyper::HeaderMap;
 
-use super::answers::{Answers, While, json, problem, written};
+use super::answers::Answer;
+use super::caller::{self, Me};
 use super::problem::Problem;
-use super::streams::Streams;
-use super::{Port, PortError, Shutdown, Snapshot, events};
-use crate::model::action::Action;
-use crate::model::history::{AuditFilter, Filter};
-use crate::model::incident::IncidentId;
+use super::routes::deed;
+use super::{Port, Shutdown};
+use crate::model::advice::Advice;
+use crate::model::alert::Alerts;
+use crate::model::approval::Card;
+use crate::model::fact::Fact;
+use crate::model::history::{AuditEntry, AuditFilter, Filter, Recovery, Summary, Told};
+use crate::model::incident::{Incident, IncidentId};
 use crate::model::name::{UnitName, WorkerName};
-use crate::model::pattern::PatternFilter;
-use crate::model::request::Target;
-use crate::model::status::{INSTANCES_DEFAULT, INSTANCES_MAX, InstanceFilter, InstanceStatus, WorkerStatus};
-use crate::model::time::Wall;
+use crate::model::overview::{Overview, Preview, Series, Targets};
+use crate::model::pattern::{PatternFilter, PatternsView};
+use crate::model::request::{Ask, Reply};
+use crate::model::status::{Explanation, InstanceFilter, InstanceStatus, SettingsTable, Status, WorkerStatus};
+use crate::model::strategy::{Export, Strategy};
 
-/// What sums up a long history is made anew after this time.
-const SUMMED_FOR: std::time::Duration = std::time::Duration::from_secs(1);
+use operation::{Operation, reading};
+use past::{EventsQuery, StrategiesQuery, SummaryQuery};
+use present::{ExplainQuery, PreviewQuery};
 
-/// What is read below `/api/v1`.
-pub fn router<P: Port>(shutdown: Shutdown) -> Router<Arc<P>> {
-    Router::new()
-        .route("/overview", get(overview::<P>))
-        .route("/status", get(status::<P>))
-        .route("/workers", get(workers::<P>))
-        .route("/workers/{name}", get(worker::<P>))
-        .route("/instances", get(instances::<P>))
-        .route("/instances/{unit}", get(instance::<P>))
-        .route("/instances/{unit}/series", get(series::<P>))
-        .route("/explain", get(explain::<P>))
-        .route("/incidents", get(incidents::<P>))
-        .route("/incidents/{id}", get(story::<P>))
-        .route("/history", get(history::<P>))
-        .route("/history/summary", get(summary::<P>))
-        .route("/targets", get(targets::<P>))
-        .route("/audit", get(audit::<P>))
-        .route("/strategies", get(strategies::<P>))
-        .route("/strategies/export", get(export_strategies::<P>))
-        .route("/patterns", get(patterns::<P>))
-        .route("/alerts", get(alerts::<P>))
-        .route("/advice", get(advice::<P>))
-        .route("/configuration", get(configuration::<P>))
-        .route("/approvals", get(approvals::<P>))
-        .route("/preview", get(preview::<P>))
-        .route("/events", get(move |port, query, streams, headers| live::<P>(port, query, streams, headers, shutdown)))
+/// Where all of it is.
+pub const PREFIX: &str = "/api/v1";
+
+/// Everything below [`PREFIX`].
+pub fn router<P: Port>(port: Arc<P>, shutdown: Shutdown, ask_bytes_max: usize) -> Router {
+    let operations = operations::<P>(&shutdown, ask_bytes_max);
+    let all = operations
+        .into_iter()
+        .fold(Router::new(), |router, Operation { path, handler, .. }| router.route(path, handler));
+    all.with_state(port)
 }
 
-/// A question without parameters: one that has any is refused, so that a misspelt filter does not pass for none.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
-type Asked<T> = Result<Query<T>, QueryRejection>;
-
-/// What is asked, word for word, and what decides about the form of the answer.
-struct Asker {
-    key: String,
-    headers: HeaderMap,
+fn operations<P: Port>(shutdown: &Shutdown, ask_bytes_max: usize) -> Vec<Operation<P>> {
+    let mut all = the_present();
+    all.extend(the_past());
+    all.extend(what_was_learned());
+    all.extend(live(shutdown.clone()));
+    all.extend(deeds(ask_bytes_max));
+    all
 }
 
-impl<S: Sync> FromRequestParts<S> for Asker {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let key = parts.uri.path_and_query().map_or("", |asked| asked.as_str()).to_owned();
-        Ok(Self { key, headers: parts.headers.clone() })
-    }
+fn the_present<P: Port>() -> Vec<Operation<P>> {
+    vec![
+        reading("/overview", "get_overview", "The host at a glance, sick first", get(present::overview::<P>))
+            .says("Small, also with thousands of instances: of those that are well only the name. `last_event` is where the live events go on.")
+            .answers::<Overview>(),
+        reading("/status", "get_status", "Everything about every instance", get(present::status::<P>))
+            .says("Some KB for each instance; most questions are answered by less.")
+            .answers::<Status>(),
+        reading("/workers", "list_workers", "The workers, without their instances", get(present::workers::<P>))
+            .answers::<Vec<WorkerStatus>>(),
+        reading("/workers/{name}", "get_worker", "A worker with its instances", get(present::worker::<P>))
+            .at::<WorkerName>("name")
+            .answers::<WorkerStatus>(),
+        reading("/instances", "list_instances", "Instances by the name of their unit, page by page", get(present::instances::<P>))
+            .says("The next page begins behind the last unit of this one: `after=`.")
+            .asks::<InstanceFilter>()
+            .fails(404)
+            .answers::<Vec<InstanceStatus>>(),
+        reading("/instances/{unit}", "get_instance", "An instance", get(present::instance::<P>))
+            .at::<UnitName>("unit")
+            .answers::<InstanceStatus>(),
+        reading("/instances/{unit}/series", "get_series", "The last readings of an instance, with their thresholds", get(present::series::<P>))
+            .says("The last 120 rounds of samples: an hour at the usual `health_check_interval`.")
+            .at::<UnitName>("unit")
+            .answers::<Series>(),
+        reading("/explain", "explain", "Why something was or was not done, and what would be done next", get(present::explain::<P>))
+            .says("For one of `worker` and `unit`.")
+            .asks::<ExplainQuery>()
+            .fails(404)
+            .answers::<Vec<Explanation>>(),
+        reading("/approvals", "list_approvals", "Planned actions that wait for a yes, the most urgent first", get(present::approvals::<P>))
+            .answers::<Vec<Card>>(),
+        reading("/preview", "preview", "What a request for a deed would do now", get(present::preview::<P>))
+            .says("Nothing is done by asking. For one of `worker` and `unit`.")
+            .asks::<PreviewQuery>()
+            .fails(404)
+            .answers::<Preview>(),
+        reading("/configuration", "get_configuration", "The settings in force, without secrets", get(present::configuration::<P>))
+            .answers::<Vec<SettingsTable>>(),
+    ]
 }
 
-impl Asker {
-    /// The answer, made at most once for all who ask it at a time.
-    async fn answer<T: Serialize + Send + 'static>(
-        self,
-        answers: &Answers,
-        valid: While,
-        make: impl Future<Output = Result<T, PortError>>,
-    ) -> Result<Response, Problem> {
-        let make = async {
-            let value = make.await?;
-            written(move || json(&value)).await
+fn the_past<P: Port>() -> Vec<Operation<P>> {
+    vec![
+        reading("/incidents", "list_incidents", "Incidents, newest first, page by page", get(past::incidents::<P>))
+            .says("The next page begins before the last id of this one: `before=`.")
+            .asks::<Filter>()
+            .answers::<Vec<Incident>>(),
+        reading(
+            "/incidents/{id}",
+            "get_incident",
+            "An incident with its time line, told in sentences",
+            get(past::story::<P>),
+        )
+        .at::<IncidentId>("id")
+        .answers::<Told>(),
+        reading(
+            "/history",
+            "list_recoveries",
+            "Recoveries that have ended, newest first, page by page",
+            get(past::history::<P>),
+        )
+        .says("The next page begins before the last incident of this one: `before=`.")
+        .asks::<Filter>()
+        .answers::<Vec<Recovery>>(),
+        reading(
+            "/history/summary",
+            "summarize_history",
+            "Totals of recoveries, in all and by action",
+            get(past::summary::<P>),
+        )
+        .asks::<SummaryQuery>()
+        .answers::<Summary>(),
+        reading("/targets", "get_targets", "How well it goes, against what is promised", get(past::targets::<P>))
+            .answers::<Targets>(),
+        reading("/audit", "list_deeds", "What people did, newest first, page by page", get(past::audit::<P>))
+            .says("The next page begins before the last id of this one: `before=`.")
+            .asks::<AuditFilter>()
+            .answers::<Vec<AuditEntry>>(),
+        reading(
+            "/alerts",
+            "get_alerts",
+            "What fires, where it was sent, and what was told before",
+            get(past::alerts::<P>),
+        )
+        .asks::<Filter>()
+        .answers::<Alerts>(),
+    ]
+}
+
+fn what_was_learned<P: Port>() -> Vec<Operation<P>> {
+    vec![
+        reading("/strategies", "list_strategies", "What is known of actions", get(past::strategies::<P>))
+            .asks::<StrategiesQuery>()
+            .answers::<Vec<Strategy>>(),
+        reading(
+            "/strategies/export",
+            "export_strategies",
+            "What this host has learned itself, for another one",
+            get(past::export_strategies::<P>),
+        )
+        .asks::<StrategiesQuery>()
+        .answers::<Export>(),
+        reading(
+            "/patterns",
+            "list_patterns",
+            "Patterns of errors, those that precede incidents first",
+            get(past::patterns::<P>),
+        )
+        .asks::<PatternFilter>()
+        .fails(404)
+        .answers::<PatternsView>(),
+        reading("/advice", "get_advice", "What could be configured better, and why", get(past::advice::<P>))
+            .says("By what happened in the last 30 days, where `since` does not say otherwise.")
+            .asks::<SummaryQuery>()
+            .fails(404)
+            .answers::<Advice>(),
+    ]
+}
+
+fn live<P: Port>(shutdown: Shutdown) -> Vec<Operation<P>> {
+    let streaming = move |port, room, query, headers| past::live::<P>(port, room, query, headers, shutdown);
+    vec![
+        reading("/events", "stream_events", "Everything that happens, as Server-Sent Events", get(streaming))
+            .says(
+                "Each event has the name of what happened, an id, and as data the fact as JSON with `text`, the sentence that \
+                 tells it. Come back with the id of the last one, in the header `Last-Event-ID` or as `after=`: what came \
+                 later is sent first. Where that is not possible, the event `reset` comes first: fetch the state anew. \
+                 Comments come every 15 s.",
+            )
+            .asks::<EventsQuery>()
+            .streams::<Fact>(),
+        reading("/openapi.json", "get_openapi", "This document", described::<P>()).answers::<serde_json::Value>(),
+    ]
+}
+
+fn deeds<P: Port>(ask_bytes_max: usize) -> Vec<Operation<P>> {
+    vec![
+        reading("/me", "get_me", "Who asks, and what they may", get(caller::me)).answers::<Me>(),
+        Operation::asking("/requests", "request", "Ask for a deed", deed::<P>(ask_bytes_max))
+            .says(
+                "On the control socket, or as an operator of the web configuration. Who asked, and from where, is kept: \
+                 `/audit`.",
+            )
+            .takes::<Ask>()
+            .answers::<Reply>(),
+    ]
+}
+
+/// The document, made when it is first asked for.
+fn described<P: Port>() -> MethodRouter<Arc<P>> {
+    let made: Arc<OnceLock<Arc<Answer>>> = Arc::default();
+    get(async move |asked: present::Asked<present::Nothing>, headers: HeaderMap| -> Result<Response, Problem> {
+        let present::Nothing {} = asked?.0;
+        let document = || {
+            let (_, shutdown) = tokio::sync::watch::channel(false);
+            Answer::new(document::of(&operations::<P>(&shutdown, 0)).to_string())
         };
-        Ok(answers.get(&self.key, valid, make).await?.respond(&self.headers).await)
-    }
-
-    /// From the snapshot of the present: true as long as the snapshot is the present one.
-    async fn of_present<P: Port>(
-        self,
-        port: &P,
-        write: impl FnOnce(&Snapshot) -> Result<Vec<u8>, PortError> + Send + 'static,
-    ) -> Result<Response, Problem> {
-        let snapshot = port.snapshot().await.map_err(problem)?;
-        let valid = While::Same(Some(snapshot.turn), Some(0));
-        let make = written(move || write(&snapshot));
-        Ok(port.answers().get(&self.key, valid, make).await?.respond(&self.headers).await)
-    }
+        let answer = made.get_or_init(document).clone();
+        Ok(answer.respond(&headers).await)
+    })
 }
 
-/// As long as nothing is given to the history.
-fn history_stays<P: Port>(port: &P) -> While {
-    While::Same(Some(0), Some(port.moved()))
-}
-
-async fn overview<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<Nothing>,
-) -> Result<Response, Problem> {
-    let Nothing {} = asked?.0;
-    asker.of_present(&*port, |snapshot| json(&snapshot.overview)).await
-}
-
-async fn status<P: Port>(State(port): State<Arc<P>>, asker: Asker, asked: Asked<Nothing>) -> Result<Response, Problem> {
-    let Nothing {} = asked?.0;
-    asker.of_present(&*port, |snapshot| json(&snapshot.status)).await
-}
-
-async fn workers<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<Nothing>,
-) -> Result<Response, Problem> {
-    let Nothing {} = asked?.0;
-    let without = |worker: &WorkerStatus| WorkerStatus {
-        worker: worker.worker.clone(),
-        selector: worker.selector.clone(),
-        because: worker.because.clone(),
-        queues: worker.queues.clone(),
-        instances: Vec::new(),
-        ..*worker
-    };
-    asker
-        .of_present(&*port, move |snapshot| json(&snapshot.status.workers.iter().map(without).collect::<Vec<_>>()))
-        .await
-}
-
-async fn worker<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    name: Result<Path<WorkerName>, PathRejection>,
-    asked: Asked<Nothing>,
-) -> Result<Response, Problem> {
-    let (Path(name), Nothing {}) = (name?, asked?.0);
-    asker
-        .of_present(&*port, move |snapshot| {
-            let worker = snapshot.status.workers.iter().find(|worker| worker.worker == name);
-            json(worker.ok_or_else(|| no_worker(&name))?)
-        })
-        .await
-}
-
-async fn instances<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<InstanceFilter>,
-) -> Result<Response, Problem> {
-    let filter = asked?.0;
-    asker.of_present(&*port, move |snapshot| json(&page(snapshot, &filter)?)).await
-}
-
-/// A page of instances, by name.
-fn page<'s>(snapshot: &'s Snapshot, filter: &InstanceFilter) -> Result<Vec<&'s InstanceStatus>, PortError> {
-    let workers = &snapshot.status.workers;
-    let of_worker = |worker: &&WorkerStatus| filter.worker.as_ref().is_none_or(|name| worker.worker == *name);
-    if let Some(name) = &filter.worker
-        && !workers.iter().any(|worker| worker.worker == *name)
-    {
-        return Err(no_worker(name));
-    }
-    let wanted = |instance: &&InstanceStatus| {
-        filter.health.is_none_or(|health| instance.health == health)
-            && filter.after.as_ref().is_none_or(|after| instance.unit > *after)
-    };
-    let instances = workers.iter().filter(of_worker).flat_map(|worker| &worker.instances).filter(wanted);
-    let mut page: Vec<&InstanceStatus> = instances.collect();
-    page.sort_by(|a, b| a.unit.cmp(&b.unit));
-    page.truncate(filter.limit.unwrap_or(INSTANCES_DEFAULT).min(INSTANCES_MAX));
-    Ok(page)
-}
-
-async fn instance<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    unit: Result<Path<UnitName>, PathRejection>,
-    asked: Asked<Nothing>,
-) -> Result<Response, Problem> {
-    let (Path(unit), Nothing {}) = (unit?, asked?.0);
-    asker
-        .of_present(&*port, move |snapshot| json(snapshot.instance(&unit).ok_or_else(|| PortError::no_unit(&unit))?.1))
-        .await
-}
-
-fn no_worker(name: &WorkerName) -> PortError {
-    PortError::NotFound(format!("there is no worker {name}; /api/v1/workers and `unitmedic status` list them"))
-}
-
-async fn series<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    unit: Result<Path<UnitName>, PathRejection>,
-    asked: Asked<Nothing>,
-) -> Result<Response, Problem> {
-    let (Path(unit), Nothing {}) = (unit?, asked?.0);
-    let snapshot = port.snapshot().await.map_err(problem)?;
-    let valid = While::Same(Some(snapshot.turn), Some(0));
-    asker.answer(port.answers(), valid, port.series(unit)).await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ExplainQuery {
-    worker: Option<WorkerName>,
-    unit: Option<UnitName>,
-}
-
-async fn explain<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<ExplainQuery>,
-) -> Result<Response, Problem> {
-    let Query(query) = asked?;
-    let target = target_of(query.worker, query.unit)?;
-    asker.answer(port.answers(), While::Same(port.turn(), Some(0)), port.explain(target)).await
-}
-
-fn target_of(worker: Option<WorkerName>, unit: Option<UnitName>) -> Result<Target, Problem> {
-    match (worker, unit) {
-        (Some(worker), None) => Ok(Target::Worker(worker)),
-        (None, Some(unit)) => Ok(Target::Unit(unit)),
-        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "name one of worker= and unit=")),
-    }
-}
-
-async fn approvals<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<Nothing>,
-) -> Result<Response, Problem> {
-    let Nothing {} = asked?.0;
-    asker.answer(port.answers(), While::Same(port.turn(), Some(0)), port.approvals()).await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PreviewQuery {
-    worker: Option<WorkerName>,
-    unit: Option<UnitName>,
-    action: Action,
-    #[serde(default)]
-    force: bool,
-}
-
-async fn preview<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<PreviewQuery>,
-) -> Result<Response, Problem> {
-    let Query(query) = asked?;
-    let target = target_of(query.worker, query.unit)?;
-    let preview = port.preview(target, query.action, query.force);
-    asker.answer(port.answers(), While::Same(port.turn(), Some(0)), preview).await
-}
-
-async fn incidents<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<Filter>,
-) -> Result<Response, Problem> {
-    let valid = history_stays(&*port);
-    asker.answer(port.answers(), valid, port.incidents(asked?.0)).await
-}
-
-async fn alerts<P: Port>(State(port): State<Arc<P>>, asker: Asker, asked: Asked<Filter>) -> Result<Response, Problem> {
-    // Also of the Alertmanagers, whose answers are no turn of the loop.
-    asker.answer(port.answers(), While::Now, port.alerts(asked?.0)).await
-}
-
-async fn patterns<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<PatternFilter>,
-) -> Result<Response, Problem> {
-    asker.answer(port.answers(), While::Now, port.patterns(asked?.0)).await
-}
-
-async fn story<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    id: Result<Path<u64>, PathRejection>,
-    asked: Asked<Nothing>,
-) -> Result<Response, Problem> {
-    let (Path(id), Nothing {}) = (id?, asked?.0);
-    let valid = While::Same(port.turn(), Some(port.moved()));
-    asker.answer(port.answers(), valid, port.story(IncidentId(id))).await
-}
-
-async fn history<P: Port>(State(port): State<Arc<P>>, asker: Asker, asked: Asked<Filter>) -> Result<Response, Problem> {
-    let valid = history_stays(&*port);
-    asker.answer(port.answers(), valid, port.recoveries(asked?.0)).await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SummaryQuery {
-    since: Option<Wall>,
-    worker: Option<WorkerName>,
-}
-
-async fn summary<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<SummaryQuery>,
-) -> Result<Response, Problem> {
-    let Query(query) = asked?;
-    let valid = history_stays(&*port);
-    asker.answer(port.answers(), valid, port.summary(query.since, query.worker)).await
-}
-
-async fn targets<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<Nothing>,
-) -> Result<Response, Problem> {
-    let Nothing {} = asked?.0;
-    asker.answer(port.answers(), While::For(SUMMED_FOR), port.targets()).await
-}
-
-async fn audit<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<AuditFilter>,
-) -> Result<Response, Problem> {
-    let valid = history_stays(&*port);
-    asker.answer(port.answers(), valid, port.audit(asked?.0)).await
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct StrategiesQuery {
-    worker: Option<WorkerName>,
-}
-
-async fn strategies<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<StrategiesQuery>,
-) -> Result<Response, Problem> {
-    let valid = While::Same(port.turn(), Some(0));
-    asker.answer(port.answers(), valid, port.strategies(asked?.0.worker)).await
-}
-
-async fn export_strategies<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<StrategiesQuery>,
-) -> Result<Response, Problem> {
-    asker.answer(port.answers(), While::Now, port.export_strategies(asked?.0.worker)).await
-}
-
-async fn advice<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<SummaryQuery>,
-) -> Result<Response, Problem> {
-    let Query(query) = asked?;
-    asker.answer(port.answers(), While::For(SUMMED_FOR), port.advice(query.since, query.worker)).await
-}
-
-async fn configuration<P: Port>(
-    State(port): State<Arc<P>>,
-    asker: Asker,
-    asked: Asked<Nothing>,
-) -> Result<Response, Problem> {
-    let Nothing {} = asked?.0;
-    let valid = While::Same(port.turn(), Some(0));
-    asker.answer(port.answers(), valid, async { Ok(port.configuration()) }).await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EventsQuery {
-    after: Option<String>,
-}
-
-async fn live<P: Port>(
-    State(port): State<Arc<P>>,
-    asked: Asked<EventsQuery>,
-    Extension(streams): Extension<Streams>,
-    headers: HeaderMap,
-    shutdown: Shutdown,
-) -> Result<Response, Response> {
-    let Query(query) = asked.map_err(|rejection| Problem::from(rejection).into_response())?;
-    let place = streams.enter().map_err(IntoResponse::into_response)?;
-    let header = headers.get(events::LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
-    // A browser that comes back by itself asks the same address again: its header is newer.
-    let last = header.or(query.after.as_deref());
-    Ok(events::respond(port.feed().clone(), last, shutdown, place))
-}
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query};
 use axum::response::{IntoResponse, Response};
 use hyper::header::CACHE_CONTROL;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::peer::Credentials;
 use super::problem::Problem;
 
 /// What somebody may do, least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Nobody has said who it is.
@@ -25,7 +26,7 @@ pub enum Role {
 }
 
 /// By what it is known who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Via {
     /// The kernel's word, on the control socket.
@@ -102,8 +103,8 @@ impl Caller {
 }
 
 /// The answer of `/api/v1/me`.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Me {
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Me {
     name: Option<String>,
     role: Role,
     via: Via,

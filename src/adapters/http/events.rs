@@ -28,13 +28,13 @@ const PACE: Duration = Duration::from_millis(100);
 /// How long a browser waits before it comes back, milliseconds. It is told once.
 const RETRY: u32 = 1000;
 
-/// Streams what comes after the event `last`; without it, what comes from now on. `place` is held for as long as the
-/// stream goes on.
-pub fn respond(feed: Arc<Feed>, last: Option<&str>, shutdown: Shutdown, place: OwnedSemaphorePermit) -> Response {
+/// Streams what comes after the event `last`; without it, what comes from now on. `room` is held for as long as the stream
+/// goes on.
+pub fn respond(feed: Arc<Feed>, last: Option<&str>, shutdown: Shutdown, room: OwnedSemaphorePermit) -> Response {
     // `no-transform` keeps proxies from holding the stream back to pack it.
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store, no-transform")];
     let held = frames(feed, last, shutdown, EVENTS_KEEP_ALIVE).inspect(move |_| {
-        let _ = &place;
+        let _ = &room;
     });
     (headers, Body::from_stream(held)).into_response()
 }

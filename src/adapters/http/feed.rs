@@ -84,14 +84,14 @@ impl Feed {
         self.ring().newest
     }
 
+    /// Those who hear of what is new.
+    pub fn readers(&self) -> usize {
+        self.newest.receiver_count()
+    }
+
     /// Hears of what is new.
     pub fn news(&self) -> watch::Receiver<Place> {
         self.newest.subscribe()
-    }
-
-    #[cfg(test)]
-    pub fn readers(&self) -> usize {
-        self.newest.receiver_count()
     }
 
     pub fn id(&self, place: Place) -> String {

@@ -6,7 +6,7 @@ use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, Que
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
 use hyper::{HeaderMap, StatusCode, Uri};
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::access::{self, Access};
 use super::answers::problem;
-use super::caller::{self, Caller};
+use super::caller::Caller;
 use super::deeds::Deeds;
 use super::denied::Denials;
 use super::problem::{PROBLEM_JSON, Problem};
@@ -33,28 +33,22 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 pub fn public<P: Port>(port: Arc<P>, access: &Arc<Access>, shutdown: Shutdown) -> Router {
     let desk = Extension(Arc::new(webhook::Desk::default()));
     let webhook = post(webhook::receive::<P>).layer((DefaultBodyLimit::max(webhook::BODY_MAX), desk));
-    let all = everything(port.clone(), TCP_ASK_BYTES_MAX, shutdown);
-    access.guard(finish(all.route(access::WEBHOOK, webhook.with_state(port.clone()))), port)
+    let api = api::router(port.clone(), shutdown, TCP_ASK_BYTES_MAX);
+    let all = pages(port.clone()).nest("/api/v1", api).route(access::WEBHOOK, webhook.with_state(port.clone()));
+    access.guard(finish(all), port)
 }
 
-/// Who asks, and what is asked for.
-fn asked<P: Port>(bytes_max: usize) -> Router<Arc<P>> {
+/// What is asked for.
+pub(super) fn deed<P: Port>(bytes_max: usize) -> MethodRouter<Arc<P>> {
     let deeds = Deeds::new();
     let admit = middleware::from_fn(move |request: Request, next: Next| deeds.clone().admit(request, next));
-    let deed = post(request::<P>).layer(DefaultBodyLimit::max(bytes_max)).route_layer(admit);
-    Router::new().route("/me", get(caller::me)).route("/requests", deed)
+    post(request::<P>).layer(DefaultBodyLimit::max(bytes_max)).route_layer(admit)
 }
 
 /// Everything, for those who may open the control socket.
 pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
-    let all = everything(port.clone(), ASK_BYTES_MAX, shutdown);
-    access::local(finish(all), port, Arc::new(Denials::default()))
-}
-
-/// The pages, and `/api/v1`.
-fn everything<P: Port>(port: Arc<P>, ask_bytes_max: usize, shutdown: Shutdown) -> Router {
-    let api = api::router(shutdown).merge(asked(ask_bytes_max)).with_state(port.clone());
-    pages(port).nest("/api/v1", api)
+    let api = api::router(port.clone(), shutdown, ASK_BYTES_MAX);
+    access::local(finish(pages(port.clone()).nest("/api/v1", api)), port, Arc::new(Denials::default()))
 }
 
 fn pages<P: Port>(port: Arc<P>) -> Router {

@@ -36,7 +36,7 @@ mod hostile;
 /// No test waits longer than this for something that should happen.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-struct App {
+pub(super) struct App {
     ready: Result<(), String>,
     asked: Mutex<Vec<(String, Ask)>>,
     filters: Mutex<Vec<Filter>>,

@@ -81,9 +81,9 @@ async fn those_who_wait_share_one_answer_and_nobody_gets_an_older_one() {
         tokio::task::yield_now().await;
     }
     release.send(()).unwrap();
-    assert_eq!(text(&*first.await.unwrap()), "first");
+    assert_eq!(text(&first.await.unwrap()), "first");
     for other in others {
-        assert_eq!(text(&*other.await.unwrap()), "later", "nobody gets what was begun before it asked");
+        assert_eq!(text(&other.await.unwrap()), "later", "nobody gets what was begun before it asked");
     }
     assert_eq!(made.load(Ordering::SeqCst), 1);
 }
