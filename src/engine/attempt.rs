@@ -178,6 +178,7 @@ impl Engine {
         let instance = self.instances.get_mut(&unit).expect("known");
         instance.taken_down |= matches!(verb, Verb::Drain { .. } | Verb::Stop);
         instance.being_restarted = verb == Verb::TryRestart;
+        instance.ordered = verb.job();
         // From here on the last job is ours.
         instance.last_job = None;
         self.desk.touched.insert(attempt.incident);
@@ -212,13 +213,8 @@ impl Engine {
         }
         if let Answer::Accepted { job: Some(job), .. } = &answer {
             let instance = self.instances.get_mut(&unit).expect("known");
-            let started = instance.view.active.is_down();
-            let kind = match started {
-                _ if action == Action::ScaleDown => JobKind::Stop,
-                true => JobKind::Start,
-                false => JobKind::TryRestart,
-            };
-            instance.own_job = Some((*job, kind));
+            // Not by the state that is known: what has died may still be on its way down.
+            instance.own_job = instance.ordered.map(|kind| (*job, kind));
             instance.name_own_job();
         }
         if action == Action::MemoryCleanup && matches!(answer, Answer::Accepted { .. }) {

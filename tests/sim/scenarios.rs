@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
+use unitmedic::model::action::Answer;
 use unitmedic::model::approval::{ApprovalFor, NoAnswer};
-use unitmedic::model::fact::ResyncReason;
+use unitmedic::model::fact::{ResyncReason, What};
 use unitmedic::model::hours::Hours;
+use unitmedic::model::input::Durability;
 use unitmedic::model::pattern::{Cluster, HoursAhead, Warns};
 use unitmedic::model::request::{Ask, Target};
 use unitmedic::model::status::Explanation;
+use unitmedic::model::unit::JobKind;
 use unitmedic::model::{
-    Action, Condition, IncidentId, Input, Mono, PatternId, PatternSeen, Selector, Settings, UnitName, WorkerSettings,
+    Action, ActiveState, AttemptId, Command, Condition, IncidentId, Input, Mono, PatternId, PatternSeen, Selector,
+    Settings, UnitChange, UnitName, WorkerSettings,
 };
 
 use crate::driver::{Event, Sim};
@@ -819,6 +823,7 @@ fn an_extra_instance_does_not_let_a_drain_leave_too_few() {
         +302.0  -> act #2.1 task@2.service Start { reset_failed: false }
         +310.0  [Proceed] #1 task@1.service action_suppressed graceful_restart: min_instances: only 1 serving would be left, and 2 are needed
         +362.0  #2 task@2.service attempt_ended #2.1 failed : it failed again: unit failed: exit code 1
+        +362.0  #2 task@2.service action_suppressed restart: job_in_flight: systemd has a start job in flight for it (job 104)
         +362.0  #2 task@2.service action_suppressed restart: cooldown: pause between attempts
         +363.9  [Proceed] #2 task@2.service attempt_intended #2.2 restart
         +363.9  -> act #2.2 task@2.service Start { reset_failed: false }
@@ -1319,4 +1324,43 @@ fn a_preview_says_what_would_be_done_and_what_stands_against_it() {
     "#]].assert_debug_eq(&preview);
     assert!(engine.preview(&mail, Action::ScaleUp, false).unwrap_err().contains("cannot be scaled"));
     assert!(engine.preview(&mail, Action::Escalate, false).is_err());
+}
+
+#[test]
+fn what_comes_to_rest_after_our_order_is_the_failure_that_we_act_on() {
+    let stage = Stage::one(|_| {}, plain());
+    let (mut now, mut engine) = (stage.sim.clock(), stage.sim.engine.expect("it runs"));
+    let name = unit("api.service");
+    let attempt = AttemptId { incident: IncidentId(1), number: 1 };
+    let change = |change: UnitChange| Input::Unit { unit: name.clone(), change: Box::new(change) };
+    let at = now.mono + Duration::from_millis(5);
+    let (code, status) = (Some(1), Some(0));
+    let ended = UnitChange { main_pid: Some(0), exec_code: code, exec_status: status, ..UnitChange::default() };
+    let accepted = Answer::Accepted { job: Some(9), did: None };
+    // The process ends by itself, we order a start, and only then systemd brings the unit to rest.
+    for (after, input) in [
+        (0, change(UnitChange { active: Some(ActiveState::Deactivating), ..ended })),
+        (1, Input::Recorded { attempt, how: Durability::Stored }),
+        (4, change(UnitChange { job: Some(9), ..UnitChange::default() })),
+        (0, Input::JobNew { unit: name.clone(), job: 9 }),
+        (1, Input::Acted { attempt, answer: accepted }),
+        (
+            1,
+            change(UnitChange {
+                active: Some(ActiveState::Inactive),
+                inactive_enter: Some(at),
+                ..UnitChange::default()
+            }),
+        ),
+        (1, Input::JobKind { unit: name.clone(), job: 9, kind: JobKind::Start }),
+    ] {
+        now.mono.0 += after * MS;
+        engine.handle(now, input);
+        while let Some(command) = engine.poll_command() {
+            let Command::Tell(fact) = command else { continue };
+            assert!(!matches!(fact.what, What::AttemptEnded { .. }), "{:?}", fact.what);
+        }
+    }
+    let incident = engine.explain(&Target::Unit(name), now).remove(0).incident.expect("one is open");
+    assert_eq!(incident.last_attempt().expect("one was made").stage.as_str(), "verifying");
 }
