@@ -125,12 +125,17 @@ pub(crate) struct Shared {
     patterns: PatternDesk,
     disk: DiskDesk,
     in_force: watch::Receiver<Arc<Settings>>,
+    reading: Reading,
+    reload: Option<Loader>,
+    describe: fn(&Settings) -> Vec<SettingsTable>,
+}
+
+/// What those who only look share, so that however many they are, the event loop hardly notices.
+pub(crate) struct Reading {
     snapshots: Snapshots,
     series: SeriesDesk,
     feed: Arc<Feed>,
     answers: Answers,
-    reload: Option<Loader>,
-    describe: fn(&Settings) -> Vec<SettingsTable>,
 }
 
 /// What adapters of signals of work count, for the metrics.

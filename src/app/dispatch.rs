@@ -120,7 +120,7 @@ impl Dispatch {
             }
         }
         if told {
-            self.shared.feed.announce();
+            self.shared.reading.feed.announce();
         }
     }
 
@@ -157,7 +157,7 @@ impl Dispatch {
             self.store.tell(fact.clone());
         }
         let fact = Arc::new(fact);
-        self.shared.feed.push(fact.clone());
+        self.shared.reading.feed.push(fact.clone());
         // Without a subscriber nobody needs it.
         let _ = self.shared.facts.send(fact);
     }

@@ -109,7 +109,7 @@ impl EventLoop {
     }
 
     fn take(&mut self, input: Input, touched: &mut BTreeSet<UnitName>) {
-        self.dispatch.shared().snapshots.move_on();
+        self.dispatch.shared().reading.snapshots.move_on();
         let now = clock::now();
         let is_round = matches!(input, Input::Usage { .. });
         self.recorder.record(now, &input);
@@ -118,7 +118,7 @@ impl EventLoop {
         note_touched(&input, touched);
         self.engine.handle(now, input);
         if is_round {
-            self.dispatch.shared().series.take(&self.engine, now);
+            self.dispatch.shared().reading.series.take(&self.engine, now);
         }
         self.dispatch.drain(&mut self.engine, &self.recorder);
     }
@@ -126,7 +126,7 @@ impl EventLoop {
     fn let_timers_act(&mut self) {
         let now = clock::now();
         if self.engine.poll_timeout().is_some_and(|(at, _)| at <= now.mono) {
-            self.dispatch.shared().snapshots.move_on();
+            self.dispatch.shared().reading.snapshots.move_on();
             self.recorder.timers(now);
             self.engine.handle_timeout(now);
         }
@@ -192,7 +192,7 @@ impl EventLoop {
         let began = Instant::now();
         let shared = self.dispatch.shared();
         let status = self.engine.status(now);
-        let (turn, last_event) = (shared.snapshots.turn(), shared.feed.last_id());
+        let (turn, last_event) = (shared.reading.snapshots.turn(), shared.reading.feed.last_id());
         Present { turn, status, last_event, took: began.elapsed() }
     }
 
@@ -212,7 +212,7 @@ impl EventLoop {
 
     fn keep_house(&mut self) {
         // What is shown tells of time that is left, too: a snapshot is never older than a second.
-        self.dispatch.shared().snapshots.move_on();
+        self.dispatch.shared().reading.snapshots.move_on();
         self.look_at_hold_file();
         let line = self.status_line();
         self.notify(|notifier| notifier.status(Instant::now(), &line));
@@ -229,7 +229,7 @@ impl EventLoop {
         if held != self.engine.is_held() {
             self.take(Input::Hold { held }, &mut BTreeSet::new());
         }
-        self.dispatch.shared().snapshots.saw_hold(held);
+        self.dispatch.shared().reading.snapshots.saw_hold(held);
     }
 
     /// systemd that cannot be told is a matter for the log, not for the workers.

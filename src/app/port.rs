@@ -173,7 +173,7 @@ impl Port for Shared {
     }
 
     fn turn(&self) -> Option<u64> {
-        self.snapshots.settled()
+        self.reading.snapshots.settled()
     }
 
     fn moved(&self) -> u64 {
@@ -181,7 +181,7 @@ impl Port for Shared {
     }
 
     fn answers(&self) -> &Answers {
-        &self.answers
+        &self.reading.answers
     }
 
     async fn series(&self, unit: UnitName) -> Result<Series, PortError> {
@@ -190,7 +190,7 @@ impl Port for Shared {
         let settings = self.in_force.borrow().clone();
         // Put in force since the snapshot was made, without this worker.
         let by = settings.workers.get(&worker.worker).ok_or_else(|| PortError::no_unit(&unit))?;
-        Ok(self.series.series(worker, instance, by, snapshot.status.at.wall))
+        Ok(self.reading.series.series(worker, instance, by, snapshot.status.at.wall))
     }
 
     async fn targets(&self) -> Result<Targets, PortError> {
@@ -297,7 +297,7 @@ impl Port for Shared {
     }
 
     fn feed(&self) -> &Arc<Feed> {
-        &self.feed
+        &self.reading.feed
     }
 
     fn answered(&self, endpoint: Endpoint, status: u16) {

@@ -88,7 +88,7 @@ impl Snapshots {
 impl Shared {
     /// The present, never older than the question.
     pub(crate) async fn snapshot(&self) -> Result<Arc<Snapshot>, PortError> {
-        let snapshots = &self.snapshots;
+        let snapshots = &self.reading.snapshots;
         // Where the hold file is news, whatever was made before is old.
         let asked = snapshots.settled().unwrap_or_else(|| snapshots.turn() + 1);
         if let Some(snapshot) = snapshots.since(asked) {

@@ -40,7 +40,7 @@ use super::pattern_desk::{PatternDesk, Sources as Learning};
 use super::roster::Roster;
 use super::series_desk::SeriesDesk;
 use super::snapshots::Snapshots;
-use super::{Counted, Daemon, FACTS_BEHIND, Options, QUERIES, Shared};
+use super::{Counted, Daemon, FACTS_BEHIND, Options, QUERIES, Reading, Shared};
 
 /// Signals and samples that may wait for the event loop; beyond it the adapters resync or drop a round.
 const INPUTS: usize = 16_384;
@@ -84,8 +84,7 @@ impl Remains {
 
 pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon, StartError> {
     let boot = clock::boot_id().map_err(StartError::BootId)?;
-    not_of_others(&settings.daemon.state_dir)?;
-    make_runtime_directory(&settings.daemon.runtime_dir)?;
+    directories(&settings.daemon)?;
     let lock = lock(&settings)?;
     let control = http::bind_control(&settings.daemon.control_socket, &settings.daemon.control_group)?;
     let tcp = listen_tcp(&settings.daemon, options.sockets).await?;
@@ -105,7 +104,6 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let board = board(&own, &settings, &memory);
     let (roster, patterns) = learning(&in_force, &inputs_in, &store);
     let (now, seed) = (clock::now(), seed());
-    let hold_file = settings.daemon.runtime_dir.join(HOLD_FILE);
     let shared = Arc::new(Shared {
         queries: queries_in,
         facts: broadcast::channel(FACTS_BEHIND).0,
@@ -122,26 +120,21 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         patterns,
         disk: DiskDesk::start(settings.daemon.state_dir.clone()),
         in_force: in_force.clone(),
-        snapshots: Snapshots::new(hold_file.clone()),
-        series: SeriesDesk::default(),
-        feed: Arc::new(Feed::new(format!("{seed:x}"), sentence)),
-        answers: Answers::default(),
+        reading: reading(&settings, seed),
         reload: options.reload,
         describe: options.describe,
     });
-
     let recorder = recorder(&boot, now, &settings, &memory, seed);
     prepare(authority.clone());
     let sampler = sampler(&settings, inputs_in.clone());
     let mut watchers = signals(&settings, options.bus, &in_force, &inputs_in, &shared);
-    let (habits, recalled) = habits(&shared, &inputs_in);
-    watchers.push(recalled);
+    let habits = habits(&shared, &inputs_in, &mut watchers);
     watchers.push(tokio::spawn(systemd::watch(options.bus, selectors_out, inputs_in, questions, bus)));
     let dispatch =
         Dispatch::new(shared.clone(), authority, helper_settings, questions_in, sampler, answers_in, &settings);
     let event_loop = EventLoop {
         habits,
-        hold_file,
+        hold_file: hold_file(&settings),
         engine: Engine::new(now, settings, memory, seed),
         dispatch,
         inputs,
@@ -160,11 +153,26 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     Ok(Daemon { shared, stop, tasks, event_loop, remains: Remains { lock, starts } })
 }
 
-/// What keeps the habits of instances, and the task that brings back what was known.
-fn habits(shared: &Shared, inputs: &mpsc::Sender<Input>) -> (HabitDesk, JoinHandle<()>) {
+fn hold_file(settings: &Settings) -> PathBuf {
+    settings.daemon.runtime_dir.join(HOLD_FILE)
+}
+
+/// The seed differs with each start, and so names this run to those who read its events.
+fn reading(settings: &Settings, seed: u64) -> Reading {
+    Reading {
+        snapshots: Snapshots::new(hold_file(settings)),
+        series: SeriesDesk::default(),
+        feed: Arc::new(Feed::new(format!("{seed:x}"), sentence)),
+        answers: Answers::default(),
+    }
+}
+
+/// What keeps the habits of instances; a task among the watchers brings back what was known.
+fn habits(shared: &Shared, inputs: &mpsc::Sender<Input>, watchers: &mut Vec<JoinHandle<()>>) -> HabitDesk {
     let (habits, patterns) = (HabitDesk::new(shared.store.clone()), shared.patterns.clone());
     let recalled = habits.recall(inputs.clone(), move || patterns.counted().refuse());
-    (habits, tokio::spawn(recalled))
+    watchers.push(tokio::spawn(recalled));
+    habits
 }
 
 /// With the incidents that are still open.
@@ -305,6 +313,11 @@ fn serve(
         }
     }));
     Ok(tasks)
+}
+
+fn directories(settings: &DaemonSettings) -> Result<(), StartError> {
+    not_of_others(&settings.state_dir)?;
+    make_runtime_directory(&settings.runtime_dir)
 }
 
 /// What root writes among the files of the service, the service can neither read nor remove.

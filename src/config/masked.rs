@@ -87,8 +87,11 @@ mod tests {
         for (text, shown) in [
             ("amqp://broker.example/jobs", "amqp://broker.example/jobs"),
             ("amqps://mail:hunter2@broker.example:5671/jobs", "amqps://***@broker.example:5671/jobs"),
-            ("http://a:p@ss@h/x?y=1&api_key=abc&Token=1", "http://***@h/x?y=1&api_key=***&Token=***"),
-            ("http://h?next=a@b", "http://h?next=a@b"),
+            (
+                "http://a:p@ss@mail.example/x?y=1&api_key=abc&Token=1",
+                "http://***@mail.example/x?y=1&api_key=***&Token=***",
+            ),
+            ("http://mail.example?next=a@b", "http://mail.example?next=a@b"),
             ("no address", "no address"),
         ] {
             assert_eq!(url(text), shown);
@@ -102,9 +105,15 @@ mod tests {
             (&["/bin/flush", "%i", "--all"][..], &["/bin/flush", "%i", "--all"][..]),
             (&["/bin/x", "--password", "hunter2", "on"], &["/bin/x", "--password", "***", "on"]),
             (&["/bin/x", "--auth-token=abc", "DB_PASS=abc"], &["/bin/x", "--auth-token=***", "DB_PASS=***"]),
-            (&["/bin/curl", "-u", "me:hunter2", "http://a:b@h/"], &["/bin/curl", "-u", "***", "http://***@h/"]),
+            (
+                &["/bin/curl", "-u", "me:hunter2", "http://a:b@mail.example/"],
+                &["/bin/curl", "-u", "***", "http://***@mail.example/"],
+            ),
             (&["/bin/curl", "-H", "X-Api-Key: abc"], &["/bin/curl", "-H", "X-Api-Key: ***"]),
-            (&["/bin/sh", "-c", "KEY=abc run http://a:b@h"], &["/bin/sh", "-c", "KEY=*** run http://***@h"]),
+            (
+                &["/bin/sh", "-c", "KEY=abc run http://a:b@mail.example"],
+                &["/bin/sh", "-c", "KEY=*** run http://***@mail.example"],
+            ),
         ] {
             assert_eq!(masked(line), shown);
         }

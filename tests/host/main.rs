@@ -10,6 +10,7 @@ mod tls;
 
 mod advised;
 mod alerting;
+mod api;
 mod authority;
 mod beats;
 mod configuration;

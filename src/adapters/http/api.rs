@@ -67,6 +67,7 @@ fn the_present<P: Port>() -> Vec<Operation<P>> {
             .says("Some KB for each instance; most questions are answered by less.")
             .answers::<Status>(),
         reading("/workers", "list_workers", "The workers, without their instances", get(present::workers::<P>))
+            .leads_to("get_worker", "name", "/0/worker")
             .answers::<Vec<WorkerStatus>>(),
         reading("/workers/{name}", "get_worker", "A worker with its instances", get(present::worker::<P>))
             .at::<WorkerName>("name")
@@ -75,6 +76,8 @@ fn the_present<P: Port>() -> Vec<Operation<P>> {
             .says("The next page begins behind the last unit of this one: `after=`.")
             .asks::<InstanceFilter>()
             .fails(404)
+            .leads_to("get_instance", "unit", "/0/unit")
+            .leads_to("get_series", "unit", "/0/unit")
             .answers::<Vec<InstanceStatus>>(),
         reading("/instances/{unit}", "get_instance", "An instance", get(present::instance::<P>))
             .at::<UnitName>("unit")
@@ -105,6 +108,7 @@ fn the_past<P: Port>() -> Vec<Operation<P>> {
         reading("/incidents", "list_incidents", "Incidents, newest first, page by page", get(past::incidents::<P>))
             .says("The next page begins before the last id of this one: `before=`.")
             .asks::<Filter>()
+            .leads_to("get_incident", "id", "/0/id")
             .answers::<Vec<Incident>>(),
         reading(
             "/incidents/{id}",

@@ -148,7 +148,19 @@ impl Client {
 
     /// Asks for something that changes something; the daemon takes the name of the asker from the socket.
     pub async fn ask(&self, ask: &Ask) -> Result<Reply, ClientError> {
-        self.post("/api/v1/requests", ask).await
+        let body = serde_json::to_vec(ask).map_err(|e| self.other(format!("request as JSON: {e}")))?;
+        let exchange = async {
+            let response = self.send(self.request(Method::POST, "/api/v1/requests", body.into())?).await?;
+            let status = response.status();
+            Ok((status, self.read(response).await?))
+        };
+        let (status, body) = timeout(CALL_TIMEOUT, exchange).await.map_err(|_| self.late())??;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|e| self.unreadable("/api/v1/requests", &e));
+        }
+        // A no is an answer, too.
+        let problem = problem_in(status, &body);
+        problem.reply.clone().ok_or_else(|| of_problem(status, problem))
     }
 
     /// The host at a glance. [`Overview::last_event`] says where its events go on.
@@ -212,9 +224,7 @@ impl Client {
             }
         };
         let body = timeout(CALL_TIMEOUT, exchange).await.map_err(|_| self.late())??;
-        serde_json::from_slice(&body).map_err(|e| {
-            self.other(format!("the answer to {path} does not parse ({e}); daemon and command differ in version?"))
-        })
+        serde_json::from_slice(&body).map_err(|e| self.unreadable(path, &e))
     }
 
     fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>, ClientError> {
@@ -250,9 +260,7 @@ impl Client {
             Ok(body) => body,
             Err(e) => return e,
         };
-        let problem = serde_json::from_slice::<Problem>(&body)
-            .unwrap_or_else(|_| Problem::new(status, String::from_utf8_lossy(&body)));
-        ClientError::Problem { status: status.as_u16(), title: problem.title.into_owned(), detail: problem.detail }
+        of_problem(status, problem_in(status, &body))
     }
 
     fn connect_error(&self, e: &io::Error) -> ClientError {
@@ -265,6 +273,10 @@ impl Client {
             io::ErrorKind::PermissionDenied => ClientError::Denied { path },
             _ => ClientError::Other { path, why: e.to_string() },
         }
+    }
+
+    fn unreadable(&self, path: &str, error: &serde_json::Error) -> ClientError {
+        self.other(format!("the answer to {path} does not parse ({error}); daemon and command differ in version?"))
     }
 
     fn late(&self) -> ClientError {
@@ -361,6 +373,14 @@ fn target_pair(target: &Target) -> (&'static str, Option<String>) {
         Target::Worker(worker) => ("worker", Some(worker.to_string())),
         Target::Unit(unit) => ("unit", Some(unit.to_string())),
     }
+}
+
+fn problem_in(status: StatusCode, body: &[u8]) -> Problem {
+    serde_json::from_slice(body).unwrap_or_else(|_| Problem::new(status, String::from_utf8_lossy(body)))
+}
+
+fn of_problem(status: StatusCode, problem: Problem) -> ClientError {
+    ClientError::Problem { status: status.as_u16(), title: problem.title.into_owned(), detail: problem.detail }
 }
 
 /// `path?key=value&…` of the pairs that have a value, percent-encoded.

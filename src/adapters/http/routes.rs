@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::access::{self, Access};
 use super::answers::problem;
@@ -21,10 +22,10 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
 use super::streams::Streams;
 use super::{
-    ASK_BYTES_MAX, BODY_BYTES_MAX, EVENT_STREAMS_MAX, Port, PortError, Shutdown, TCP_ASK_BYTES_MAX, api, gzip,
-    openmetrics, page, webhook,
+    ASK_BYTES_MAX, BODY_BYTES_MAX, EVENT_STREAMS_MAX, Port, Shutdown, TCP_ASK_BYTES_MAX, api, gzip, openmetrics, page,
+    webhook,
 };
-use crate::model::request::Ask;
+use crate::model::request::{Ask, Reply};
 
 const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -134,17 +135,45 @@ async fn ready<P: Port>(State(port): State<Arc<P>>) -> impl IntoResponse {
 async fn request<P: Port>(
     State(port): State<Arc<P>>,
     Extension(caller): Extension<Caller>,
-    ask: Result<Json<Ask>, JsonRejection>,
+    ask: Result<Json<Value>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let Json(ask) = ask?;
-    Ok(answer(port.request(caller.who(), ask).await))
+    let Json(mut ask) = ask?;
+    whole_numbers(&mut ask);
+    let unfit = |error| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("this is nothing that can be asked for: {error}"))
+    };
+    let ask: Ask = serde_json::from_value(ask).map_err(unfit)?;
+    let reply = port.request(caller.who(), ask).await.map_err(problem)?;
+    let (status, text) = match &reply {
+        Reply::Done { .. } => return Ok(answer(StatusCode::OK, &reply)),
+        Reply::Accepted { .. } => return Ok(answer(StatusCode::ACCEPTED, &reply)),
+        Reply::Refused { unit, refusal } => {
+            (StatusCode::CONFLICT, format!("{unit}: {} (gate {})", refusal.text, refusal.gate))
+        }
+        Reply::Unknown { text } => (StatusCode::NOT_FOUND, text.clone()),
+    };
+    Err(Problem { reply: Some(reply), ..Problem::new(status, text) })
 }
 
-pub(super) fn answer<T: Serialize>(result: Result<T, PortError>) -> Response {
-    match result {
-        Ok(value) => ([(CACHE_CONTROL, "no-store")], Json(value)).into_response(),
-        Err(error) => problem(error).into_response(),
+/// JSON knows one kind of number: `1.0` is a whole one, and some write it so.
+fn whole_numbers(value: &mut Value) {
+    /// Up to here every whole number has a float of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT);
+            if let Some(whole) = whole {
+                *number = (whole as i64).into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(whole_numbers),
+        _ => {}
     }
+}
+
+pub(super) fn answer<T: Serialize>(status: StatusCode, value: T) -> Response {
+    (status, [(CACHE_CONTROL, "no-store")], Json(value)).into_response()
 }
 
 impl IntoResponse for Problem {

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::Port;
+use super::answers::problem;
 use super::denied::pass_over;
 use super::problem::Problem;
 use super::routes::answer;
@@ -119,7 +120,10 @@ pub async fn receive<P: Port>(
     }
     let (alerts, taken) = read(&page, &settings);
     let _turn = desk.turn.lock().await;
-    answer(port.external(alerts).await.map(|()| taken))
+    match port.external(alerts).await {
+        Ok(()) => answer(StatusCode::OK, taken),
+        Err(error) => problem(error).into_response(),
+    }
 }
 
 /// The token is read anew, so that another one is in force at once.

@@ -1,4 +1,4 @@
-//! The table of operations as an OpenAPI 3.1 document: <https://spec.openapis.org/oas/v3.1.1.html>.
+//! The table of operations as an OpenAPI 3.1 document.
 //!
 //! Its schemas are derived from the types that are read and written, so that they cannot say anything else.
 
@@ -93,7 +93,9 @@ fn described<P>(operation: &Operation<P>, schemas: &mut Schemas) -> Value {
         let kind = if operation.is_stream { "text/event-stream" } else { "application/json" };
         let schema =
             if operation.is_stream { json!({ "type": "string", "contentSchema": schema }) } else { json!(schema) };
-        let answer = |what: &str| json!({ "description": what, "content": { kind: { "schema": schema } } });
+        let links: Map<String, Value> = operation.links.iter().map(|link| (link.0.to_owned(), linked(link))).collect();
+        let answer =
+            |what: &str| json!({ "description": what, "content": { kind: { "schema": schema } }, "links": links });
         responses.insert("200".into(), answer(if operation.is_deed { "It is done." } else { "The answer." }));
         if operation.is_deed {
             responses.insert("202".into(), answer("It has begun; the incidents tell the rest."));
@@ -119,6 +121,10 @@ fn described<P>(operation: &Operation<P>, schemas: &mut Schemas) -> Value {
         described["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": schema } } });
     }
     described
+}
+
+fn linked((operation, parameter, found): &(&str, &str, &str)) -> Value {
+    json!({ "operationId": operation, "parameters": { *parameter: format!("$response.body#{found}") } })
 }
 
 /// The fields of a struct as parameters. What may be absent is left out, never `null`.
@@ -267,6 +273,10 @@ fn tidy(schema: &mut Value) {
         Value::Object(fields) => {
             words(fields);
             bounds(fields);
+            if let Some(Value::String(about)) = fields.get_mut("description") {
+                // Links between types are for readers of the code.
+                *about = about.replace("[`", "`").replace("`]", "`");
+            }
             fields.values_mut().for_each(tidy);
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),

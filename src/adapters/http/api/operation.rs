@@ -33,6 +33,8 @@ pub struct Operation<P> {
     /// It is answered by what was done.
     pub is_deed: bool,
     pub problems: Vec<u16>,
+    /// Where an answer leads: the operation, its parameter, and where in the answer that is found.
+    pub links: Vec<(&'static str, &'static str, &'static str)>,
     pub handler: MethodRouter<Arc<P>>,
 }
 
@@ -56,6 +58,7 @@ pub fn reading<P>(
         is_stream: false,
         is_deed: false,
         problems: ALWAYS.to_vec(),
+        links: Vec::new(),
         handler,
     }
 }
@@ -96,6 +99,11 @@ impl<P> Operation<P> {
 
     pub fn streams<T: JsonSchema>(self) -> Self {
         Self { is_stream: true, ..self.answers::<T>() }
+    }
+
+    pub fn leads_to(mut self, operation: &'static str, parameter: &'static str, found: &'static str) -> Self {
+        self.links.push((operation, parameter, found));
+        self
     }
 
     pub fn fails(mut self, status: u16) -> Self {

@@ -191,15 +191,28 @@ pub async fn explain<P: Port>(
     asked: Asked<ExplainQuery>,
 ) -> Result<Response, Problem> {
     let Query(query) = asked?;
-    let target = target_of(query.worker, query.unit)?;
+    let target = target_of(&*port, query.worker, query.unit).await?;
     asker.answer(port.answers(), While::Same(port.turn(), Some(0)), port.explain(target)).await
 }
 
-fn target_of(worker: Option<WorkerName>, unit: Option<UnitName>) -> Result<Target, Problem> {
-    match (worker, unit) {
-        (Some(worker), None) => Ok(Target::Worker(worker)),
-        (None, Some(unit)) => Ok(Target::Unit(unit)),
-        _ => Err(Problem::new(StatusCode::BAD_REQUEST, "name one of worker= and unit=")),
+/// The worker or unit that is named; where both are, the unit must be the worker's.
+async fn target_of<P: Port>(port: &P, worker: Option<WorkerName>, unit: Option<UnitName>) -> Result<Target, Problem> {
+    let (worker, unit) = match (worker, unit) {
+        (Some(worker), None) => return Ok(Target::Worker(worker)),
+        (None, Some(unit)) => return Ok(Target::Unit(unit)),
+        (Some(worker), Some(unit)) => (worker, unit),
+        (None, None) => {
+            let detail =
+                "it is not said of what: name a worker (worker=) or a unit (unit=); /api/v1/overview lists both";
+            return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+        }
+    };
+    let snapshot = port.snapshot().await.map_err(problem)?;
+    match snapshot.instance(&unit).is_some_and(|(of, _)| of.worker == worker) {
+        true => Ok(Target::Unit(unit)),
+        false => {
+            Err(problem(PortError::NotFound(format!("{unit} is not a unit of worker {worker}; name one of the two"))))
+        }
     }
 }
 
@@ -228,7 +241,7 @@ pub async fn preview<P: Port>(
     asked: Asked<PreviewQuery>,
 ) -> Result<Response, Problem> {
     let Query(query) = asked?;
-    let target = target_of(query.worker, query.unit)?;
+    let target = target_of(&*port, query.worker, query.unit).await?;
     let valid = While::Same(port.turn(), Some(0));
     asker.answer(port.answers(), valid, port.preview(target, query.action, query.force)).await
 }
