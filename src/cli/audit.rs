@@ -84,7 +84,8 @@ mod tests {
             WHEN       ID  WHAT
             00:00:09  #42  alice (basic auth, from 192.0.2.7) approved restart of mail@1.service
             00:00:07       the hold file is there�[2J
-        "#]].assert_eq(&(table(&entries, Wall(10_000_000), &look).join("\n") + "\n"));
+        "#]]
+        .assert_eq(&(table(&entries, Wall(10_000_000), &look).join("\n") + "\n"));
         assert_eq!(table(&[], Wall(0), &look), ["Nobody did anything."]);
     }
 }
