@@ -25,6 +25,7 @@ mod liveness;
 mod many;
 mod operator;
 mod packages;
+mod page;
 mod passed;
 mod probes;
 mod queues;
