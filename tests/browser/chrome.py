@@ -165,6 +165,15 @@ class Page:
         until(f"the view {view or ''} is read", lambda: self.script(ready, view))
         self.settle()
 
+    def fetched(self):
+        """Waits until the page has all its files, also those of views that nobody has opened."""
+        there = """
+          const got = performance.getEntriesByType("resource").map((one) => one.name.split("/").at(-1));
+          return ["worker", "incident", "incidents", "history", "learned", "alerts", "configuration", "plot"]
+            .every((name) => got.includes(`${name}.js`));
+        """
+        until("all views are fetched", lambda: self.script(there))
+
     def live(self):
         until("the page is live", lambda: self.text("#connection") == "live")
 

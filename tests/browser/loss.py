@@ -10,19 +10,13 @@ UNIT = "orders@2.service"
 # A browser says nothing of its memory of a page that it has shown: a mark of ours tells whether it was loaded anew.
 MARK = "window.sameLife = true"
 
-FETCHED = """
-  const got = performance.getEntriesByType("resource").map((one) => one.name.split("/").at(-1));
-  return ["worker.js", "incident.js", "incidents.js", "history.js", "learned.js", "alerts.js", "configuration.js"]
-    .every((name) => got.includes(name));
-"""
-
 
 def play(page):
     page.open()
     page.live()
     page.script(MARK)
     # From then on every view can be opened.
-    until("all views are fetched", lambda: page.script(FETCHED))
+    page.fetched()
     known = page.text("h1")
 
     gone = time.monotonic()

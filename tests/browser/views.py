@@ -41,6 +41,24 @@ def look(page, name, whole=True):
     return wrong
 
 
+def menu(page):
+    """On a small screen the views are behind a button."""
+    width = min(WIDTHS)
+    page.size(width, WIDTHS[width])
+    page.go("#/")
+    page.press("Menu", ".bar")
+    page.has("nav", "Configuration")
+    wrong = []
+    for theme in THEMES:
+        page.theme(theme)
+        page.settle()
+        wrong += [f"menu-{theme}: {one}" for one in page.axe()]
+        page.shoot(f"menu-{theme}-{width}", False)
+    page.theme("light")
+    page.size(1440, 900)
+    return wrong
+
+
 def play(page):
     views = json.loads(open(sys.argv[1], encoding="utf-8").read())
     page.open()
@@ -49,6 +67,7 @@ def play(page):
     for name, view in views.items():
         page.go(view)
         wrong += look(page, name)
+    wrong += menu(page)
     page.go("#/worker/orders")
     page.press("Recover …")
     page.has("dialog h2", "Sign in")
