@@ -48,9 +48,7 @@ const firing = (alert) =>
     h(
       "p",
       null,
-      "now: ",
-      h("code", null, alert.advice),
-      " ",
+      `now: ${alert.advice} `,
       about(alert),
       alert.incident !== undefined && [" ", incidentLink(alert.incident)],
     ),

@@ -51,6 +51,9 @@ export function show(main, _place, _query, life) {
   }
 }
 
+/** What stands between backticks is code. */
+const spans = (text) => text.split("`").map((part, nth) => (nth % 2 === 1 ? h("code", null, part) : part));
+
 const oneTable = ({ name, keys }, nth) =>
   h(
     "section",
@@ -62,7 +65,7 @@ const oneTable = ({ name, keys }, nth) =>
         { head: "Key", name: true, cell: (one) => h("code", null, one.key) },
         { head: "Value", wide: true, cell: (one) => h("code", null, one.value) },
         { head: "Where", cell: (one) => h("span", { class: "dim" }, one.origin) },
-        { head: "What it is", wide: true, cell: (one) => one.doc },
+        { head: "What it is", wide: true, cell: (one) => spans(one.doc) },
       ],
       keys,
       (one) => one.key,

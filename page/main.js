@@ -11,8 +11,10 @@ import { clock } from "./words.js";
 
 /** A connection that is back within this was never lost to a reader. */
 const LOSS_SHOWN_MS = 1000;
+/** What was read is painted first. */
+const FETCH_AFTER_MS = 500;
 
-/** The views by the first word of the address; all but the first are fetched when they are opened. */
+/** The views by the first word of the address; all but the first are fetched when that is shown, or when they are opened. */
 const VIEWS = {
   "": { title: "Overview", module: async () => overview },
   worker: { title: "Worker", module: () => import("./worker.js") },
@@ -72,6 +74,11 @@ async function go(isFirst) {
   }
   if (!isFirst) arrive();
   return undefined;
+}
+
+/** Then a page whose daemon is away shows every view with what it knows, and all are of one version of the program. */
+function fetchViews() {
+  for (const { module } of Object.values(VIEWS)) module().catch(() => undefined);
 }
 
 function cannotShow() {
@@ -199,6 +206,8 @@ function start() {
   });
   addEventListener("hashchange", () => go(false));
   listen("read", tellState);
+  const shown = new AbortController();
+  listen("read", () => shown.abort() || setTimeout(fetchViews, FETCH_AFTER_MS), shown.signal);
   listen("workers", tellState);
   listen("facts", tellState);
   listen("connection", tellConnection);
