@@ -2,6 +2,8 @@
 //!
 //! Polls files only, so that neither PID 1 nor the bus has work because of the measuring.
 
+pub mod api;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IoSlice, Read, Write};
@@ -38,6 +40,12 @@ pub fn main(arguments: &[String]) {
         ["scrape", address, rounds, pause_ms, pids @ ..] => scrape(address, number(rounds), number(pause_ms), pids),
         ["beats", socket, templates, period, seconds, pids @ ..] => {
             beats(socket, templates, Duration::from_secs(number(period)), Duration::from_secs(number(seconds)), pids)
+        }
+        ["load", address, clients, seconds] => {
+            api::load(address, number(clients), Duration::from_secs(number(seconds)))
+        }
+        ["listen", address, readers, seconds, pids @ ..] => {
+            api::listen(address, number(readers), Duration::from_secs(number(seconds)), pids)
         }
         ["idle", seconds, pids @ ..] => idle(Duration::from_secs(number(seconds)), pids),
         ["spent", pids @ ..] => json!(pids.iter().map(|pid| (*pid, spent(pid))).collect::<BTreeMap<_, _>>()),

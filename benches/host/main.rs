@@ -10,6 +10,7 @@ mod report;
 #[path = "../../tests/testhost/testhost.rs"]
 mod testhost;
 
+mod api;
 mod beats;
 mod families;
 mod inside;
@@ -101,7 +102,7 @@ fn measure(arguments: &[String]) -> Result<(Vec<Row>, Value), Failure> {
     if wanted("beats") {
         raw["beats"] = beats::measure(&mut rows)?;
     }
-    if !["idle", "scrape", "families", "kill", "storm"].into_iter().any(wanted) {
+    if !["idle", "scrape", "families", "api", "kill", "storm"].into_iter().any(wanted) {
         return Ok((rows, raw));
     }
     let host = Host::boot()?;
@@ -113,6 +114,9 @@ fn measure(arguments: &[String]) -> Result<(Vec<Row>, Value), Failure> {
     }
     if wanted("families") {
         raw["families"] = host.families(&mut rows)?;
+    }
+    if wanted("api") {
+        raw["api"] = api::measure(&host, &mut rows)?;
     }
     if wanted("kill") {
         raw["kill"] = host.kill(&mut rows)?;
@@ -153,9 +157,9 @@ impl Host {
         wait_for("unitmedic watches all instances", START_LIMIT, || {
             let status = self.machine.run(&["unitmedic", "status", "--json"])?;
             let status: Value = serde_json::from_str(&status.stdout).unwrap_or_default();
-            let healthy = status["workers"][0]["instances"]
-                .as_array()
-                .map_or(0, |instances| instances.iter().filter(|instance| instance["health"] == "healthy").count());
+            let workers = status["workers"].as_array().into_iter().flatten();
+            let instances = workers.filter_map(|worker| worker["instances"].as_array()).flatten();
+            let healthy = instances.filter(|instance| instance["health"] == "healthy").count();
             if healthy == OURS as usize { Ok(()) } else { Err(Failure::new(format!("{healthy} healthy"))) }
         })
     }

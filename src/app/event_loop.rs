@@ -26,6 +26,9 @@ const BATCH: usize = 256;
 /// Things that are looked at without a signal: the hold file, the status line, the watchdog.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
+/// A snapshot in which nothing is under way stands for so many seconds, unless something comes in.
+const STANDS_FOR: u32 = 5;
+
 /// How the loop ended; the recorder and the notifier go on to the winding up.
 pub(super) struct Ended;
 
@@ -46,6 +49,8 @@ pub(super) struct EventLoop {
     pub stop: watch::Receiver<bool>,
     /// Numbers the operators' requests.
     pub requests: u64,
+    /// Counts the looks of [`HOUSEKEEPING`].
+    pub seconds: u32,
 }
 
 impl EventLoop {
@@ -211,8 +216,12 @@ impl EventLoop {
     }
 
     fn keep_house(&mut self) {
-        // What is shown tells of time that is left, too: a snapshot is never older than a second.
-        self.dispatch.shared().reading.snapshots.move_on();
+        // What is shown of incidents tells of time that is left; all else changes with what comes in.
+        let tells_of_time = self.engine.sum().open_incidents > 0;
+        self.seconds = self.seconds.wrapping_add(1);
+        if tells_of_time || self.seconds.is_multiple_of(STANDS_FOR) {
+            self.dispatch.shared().reading.snapshots.move_on();
+        }
         self.look_at_hold_file();
         let line = self.status_line();
         self.notify(|notifier| notifier.status(Instant::now(), &line));

@@ -147,6 +147,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
         boot,
         stop: stopped.clone(),
         requests: 0,
+        seconds: 0,
     };
     let event_loop = tokio::spawn(event_loop.run());
     let tasks = serve(control, tcp, &shared, stopped, watchers)?;

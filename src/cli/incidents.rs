@@ -95,6 +95,7 @@ fn list(args: &IncidentsArgs, session: &Session, out: &mut dyn Write) -> anyhow:
         since: since(args.since.as_deref(), session)?,
         before: None,
         limit: args.limit,
+        until: None,
     };
     let incidents = session.wait(session.client.incidents(&filter))?;
     session.check_worker(args.worker.as_ref(), incidents.is_empty())?;

@@ -47,7 +47,9 @@ pub struct Filter {
     pub open: Option<bool>,
     /// Not older than this.
     pub since: Option<Wall>,
-    /// Only those before this id, for paging.
+    /// Only older ones: pages of the history begin at the time of the last one before.
+    pub until: Option<Wall>,
+    /// Only those before this incident: pages of incidents begin at the last one before.
     pub before: Option<u64>,
     /// At most this many; capped at [`FILTER_LIMIT_MAX`].
     pub limit: Option<usize>,
@@ -170,4 +172,25 @@ pub struct AuditEntry {
     /// Name of the event, as in the live events.
     pub event: String,
     pub text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_of_several_workers_come_from_their_sums() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3600);
+        let busy = Sums { succeeded: 90, failed: 10, timed: 90, time_to_recover: hours(9), ..Sums::default() };
+        let busy = Sums { available: hours(90), observed: hours(100), incidents: 100, false_alarms: 1, ..busy };
+        let quiet = Sums { succeeded: 0, failed: 2, available: hours(1), observed: hours(1), ..Sums::default() };
+        let mut all = Sums::default();
+        [busy, quiet].iter().for_each(|sums| all.add(sums));
+        let ratios = all.ratios();
+        assert_eq!(ratios.recovery_success, Some(90.0 / 102.0), "not the mean of 0.9 and 0");
+        assert_eq!(ratios.availability, Some(91.0 / 101.0), "weighted by the time that was observed");
+        assert_eq!(ratios.mttr, Some(Duration::from_secs(360)));
+        assert_eq!(ratios.false_alarms, Some(0.01));
+        assert_eq!(Sums::default().ratios(), WorkerRatios::default(), "nothing to divide by");
+    }
 }

@@ -124,7 +124,7 @@ fn the_past<P: Port>() -> Vec<Operation<P>> {
             "Recoveries that have ended, newest first, page by page",
             get(past::history::<P>),
         )
-        .says("The next page begins before the last incident of this one: `before=`.")
+        .says("The next page is older than the last recovery of this one: `until=`.")
         .asks::<Filter>()
         .answers::<Vec<Recovery>>(),
         reading(

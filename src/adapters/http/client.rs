@@ -403,12 +403,13 @@ pub fn path_with_query(path: &str, pairs: &[(&str, Option<String>)]) -> String {
     out
 }
 
-fn filter_pairs(filter: &Filter) -> [(&'static str, Option<String>); 6] {
+fn filter_pairs(filter: &Filter) -> [(&'static str, Option<String>); 7] {
     [
         ("worker", filter.worker.as_ref().map(ToString::to_string)),
         ("unit", filter.unit.as_ref().map(ToString::to_string)),
         ("open", filter.open.map(|open| open.to_string())),
         ("since", filter.since.map(|at| at.0.to_string())),
+        ("until", filter.until.map(|at| at.0.to_string())),
         ("before", filter.before.map(|id| id.to_string())),
         ("limit", filter.limit.map(|limit| limit.to_string())),
     ]

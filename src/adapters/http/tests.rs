@@ -430,6 +430,7 @@ async fn the_client_gets_what_the_app_says() {
         unit: Some(UnitName::new(r"mail@a\x2db.service").unwrap()),
         open: Some(true),
         since: Some(Wall(1)),
+        until: Some(Wall(2)),
         before: Some(9),
         limit: Some(5),
     };
@@ -453,11 +454,11 @@ async fn errors_are_problems_with_what_to_do() {
         (client.explain(&target).await.unwrap_err(), 404, "is not watched"),
         (client.story(IncidentId(1)).await.unwrap_err(), 503, "busy"),
         (client.recoveries(&Filter::default()).await.unwrap_err(), 503, "the history is damaged"),
-        (client.get::<()>("/api/v1/explain").await.unwrap_err(), 400, "name one of"),
+        (client.get::<()>("/api/v1/explain").await.unwrap_err(), 404, "name a worker"),
         (client.get::<()>("/api/v1/incidents?wurker=x").await.unwrap_err(), 400, "wurker"),
         (client.get::<()>("/api/v1/incidents?worker=a%20b").await.unwrap_err(), 400, "worker name"),
         (client.get::<()>("/api/v1/incidents/x").await.unwrap_err(), 400, "x"),
-        (client.post::<_, ()>("/api/v1/requests", &"nonsense").await.unwrap_err(), 422, "Ask"),
+        (client.post::<_, ()>("/api/v1/requests", &"nonsense").await.unwrap_err(), 422, "nothing that can be asked"),
         (client.post::<_, ()>("/api/v1/requests", &"x".repeat(ASK_BYTES_MAX)).await.unwrap_err(), 413, "limit"),
         (client.get::<()>("/api/v2/status").await.unwrap_err(), 404, "/api/v2/status"),
     ];

@@ -2,6 +2,7 @@
 //!
 //! What is in it is the business of `write`, `read` and `retain`; who may touch it, that of `writer` and `reader`.
 
+mod paging;
 pub(super) mod read;
 pub(super) mod retain;
 mod schema;

@@ -694,3 +694,99 @@ async fn knowledge_that_nobody_can_have_written_is_still_told_of() {
         store.close().await;
     }
 }
+
+/// Each page begins where the last one ended, whatever came back later, and nothing is told twice or left out.
+#[tokio::test]
+async fn pages_are_whole() {
+    let place = Place::new();
+    let store = place.open().store;
+    for id in 1..=40 {
+        let mut one = closed(incident(id, id * 100), id * 100 + 5, Resolution::Recovered);
+        if id == 3 {
+            // Reopened when all others were over.
+            one.opened_wall = now(9_000).wall;
+        }
+        store.save(Box::new(one));
+        store.tell(fact(id, id * 100 + 5, Some(id), ended(id, 1, Outcome::Succeeded, Some(1))));
+    }
+    store.tell(fact(41, 9_001, Some(3), ended(3, 2, Outcome::Succeeded, Some(1))));
+    let all = |filter: Filter| {
+        let store = store.clone();
+        async move {
+            let mut ids = Vec::new();
+            let mut filter = Filter { limit: Some(7), ..filter };
+            loop {
+                let page = store.incidents(filter.clone()).await.unwrap();
+                let Some(last) = page.last() else { return ids };
+                assert!(page.len() <= 7);
+                filter.before = Some(last.id.0);
+                ids.extend(page.iter().map(|one| one.id.0));
+            }
+        }
+    };
+    assert_eq!(all(Filter::default()).await, (1..=40).rev().collect::<Vec<_>>());
+    let since = Some(now(3_000).wall);
+    let expected: Vec<u64> = (30..=40).rev().chain([3]).collect();
+    assert_eq!(all(Filter { since, ..Filter::default() }).await, expected, "the reopened one is not forgotten");
+    let of_worker = Filter { since, worker: Some(worker()), ..Filter::default() };
+    assert_eq!(all(of_worker).await, expected);
+    assert_eq!(all(Filter { since, unit: Some(unit(3)), ..Filter::default() }).await, [3]);
+    assert_eq!(all(Filter { since, open: Some(true), ..Filter::default() }).await, [0; 0]);
+    let until = Some(now(3_200).wall);
+    assert_eq!(all(Filter { since, until, ..Filter::default() }).await, [31, 30]);
+    assert_eq!(all(Filter { since: Some(now(10_000).wall), ..Filter::default() }).await, [0; 0]);
+
+    let (mut told, mut filter) = (Vec::new(), Filter { limit: Some(7), ..Filter::default() });
+    loop {
+        let page = store.recoveries(filter.clone()).await.unwrap();
+        let Some(last) = page.last() else { break };
+        filter.until = Some(last.at);
+        told.extend(page.iter().map(|one| (one.incident.0, one.number)));
+    }
+    let expected: Vec<(u64, u32)> = [(3, 2)].into_iter().chain((1..=40).rev().map(|id| (id, 1))).collect();
+    assert_eq!(told, expected);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_people_did_is_found_among_all_that_happened() {
+    let place = Place::new();
+    let store = place.open().store;
+    let paused = |who: &str| What::Paused { until: None, who: who.into(), reason: "deploy".into() };
+    let learned = |by: Option<&str>| What::StrategiesChanged { by: by.map(Into::into), text: "restart first".into() };
+    let other = Fact { worker: WorkerName::new("web").ok(), ..fact(4, 40, None, paused("bob")) };
+    for fact in [
+        fact(1, 10, None, paused("alice")),
+        fact(2, 20, Some(1), ended(1, 1, Outcome::Succeeded, None)),
+        fact(3, 30, None, learned(None)),
+        other,
+        fact(5, 50, None, learned(Some("carol"))),
+        Fact { worker: None, unit: None, ..fact(6, 60, None, What::HoldChanged { held: true }) },
+        fact(7, 70, None, What::SettingsChanged { workers: 1, by: None }),
+    ] {
+        store.tell(fact);
+    }
+    let seqs = |filter: AuditFilter| {
+        let store = store.clone();
+        async move { store.deeds(filter).await.unwrap().iter().map(|(_, fact)| fact.seq).collect::<Vec<_>>() }
+    };
+    assert_eq!(seqs(AuditFilter::default()).await, [7, 6, 5, 4, 1], "newest first, and nothing that it did by itself");
+    assert_eq!(seqs(AuditFilter { worker: WorkerName::new("web").ok(), ..AuditFilter::default() }).await, [4]);
+    let first = store.deeds(AuditFilter { limit: Some(2), ..AuditFilter::default() }).await.unwrap();
+    let before = Some(first[1].0);
+    assert_eq!(seqs(AuditFilter { before, limit: Some(2), ..AuditFilter::default() }).await, [5, 4]);
+    assert_eq!(seqs(AuditFilter { since: Some(now(50).wall), ..AuditFilter::default() }).await, [7, 6, 5]);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn what_is_given_to_the_history_moves_it() {
+    let place = Place::new();
+    let store = place.open().store;
+    let before = store.moved();
+    store.incidents(Filter::default()).await.unwrap();
+    assert_eq!(store.moved(), before, "a question changes nothing");
+    store.tell(fact(1, 10, None, What::HoldChanged { held: true }));
+    assert!(store.moved() > before);
+    store.close().await;
+}

@@ -194,6 +194,11 @@ fn components(mut schemas: Schemas, paths: &mut Value) -> BTreeMap<String, Value
     }
     all.values_mut().for_each(tidy);
     tidy(paths);
+    if let Some(span) = all.get_mut("Duration") {
+        // So serde takes it, and no further field.
+        span["properties"]["nanos"]["maximum"] = 999_999_999.into();
+        span["additionalProperties"] = false.into();
+    }
     all
 }
 

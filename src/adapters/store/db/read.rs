@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use serde::de::DeserializeOwned;
 
+use super::paging::{Clause, Paging};
 use super::schema::DEEDS;
 use super::write::HOUR_US;
 use crate::adapters::store::knowledge::BODY_MAX;
@@ -28,6 +28,8 @@ const MEMORY_INTENTS_MAX: i64 = 10_000;
 /// Cases of what was learned, of this host and of others.
 const MEMORY_STRATEGIES_MAX: i64 = 8_192;
 
+/// How far a clock may have been set back, so that what was put down before it is still found.
+const CLOCK_SET_BACK_US: i64 = 24 * HOUR_US;
 /// Bytes of one row of these: 64 actions with all their evidence are 20 KB.
 const ROW_MAX: i64 = 1 << 20;
 
@@ -148,18 +150,19 @@ pub(in crate::adapters::store) fn incidents(
         Some(false) => clause.fixed("closed_wall IS NOT NULL"),
         None => {}
     }
-    let sql = format!(
-        "SELECT id, state, marked_false FROM incidents {} ORDER BY id DESC LIMIT {}",
-        clause.text(),
-        limit(filter)
-    );
-    let mut select = connection.prepare_cached(&sql)?;
-    let mut rows = select.query(params_from_iter(clause.values))?;
+    let paging = Paging {
+        select: "SELECT id, state, marked_false FROM incidents",
+        order: "id DESC",
+        id: "id",
+        first: "SELECT id FROM incidents WHERE opened_wall >= ?1 ORDER BY opened_wall LIMIT 1",
+        by_time: if filter.unit.is_some() { "incidents_unit" } else { "incidents_opened" },
+    };
     let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        // One of a format that this version cannot read is left out; the others are still worth showing.
+    // One of a format that this version cannot read is left out; the others are still worth showing.
+    paging.read(connection, &clause, filter, limit(filter), &mut |row| {
         found.extend(incident(row).ok());
-    }
+        Ok(())
+    })?;
     Ok(found)
 }
 
@@ -216,9 +219,14 @@ pub(in crate::adapters::store) fn recoveries(
         Some(false) => clause.fixed("incident NOT IN (SELECT id FROM incidents WHERE closed_wall IS NULL)"),
         None => {}
     }
+    let index = match (&filter.unit, &filter.worker) {
+        (Some(_), _) => "attempts_unit",
+        (None, Some(_)) => "attempts_worker",
+        (None, None) => "attempts_at",
+    };
     let sql = format!(
         "SELECT incident, number, worker, unit, condition, action, outcome, reason, at_wall, time_to_recover_us
-         FROM attempts {} ORDER BY at_wall DESC, incident DESC, number DESC LIMIT {}",
+         FROM attempts INDEXED BY {index} {} ORDER BY at_wall DESC, incident DESC, number DESC LIMIT {}",
         clause.text(),
         limit(filter)
     );
@@ -261,7 +269,8 @@ pub(in crate::adapters::store) fn summary(
     let worker = worker.map(WorkerName::as_str);
     let mut select = connection.prepare_cached(
         "SELECT action, outcome, count(*), count(time_to_recover_us), coalesce(sum(time_to_recover_us), 0)
-         FROM attempts WHERE at_wall >= ?1 AND (?2 IS NULL OR worker = ?2) GROUP BY action, outcome",
+         FROM attempts INDEXED BY attempts_at WHERE at_wall >= ?1 AND (?2 IS NULL OR worker = ?2)
+         GROUP BY action, outcome",
     )?;
     let mut rows = select.query(params![since.0, worker])?;
     let mut all = Tally::default();
@@ -278,7 +287,7 @@ pub(in crate::adapters::store) fn summary(
     summary.by_action = by_action.into_iter().map(|(action, tally)| (action, tally.totals())).collect();
     let (incidents, false_alarms) = connection
         .prepare_cached(
-            "SELECT count(*), coalesce(sum(false_alarm OR marked_false), 0) FROM incidents
+            "SELECT count(*), coalesce(sum(false_alarm OR marked_false), 0) FROM incidents INDEXED BY incidents_opened
              WHERE opened_wall >= ?1 AND (?2 IS NULL OR worker = ?2)",
         )?
         .query_row(params![since.0, worker], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
@@ -298,7 +307,7 @@ pub(in crate::adapters::store) fn sums(
     // One pass over each table, however many workers there are.
     let mut select = connection.prepare_cached(
         "SELECT worker, outcome, count(*), count(time_to_recover_us), coalesce(sum(time_to_recover_us), 0)
-         FROM attempts WHERE at_wall >= ?1 GROUP BY worker, outcome",
+         FROM attempts INDEXED BY attempts_at WHERE at_wall >= ?1 GROUP BY worker, outcome",
     )?;
     let mut rows = select.query([since.0])?;
     while let Some(row) = rows.next()? {
@@ -316,7 +325,7 @@ pub(in crate::adapters::store) fn sums(
     }
     let mut select = connection.prepare_cached(
         "SELECT worker, count(*), coalesce(sum(false_alarm OR marked_false), 0)
-         FROM incidents WHERE opened_wall >= ?1 GROUP BY worker",
+         FROM incidents INDEXED BY incidents_opened WHERE opened_wall >= ?1 GROUP BY worker",
     )?;
     let mut rows = select.query([since.0])?;
     while let Some(row) = rows.next()? {
@@ -340,7 +349,15 @@ pub(in crate::adapters::store) fn deeds(
 ) -> rusqlite::Result<Vec<(u64, Fact)>> {
     let as_filter =
         Filter { worker: filter.worker.clone(), since: filter.since, before: filter.before, ..Filter::default() };
-    let clause = Clause::of(&as_filter, "id", "at_wall");
+    let mut clause = Clause::of(&as_filter, "id", "at_wall");
+    if let Some(since) = filter.since {
+        // Facts are put down as they happen, so that only a clock that was set back puts one of these before that row.
+        let first = "SELECT id FROM facts WHERE at_wall >= ?1 ORDER BY at_wall LIMIT 1";
+        let from = since.0.saturating_sub(CLOCK_SET_BACK_US);
+        let first = connection.prepare_cached(first)?.query_row([from], |row| row.get::<_, i64>(0)).optional()?;
+        let Some(first) = first else { return Ok(Vec::new()) };
+        clause.bound("id >= ", first.into());
+    }
     let index = if filter.worker.is_some() { "facts_deeds_worker" } else { "facts_deeds" };
     let and = if clause.parts.is_empty() { String::new() } else { format!("AND {}", clause.parts.join(" AND ")) };
     let most = filter.limit.unwrap_or(FILTER_LIMIT_DEFAULT).min(FILTER_LIMIT_MAX);
@@ -473,45 +490,4 @@ fn incident(row: &Row<'_>) -> Result<Incident, Unreadable> {
 
 fn limit(filter: &Filter) -> usize {
     filter.limit.unwrap_or(FILTER_LIMIT_DEFAULT).min(FILTER_LIMIT_MAX)
-}
-
-/// A WHERE clause whose values are bound, never pasted.
-struct Clause {
-    parts: Vec<String>,
-    values: Vec<Value>,
-}
-
-impl Clause {
-    fn of(filter: &Filter, id: &str, time: &str) -> Self {
-        let mut clause = Clause { parts: Vec::new(), values: Vec::new() };
-        if let Some(worker) = &filter.worker {
-            clause.bound("worker = ", worker.as_str().to_string().into());
-        }
-        if let Some(unit) = &filter.unit {
-            clause.bound("unit = ", unit.as_str().to_string().into());
-        }
-        if let Some(since) = filter.since {
-            clause.bound(&format!("{time} >= "), since.0.into());
-        }
-        if let Some(before) = filter.before {
-            clause.bound(&format!("{id} < "), i64::try_from(before).unwrap_or(i64::MAX).into());
-        }
-        clause
-    }
-
-    fn bound(&mut self, condition: &str, value: Value) {
-        self.values.push(value);
-        self.parts.push(format!("{condition}?{}", self.values.len()));
-    }
-
-    fn fixed(&mut self, condition: &str) {
-        self.parts.push(condition.to_string());
-    }
-
-    fn text(&self) -> String {
-        match self.parts.is_empty() {
-            true => String::new(),
-            false => format!("WHERE {}", self.parts.join(" AND ")),
-        }
-    }
 }

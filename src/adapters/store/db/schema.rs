@@ -137,6 +137,10 @@ static READING: LazyLock<String> = LazyLock::new(|| {
          CREATE INDEX facts_deeds_worker ON facts (worker, id, at_wall) WHERE {DEEDS};
          DROP INDEX attempts_at;
          CREATE INDEX attempts_at ON attempts (at_wall, worker, action, outcome, time_to_recover_us);
+         DROP INDEX attempts_worker;
+         CREATE INDEX attempts_worker ON attempts (worker, at_wall);
+         DROP INDEX attempts_unit;
+         CREATE INDEX attempts_unit ON attempts (unit, at_wall);
          DROP INDEX incidents_opened;
          CREATE INDEX incidents_opened ON incidents (opened_wall, worker, false_alarm, marked_false);"
     )
