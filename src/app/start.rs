@@ -178,6 +178,7 @@ fn habits(shared: &Shared, inputs: &mpsc::Sender<Input>, watchers: &mut Vec<Join
 /// With the incidents that are still open.
 fn board(settings: &Settings, memory: &Memory) -> (Own, Board) {
     let own = Own::new();
+    own.http_denials(http::Denial::ALL.iter().map(|why| why.as_str()));
     let mut board = Board::new(build(), own.clone(), settings);
     board.restore(&memory.incidents);
     (own, board)
