@@ -131,7 +131,7 @@ fn median(sorted: &[f64]) -> f64 {
 #[test]
 fn a_kill_is_seen_on_the_page_at_once() -> Result<(), Failure> {
     let host = start(with_workers(page("page-live")?))?;
-    let seen = play(&host, "live", &[])?;
+    let seen = play(&host, "live", &["orders", &ORDERS.to_string()])?;
     let ms = |name| numbers(&seen, name).into_iter().map(|us| us / 1e3).collect::<Vec<f64>>();
     let (changed, painted) = (ms("dom_us"), ms("painted_us"));
     ensure(changed.len() == ORDERS && changed[0] > 0.0, || format!("{seen:#}"))?;
