@@ -31,6 +31,8 @@ mod roster;
 mod series_desk;
 mod snapshots;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

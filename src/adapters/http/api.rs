@@ -194,7 +194,7 @@ fn live<P: Port>(shutdown: Shutdown) -> Vec<Operation<P>> {
             )
             .asks::<EventsQuery>()
             .streams::<Fact>(),
-        reading("/openapi.json", "get_openapi", "This document", described::<P>()).answers::<serde_json::Value>(),
+        reading("/openapi.json", "get_openapi", "This document", described::<P>()).answers::<serde_json::Map<String, serde_json::Value>>(),
     ]
 }
 
