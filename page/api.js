@@ -28,7 +28,7 @@ export class Trouble extends Error {
 
 /** Headers of every request. The browser's own memory of passwords is not used (`credentials: "omit"`), so that nobody
  * else's page can borrow it, and so that it never asks in our stead. */
-const headers = (more = {}) => (authorization ? { ...more, Authorization: authorization } : more);
+const headers = (more = {}, as = authorization) => (as ? { ...more, Authorization: as } : more);
 
 async function send(path, options) {
   const asked = path === "/overview" && authorization === null ? window.firstOverview : undefined;
@@ -52,10 +52,10 @@ async function troubleOf(response) {
   return new Trouble(response.status, detail, problem.reply, Number(response.headers.get("Retry-After")) || undefined);
 }
 
-export async function read(path, life) {
+export async function read(path, life, as) {
   const limit = AbortSignal.timeout(PATIENCE_MS);
   const signal = life ? AbortSignal.any([life, limit]) : limit;
-  const response = await send(path, { headers: headers({ Accept: "application/json" }), signal });
+  const response = await send(path, { headers: headers({ Accept: "application/json" }, as), signal });
   if (!response.ok) throw await troubleOf(response);
   return response.json();
 }
@@ -93,9 +93,12 @@ export function onMe(call, life) {
 }
 
 export async function learnMe() {
-  me = await read("/me");
+  meet(await read("/me"));
+}
+
+function meet(found) {
+  me = found;
   watchers.forEach((call) => call());
-  return me;
 }
 
 export function basic(user, password) {
@@ -104,17 +107,13 @@ export function basic(user, password) {
 }
 export const bearer = (token) => `Bearer ${token}`;
 
-/** Tries the credentials; where they are not taken, the former ones stand. */
+/** Tries the credentials. Nothing else is asked with them before they are known to be good: what the page reads meanwhile
+ * would be refused. */
 export async function signIn(credentials) {
-  const before = authorization;
+  const found = await read("/me", undefined, credentials);
+  if (found.name === null) throw new Trouble(401, "it is not known here");
   authorization = credentials;
-  try {
-    await learnMe();
-    if (me.name === null) throw new Trouble(401, "it is not known here");
-  } catch (error) {
-    authorization = before;
-    throw error;
-  }
+  meet(found);
 }
 
 /** What was read with the credentials goes with them. */

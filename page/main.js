@@ -164,7 +164,7 @@ function showLoss() {
 
 /** Reading needs a sign-in. */
 function closed() {
-  const enter = () => askWho("Reading needs a sign-in here.").then((isKnown) => isKnown && begin());
+  const enter = () => askWho("Reading needs a sign-in here.");
   return h(
     "p",
     { class: "loss" },
@@ -174,7 +174,7 @@ function closed() {
 }
 
 function tellMe() {
-  const enter = () => askWho("Who are you?").then((isKnown) => isKnown && begin());
+  const enter = () => askWho("Who are you?");
   patch(
     element("me"),
     me.name && h("span", { class: "who", title: `role ${me.role}` }, me.name),

@@ -3,6 +3,7 @@
 import { Trouble, basic, bearer, me, signIn } from "./api.js";
 import { Dialog } from "./dialog.js";
 import { h } from "./dom.js";
+import { begin, present } from "./present.js";
 import { say } from "./say.js";
 
 const field = (name, label, more) =>
@@ -56,6 +57,8 @@ export function askWho(why) {
       try {
         await signIn(kind.value === "bearer" ? bearer(value(token)) : basic(value(user), value(password)));
         isKnown = true;
+        // What could not be read before can be read now.
+        if (present.connection !== "live") begin();
         say(`signed in as ${me.name}, ${me.role}`);
         dialog.close();
       } catch (error) {

@@ -92,6 +92,8 @@ def api(path):
 
 
 class Page:
+    address = ADDRESS
+
     def __init__(self, width=1440, height=900):
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
@@ -264,8 +266,10 @@ class Page:
             """
             const done = arguments[0];
             axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) =>
-              done(violations.map(({ id, nodes }) =>
-                `${id}: ${nodes.slice(0, 3).map((one) => `${one.html.slice(0, 160)} ${one.failureSummary}`).join("; ")}`)));
+              done(violations.map(({ id, nodes }) => {
+                const where = nodes.slice(0, 3).map((one) => `${one.html.slice(0, 160)} ${one.failureSummary}`);
+                return `${id}: ${where.join("; ")}`;
+              })));
             """
         )
 

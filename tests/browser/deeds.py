@@ -1,8 +1,39 @@
 """What an operator can do from the page, each deed as a person does it; and what a reader is told who may not."""
 
+from pathlib import Path
+
 from chrome import Keys, Select, api, case, check, kill, until
 
 PASSWORD = "test"
+WEB = Path("/etc/unitmedic/web.yml")
+
+
+# While somebody signs in, the page goes on reading: this holds back the question who it is.
+HOLD = """
+  const { fetch } = window;
+  window.fetch = async (address, options) => {
+    if (!address.endsWith("/me")) return fetch(address, options);
+    window.fetch = fetch;
+    await new Promise((done) => { window.letGo = done; });
+    return fetch(address, options);
+  };
+"""
+READS = "return performance.getEntriesByType('resource').filter((one) => one.name.endsWith('/overview')).length"
+
+
+def wrong_password(page):
+    """It is told, and nothing else is asked with it."""
+    page.script(HOLD)
+    page.sign_in("medic", "wrong")
+    until("the question is on its way", lambda: page.script("return window.letGo !== undefined"))
+    reads = page.script(READS)
+    kill("orders@2.service")
+    until("the page has read on", lambda: page.script(READS) > reads)
+    page.script("window.letGo()")
+    told = page.has("dialog .answer", "This is not known here")
+    check(page.text("#connection") == "live", f"reading stopped: {page.text('#loss')}")
+    check("wrong" not in page.driver.current_url, "a password in the address")
+    return told
 
 
 def sign_in(page):
@@ -11,9 +42,7 @@ def sign_in(page):
     check("Sign in" in page.text("#me"), "nobody is signed in at first")
     page.press("Pause all")
     page.has("dialog", "“Pause all” needs an operator")
-    page.sign_in("medic", "wrong")
-    told = page.has("dialog .answer", "This is not known here")
-    check("wrong" not in page.driver.current_url, "a password in the address")
+    told = wrong_password(page)
     page.sign_in("medic", PASSWORD)
     # Who may goes on to what was asked for.
     page.has("dialog h2", "Pause everything")
@@ -33,11 +62,21 @@ def recover(page):
     page.press("Close", "dialog")
     page.dialog_gone()
     incident = int(answer.rpartition("#")[2])
-    until("it is done", lambda: api(f"/incidents/{incident}")["incident"]["closed_at"] is not None)
+    until("it is done", lambda: is_closed(incident))
     page.go(f"#/incident/{incident}")
     page.has("h1", "asked")
     page.has("#timeline", "restart")
     return {"says": says, "incident": incident}
+
+
+def is_closed(incident):
+    return api(f"/incidents/{incident}")["incident"]["closed_at"] is not None
+
+
+def closed_incident(unit):
+    incident = until(f"{unit} has an incident", lambda: api(f"/incidents?unit={unit}"))[0]["id"]
+    until("it is closed", lambda: is_closed(incident))
+    return incident
 
 
 def pause_and_resume(page, reason):
@@ -70,10 +109,8 @@ def answer(page, unit, word, fill=None):
     if fill:
         page.type("#reason", fill)
     page.press(word, "dialog .choices")
-    said = page.has("dialog .answer p", "")
-    until("it is answered", lambda: page.text("dialog .answer"))
-    said = page.text("dialog .answer")
-    check("refused" not in said, said)
+    said = until("it is answered", lambda: page.text("dialog .answer"))
+    check(not page.all("dialog .trouble, dialog .refused"), said)
     page.press("Close", "dialog")
     return {"card": card, "said": said}
 
@@ -120,18 +157,33 @@ def reader_is_refused(page):
     return told
 
 
+def reading_is_closed(page):
+    """Where reading needs a login, too, the page shows nothing without one, and everything with it."""
+    text = WEB.read_text()
+    check("open_reads: true" in text, text)
+    WEB.write_text(text.replace("open_reads: true", ""))
+    page.driver.get("about:blank")
+    page.driver.get(f"{page.address}#/")
+    told = page.has("#loss", "Reading needs a sign-in here.")
+    check("mail" not in page.text("main"), page.text("main"))
+    page.press("Sign in", "#loss")
+    page.sign_in("reader", PASSWORD)
+    page.has("main", "mail", "orders")
+    page.live()
+    check(not page.text("#loss"), page.text("#loss"))
+    return told
+
+
 def play(page):
     seen = {"wrong": sign_in(page), "recovered": recover(page)}
     pause_and_resume(page, "deploy of mail 2.1")
     seen |= approvals(page)
     kill("orders@1.service")
-    is_open = lambda: api("/incidents?unit=orders@1.service")
-    incident = until("it has an incident", is_open)[0]["id"]
-    until("it is closed", lambda: api(f"/incidents/{incident}")["incident"]["closed_at"] is not None)
-    false_alarm(page, incident)
-    seen["false_alarm"] = incident
+    seen["false_alarm"] = closed_incident("orders@1.service")
+    false_alarm(page, seen["false_alarm"])
     seen["reloaded"] = reload(page)
     seen["refused"] = reader_is_refused(page)
+    seen["closed"] = reading_is_closed(page)
     return seen
 
 

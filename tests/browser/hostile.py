@@ -1,13 +1,14 @@
 """Names and texts from outside that would be markup are text: in a pause, the configuration, a log and a rejection."""
 
-from chrome import Keys, Select, api, case, check, kill, until
+from chrome import Keys, api, case, check, kill, until
 
 IMAGE = '<img src=x onerror="window.hit=1">'
 SCRIPT = "</script><script>window.hit=2</script>"
 REASON = IMAGE + SCRIPT
 
 FOREIGN = """
-  return [window.hit ?? null, document.images.length, document.scripts.length, document.querySelectorAll("[onerror]").length];
+  const { images, scripts } = document;
+  return [window.hit ?? null, images.length, scripts.length, document.querySelectorAll("[onerror]").length];
 """
 
 

@@ -15,8 +15,8 @@ def tab_to(page, words, within):
             const at = document.activeElement;
             const name = at.getAttribute("aria-label") ?? at.innerText ?? "";
             const { outlineStyle, outlineWidth } = getComputedStyle(at);
-            return [name.trim() || at.id, at.closest(arguments[0]) !== null, outlineStyle !== "none" && outlineWidth !== "0px",
-              at === document.body];
+            const isSeen = outlineStyle !== "none" && outlineWidth !== "0px";
+            return [name.trim() || at.id, at.closest(arguments[0]) !== null, isSeen, at === document.body];
             """,
             within,
         )

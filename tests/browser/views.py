@@ -11,7 +11,7 @@ from chrome import Keys, case, check, until
 WIDTHS = {320: 640, 1440: 900, 3840: 2160}
 THEMES = ("light", "dark")
 
-# What an audit must find, so that one that finds nothing means something.
+# What the audit and the console must tell, so that their silence means something.
 BREAK = """
   const image = document.createElement("img");
   image.src = "/page/favicon.svg";
@@ -19,7 +19,10 @@ BREAK = """
   faint.textContent = "hardly to be read";
   faint.style.color = "#999";
   faint.style.background = "#aaa";
-  document.querySelector("main").append(image, faint);
+  const foreign = document.createElement("script");
+  foreign.textContent = "window.hit = 3";
+  document.querySelector("main").append(image, faint, foreign);
+  console.error("on purpose");
 """
 
 
@@ -83,9 +86,14 @@ def play(page):
     page.dialog_gone()
     check(not wrong, "\n".join(wrong))
 
+    check(not page.complaints(), f"the console is not empty: {page.said}")
     page.script(BREAK)
     found = " ".join(page.axe())
     check("image-alt" in found and "color-contrast" in found, f"the audit is blind: {found!r}")
+    said = " ".join(page.complaints())
+    check("on purpose" in said and "policy: script-src" in said, f"the console is deaf: {said!r}")
+    check(page.script("return window.hit ?? null") is None, "a foreign script ran")
+    page.said.clear()
     return {"views": len(views) + 2, "looks": (len(views) + 2) * len(WIDTHS) * len(THEMES)}
 
 

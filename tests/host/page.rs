@@ -165,6 +165,8 @@ fn deeds_on_the_page_are_done_and_bear_a_name() -> Result<(), Failure> {
     ensure(wrong[0].resolution == Some(Resolution::FalseAlarm), || format!("{:#?}", wrong[0]))?;
     ensure(host.status()?.pauses.is_empty(), || "it is still paused".into())?;
 
+    // The case has closed reading in the end.
+    host.write("/etc/unitmedic/web.yml", WEB)?;
     let (code, audit) = host.http("/api/v1/audit")?;
     let audit: Vec<AuditEntry> = serde_json::from_str(&audit).map_err(|error| format!("{code}: {error}: {audit}"))?;
     let by = "medic (basic auth, from 127.0.0.1";
