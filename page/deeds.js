@@ -277,9 +277,7 @@ export function approve(card) {
     h(
       "p",
       null,
-      "It is done as soon as the other gates let it through; the yes is good until ",
-      when(card.deadline, "point"),
-      ".",
+      "It is done now, or as soon as the other gates let it through. The yes is for this action of this incident, once.",
     ),
   );
 }
@@ -292,7 +290,7 @@ export function reject(card) {
       carryOut(dialog, { ask: "reject", incident: card.incident, action: card.action, reason: reason.value }),
   });
   dialog.fill(
-    h("p", null, "It is not done. The incident stays open."),
+    h("p", null, "It is not done. The plan goes on with what is left; when nothing is, an operator is called."),
     h("p", { class: "field" }, h("label", { for: "reason" }, "Reason"), reason),
   );
   dialog.open();
@@ -327,7 +325,7 @@ export function approvalCard(card, level = "h3") {
             h("div", null, h("span", { class: "action" }, other.action), `: ${other.why_not}`),
           ),
         ),
-      pair("Without an answer", card.without_answer, " at ", when(card.deadline)),
+      pair("Without an answer", "by ", when(card.deadline), ": ", card.without_answer),
     ),
     card.approved_by
       ? h("p", { class: "good" }, `${card.approved_by} said yes; it waits for another gate`)

@@ -28,7 +28,10 @@ export class Dialog {
       h("div", { class: "choices" }, this.dismiss, this.confirm),
     );
     this.element = h("dialog", { "aria-labelledby": id }, form);
+    const leave = () => this.close();
+    addEventListener("hashchange", leave);
     this.element.addEventListener("close", () => {
+      removeEventListener("hashchange", leave);
       this.element.remove();
       asked.onClosed?.();
     });

@@ -106,7 +106,7 @@ const PHASES = {
   strategies_changed: "judged",
   action_suppressed: "waited because",
   approval_asked: "waited because",
-  approval_answered: "waited because",
+  approval_answered: "acted",
   paused: "waited because",
   resumed: "waited because",
   hold_changed: "waited because",

@@ -130,7 +130,8 @@ impl Engine {
         let what = What::ApprovalAnswered { who, action, approved: true, reason: String::new() };
         self.tell_of_incident(id, what);
         self.proceed(id);
-        let held_back = self.incidents.get(&id).filter(|incident| question(incident, action).is_some());
+        let idle = |incident: &&Incident| !incident.last_attempt().is_some_and(|attempt| attempt.is_running());
+        let held_back = self.incidents.get(&id).filter(idle).filter(|incident| question(incident, action).is_some());
         let but = held_back.and_then(|incident| self.refusal(&self.asking(incident, action, false)));
         let text = match but {
             Some(refusal) => format!("approved; {action} of {unit} is done as soon as it can be: {}", refusal.text),
@@ -160,6 +161,20 @@ impl Engine {
         Reply::Done { text: format!("rejected: {action} of {unit} is not done; {then}") }
     }
 
+    /// All was tried or rejected, and an operator has been called: the rest is theirs.
+    pub(super) fn leave_to_operators(&mut self, id: IncidentId) {
+        let incident = self.incidents.get_mut(&id).expect("open");
+        let (no, unit) = (incident.rejected_words(), incident.unit.clone());
+        let text =
+            format!("{no}, and nothing else is left: unitmedic recover {unit} --action restart does it all the same");
+        let refusal = Refusal { gate: Gate::Approval, text, until: None, setting: None };
+        if incident.waiting.as_ref() != Some(&refusal) {
+            incident.waiting = Some(refusal);
+            self.desk.touched.insert(id);
+        }
+        self.timers.set(TimerKey::Proceed(id), None);
+    }
+
     /// The question that waits for an answer, and is about this action.
     fn standing_question(&self, id: IncidentId, action: Action) -> Result<(), Reply> {
         let unknown = |text| Err(Reply::Unknown { text });
@@ -171,7 +186,9 @@ impl Engine {
             Some(asked) => {
                 unknown(format!("incident {id} asks for {}, not for {action}: look at it again", asked.action))
             }
-            None => unknown(format!("incident {id} waits for no answer; `unitmedic approve` lists what does")),
+            None => unknown(format!(
+                "incident {id} waits for no answer: it has one, its time is over, or it needs none any more"
+            )),
         }
     }
 

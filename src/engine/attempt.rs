@@ -66,6 +66,9 @@ impl Engine {
     /// A plan of escalation alone. The page names what asks for it, not what is only told.
     fn escalate_when_due(&mut self, id: IncidentId) {
         let incident = &self.incidents[&id];
+        if incident.given_up && !incident.rejected.is_empty() {
+            return self.leave_to_operators(id);
+        }
         let asking = self.asking(incident, Action::Escalate, false);
         let asked_for = incident.plan.condition.and_then(|condition| incident.conditions.get(&condition));
         let because = match asked_for {
@@ -75,7 +78,10 @@ impl Engine {
         match self.refusal(&asking) {
             None => self.escalate(id, &because),
             Some(refusal) if refusal.gate == Gate::Attempts => self.escalate(id, &because),
-            Some(refusal) => self.wait_for(id, Action::Escalate, refusal),
+            Some(refusal) => return self.wait_for(id, Action::Escalate, refusal),
+        }
+        if !self.incidents[&id].rejected.is_empty() {
+            self.leave_to_operators(id);
         }
     }
 

@@ -1226,7 +1226,7 @@ fn after_a_no_the_plan_goes_on_without_the_action() {
         +21.0   #1 api.service approval_asked restart, else escalate
         +21.0   -> reply rejected: graceful_restart of api.service is not done; the plan goes on with restart
         +41.0   #1 api.service approval_answered restart approved=false
-        +41.0   #1 api.service escalated: api.service needs an operator: SlowAnswers: 3 s
+        +41.0   #1 api.service escalated: api.service is left as it is: an operator said no to graceful_restart and restart: SlowAnswers: 3 s
         +41.0   -> reply rejected: restart of api.service is not done; nothing else is left to try, so an operator must look
     "#]]);
 }
