@@ -99,8 +99,7 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let (readiness, ready) = watch::channel(Err("starting".to_string()));
     let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
     let authority = Arc::new(Authority::new(options.bus, in_force.clone(), &settings.daemon.runtime_dir));
-    let bus = Arc::new(BusStats::default());
-    let own = Own::new();
+    let (bus, own) = (Arc::new(BusStats::default()), Own::new());
     let board = board(&own, &settings, &memory);
     let (roster, patterns) = learning(&in_force, &inputs_in, &store);
     let (now, seed) = (clock::now(), seed());
