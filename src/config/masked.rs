@@ -88,7 +88,7 @@ mod tests {
             ("amqp://broker.example/jobs", "amqp://broker.example/jobs"),
             ("amqps://mail:hunter2@broker.example:5671/jobs", "amqps://***@broker.example:5671/jobs"),
             (
-                "http://a:p@ss@mail.example/x?y=1&api_key=abc&Token=1",
+                "http://localhost:p@ss@mail.example/x?y=1&api_key=abc&Token=1",
                 "http://***@mail.example/x?y=1&api_key=***&Token=***",
             ),
             ("http://mail.example?next=a@b", "http://mail.example?next=a@b"),
@@ -106,12 +106,12 @@ mod tests {
             (&["/bin/x", "--password", "hunter2", "on"], &["/bin/x", "--password", "***", "on"]),
             (&["/bin/x", "--auth-token=abc", "DB_PASS=abc"], &["/bin/x", "--auth-token=***", "DB_PASS=***"]),
             (
-                &["/bin/curl", "-u", "me:hunter2", "http://a:b@mail.example/"],
+                &["/bin/curl", "-u", "me:hunter2", "http://localhost:b@mail.example/"],
                 &["/bin/curl", "-u", "***", "http://***@mail.example/"],
             ),
             (&["/bin/curl", "-H", "X-Api-Key: abc"], &["/bin/curl", "-H", "X-Api-Key: ***"]),
             (
-                &["/bin/sh", "-c", "KEY=abc run http://a:b@mail.example"],
+                &["/bin/sh", "-c", "KEY=abc run http://localhost:b@mail.example"],
                 &["/bin/sh", "-c", "KEY=*** run http://***@mail.example"],
             ),
         ] {

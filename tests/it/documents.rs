@@ -87,7 +87,11 @@ fn unknown_metrics(text: &str, families: &BTreeSet<String>) -> Vec<String> {
     let known =
         |name: &str| families.contains(name) || (name.ends_with('_') && families.iter().any(|f| f.starts_with(name)));
     // The file of a package has its version there.
-    let is_package = |name: &str| name.trim_start_matches("unitmedic_").starts_with(|c: char| c.is_ascii_digit());
+    // A file of a release, or what a generator makes of the API.
+    let is_package = |name: &str| {
+        let rest = name.trim_start_matches("unitmedic_");
+        rest == "client" || rest.starts_with(|c: char| c.is_ascii_digit())
+    };
     named.filter(|name| !known(name) && !is_package(name)).map(str::to_owned).collect()
 }
 
