@@ -94,16 +94,17 @@ fn axe() -> Result<PathBuf, Failure> {
 fn play(host: &Host, case: &str, arguments: &[&str]) -> Result<Value, Failure> {
     let script = format!("{PLACE}/{case}.py");
     let output = host.run_for(&[&[PYTHON, "-B", &script], arguments].concat(), b"", CASE_LIMIT)?;
-    keep_pictures(host)?;
+    keep_pictures(host, case)?;
     let text = output.success()?;
     serde_json::from_str(&text).map_err(|error| Failure::new(format!("{case}: {error}: {text}")))
 }
 
-/// Copies what the host has of pictures to `target/page-screenshots`.
-fn keep_pictures(host: &Host) -> Result<(), Failure> {
+/// Copies what the host has of pictures to `target/page-screenshots`; the one of a former failure goes.
+fn keep_pictures(host: &Host, case: &str) -> Result<(), Failure> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target directory")?;
     let kept = target.join("page-screenshots");
     fs::create_dir_all(&kept)?;
+    let _ = fs::remove_file(kept.join(format!("failed-{case}.png")));
     let shots = format!("/proc/{}/root{PLACE}/shots", host.leader());
     let Ok(entries) = fs::read_dir(shots) else { return Ok(()) };
     for entry in entries {
