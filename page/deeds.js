@@ -272,7 +272,7 @@ export function approve(card) {
   simple(
     `Approve ${card.action} of ${card.unit}`,
     "Approve",
-    { ask: "approve", incident: card.incident, action: card.action },
+    { ask: "approve", incident: card.incident, action: card.action, asked: card.asked },
     h("p", null, h("strong", null, card.what)),
     h(
       "p",
@@ -287,7 +287,7 @@ export function reject(card) {
   const dialog = new Dialog(`Reject ${card.action} of ${card.unit}`, {
     submit: "Reject",
     onSubmit: () =>
-      carryOut(dialog, { ask: "reject", incident: card.incident, action: card.action, reason: reason.value }),
+      carryOut(dialog, { ask: "reject", incident: card.incident, action: card.action, reason: reason.value, asked: card.asked }),
   });
   dialog.fill(
     h("p", null, "It is not done. The plan goes on with what is left; when nothing is, an operator is called."),

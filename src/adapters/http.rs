@@ -85,6 +85,8 @@ pub const TCP_CONNECTIONS_RESERVED: usize = 16;
 const TCP_CONNECTIONS_ENDING: usize = 64;
 /// Event streams at once, on TCP and on the control socket each.
 pub const EVENT_STREAMS_MAX: usize = 256;
+/// Of one client over TCP: a proxy with a hundred browsers behind it.
+pub const EVENT_STREAMS_OF_ONE_MAX: usize = 128;
 /// Sockets that systemd may pass. One for each address family and network is a handful.
 pub const PASSED_SOCKETS_MAX: usize = 16;
 /// Each command holds one while it runs, `--watch` and the live story for longer.

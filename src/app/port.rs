@@ -33,6 +33,7 @@ const ALWAYS: Wall = Wall(0);
 
 impl Shared {
     pub(crate) async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
+        ask.check().map_err(PortError::Invalid)?;
         if ask == Ask::Reload {
             return self.reload(who).await;
         }

@@ -22,8 +22,8 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
 use super::streams::Streams;
 use super::{
-    ASK_BYTES_MAX, BODY_BYTES_MAX, EVENT_STREAMS_MAX, Port, Shutdown, TCP_ASK_BYTES_MAX, api, gzip, openmetrics, page,
-    webhook,
+    ASK_BYTES_MAX, BODY_BYTES_MAX, EVENT_STREAMS_MAX, EVENT_STREAMS_OF_ONE_MAX, Port, Shutdown, TCP_ASK_BYTES_MAX, api,
+    gzip, openmetrics, page, webhook,
 };
 use crate::model::request::{Ask, Reply};
 
@@ -72,7 +72,7 @@ fn finish(router: Router) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the header Allow names the methods that this path takes")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(Extension(Streams::new(EVENT_STREAMS_MAX)))
+        .layer(Extension(Streams::new(EVENT_STREAMS_MAX, EVENT_STREAMS_OF_ONE_MAX)))
 }
 
 /// Each wording is made once for all who wait for it, so that many scrapers hold one text and not each its own.

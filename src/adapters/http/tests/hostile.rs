@@ -122,7 +122,7 @@ async fn event_streams_have_a_limit_and_free_their_room() {
         (stream, head)
     };
     let mut readers = Vec::new();
-    for n in 0..EVENT_STREAMS_MAX {
+    for n in 0..EVENT_STREAMS_OF_ONE_MAX {
         let (stream, head) = open().await;
         assert_eq!(&head, b"HTTP/1.1 200", "{n}");
         readers.push(stream);
