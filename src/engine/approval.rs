@@ -217,7 +217,11 @@ impl Engine {
 
     /// What the incident asks of the action, as the instance is now.
     fn question(&self, id: IncidentId, action: Action) -> Option<&Approval> {
-        let incident = self.incidents.get(&id).filter(|incident| self.instances.contains_key(&incident.unit))?;
+        // After a reload its worker may be gone while it is being closed.
+        let known = |incident: &&Incident| {
+            self.instances.contains_key(&incident.unit) && self.settings.workers.contains_key(&incident.worker)
+        };
+        let incident = self.incidents.get(&id).filter(known)?;
         question(incident, action, self.asking(incident, action, false).starts_what_is_down())
     }
 
