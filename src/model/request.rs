@@ -34,6 +34,7 @@ pub enum Ask {
     Pause {
         worker: Option<WorkerName>,
         until: Option<Wall>,
+        #[schemars(length(max = 500), regex(pattern = PLAIN))]
         reason: String,
     },
     Resume {
@@ -62,6 +63,7 @@ pub enum Ask {
         incident: IncidentId,
         action: Action,
         #[serde(default)]
+        #[schemars(length(max = 500), regex(pattern = PLAIN))]
         reason: String,
         /// As for a yes.
         #[serde(default)]
@@ -102,8 +104,10 @@ pub enum Reply {
     },
 }
 
-/// Longest reason that an operator can give, in bytes.
+/// Longest reason that an operator can give, in characters.
 pub const REASON_MAX: usize = 500;
+/// One line of text, without what controls a terminal or turns its direction: for the document of the API.
+const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]*$";
 
 impl Ask {
     /// What an operator wrote goes into journals and onto terminals. The error says what to change.
@@ -111,8 +115,8 @@ impl Ask {
         let (Ask::Pause { reason, .. } | Ask::Reject { reason, .. }) = self else { return Ok(()) };
         let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         match reason {
-            long if long.len() > REASON_MAX => {
-                Err(format!("the reason has more than {REASON_MAX} bytes: make it shorter"))
+            long if long.chars().count() > REASON_MAX => {
+                Err(format!("the reason has more than {REASON_MAX} characters: make it shorter"))
             }
             odd if odd.chars().any(|c| c.is_control() || turns(c)) => {
                 Err("the reason has line breaks or control characters: write it as one line of plain text".into())
