@@ -5,6 +5,7 @@
 pub mod advice;
 pub mod alerts;
 pub mod approve;
+pub mod audit;
 pub mod check_config;
 pub mod discover;
 mod exit;
@@ -105,6 +106,8 @@ enum Command {
     Incidents(Asking<incidents::IncidentsArgs>),
     /// What was done about it, newest first
     History(Asking<history::HistoryArgs>),
+    /// Who did what, and from where, newest first
+    Audit(Asking<audit::AuditArgs>),
     /// What is firing, where it was sent, and what fired before
     Alerts(Asking<alerts::AlertsArgs>),
     /// Why something was or was not recovered, and why it is restarted so often
@@ -188,6 +191,7 @@ impl Cli {
             Command::Status(asking) => asking.run(before, out, status::run),
             Command::Incidents(asking) => asking.run(before, out, incidents::run),
             Command::History(asking) => asking.run(before, out, history::run),
+            Command::Audit(asking) => asking.run(before, out, audit::run),
             Command::Alerts(asking) => asking.run(before, out, alerts::run),
             Command::Explain(asking) => asking.run(before, out, explain::run),
             Command::Strategies(asking) => asking.run(before, out, strategies::run),

@@ -14,6 +14,7 @@ mod api;
 mod beats;
 mod families;
 mod inside;
+mod page;
 
 use std::time::Duration;
 
@@ -102,7 +103,7 @@ fn measure(arguments: &[String]) -> Result<(Vec<Row>, Value), Failure> {
     if wanted("beats") {
         raw["beats"] = beats::measure(&mut rows)?;
     }
-    if !["idle", "scrape", "families", "api", "kill", "storm"].into_iter().any(wanted) {
+    if !["idle", "scrape", "families", "api", "kill", "storm", "page"].into_iter().any(wanted) {
         return Ok((rows, raw));
     }
     let host = Host::boot()?;
@@ -124,6 +125,9 @@ fn measure(arguments: &[String]) -> Result<(Vec<Row>, Value), Failure> {
     if wanted("storm") {
         raw["storm"] = host.storm(&mut rows)?;
     }
+    if wanted("page") {
+        raw["page"] = page::measure(&host, &mut rows)?;
+    }
     Ok((rows, raw))
 }
 
@@ -139,9 +143,8 @@ impl Host {
             .file("/etc/unitmedic/unitmedic.toml", CONFIGURATION)
             .file("/etc/systemd/system/load@.service", OUR_UNIT)
             .file("/etc/systemd/system/alone@.service", THEIR_UNIT)
-            .file("/etc/systemd/system/exporter.service", EXPORTER_UNIT)
-            .boot()?;
-        let host = Self { machine };
+            .file("/etc/systemd/system/exporter.service", EXPORTER_UNIT);
+        let host = Self { machine: page::with_browser(machine).boot()? };
         installed::settle(&host.machine)?;
         let units: Vec<String> = names("load", 1..=OURS).chain(names("alone", 1..=THEIRS)).collect();
         let start: Vec<&str> = ["systemctl", "start"].into_iter().chain(units.iter().map(String::as_str)).collect();

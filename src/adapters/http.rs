@@ -1,4 +1,4 @@
-//! The HTTP server: metrics, health and the API, on TCP and on the control socket. On TCP, too, alerts of others
+//! The HTTP server: metrics, health, the API and the page, on TCP and on the control socket. On TCP, too, alerts of others
 //! (`webhook`), where a token for them is configured.
 //!
 //! Whoever can open the control socket may ask for deeds; over TCP an operator of the web configuration may (`access`,
@@ -47,6 +47,7 @@ mod gzip;
 mod hardened;
 mod login;
 mod openmetrics;
+mod page;
 mod peer;
 mod places;
 pub mod problem;
@@ -84,6 +85,8 @@ pub const TCP_CONNECTIONS_RESERVED: usize = 16;
 const TCP_CONNECTIONS_ENDING: usize = 64;
 /// Event streams at once, on TCP and on the control socket each.
 pub const EVENT_STREAMS_MAX: usize = 256;
+/// Of one client over TCP: a proxy with a hundred browsers behind it.
+pub const EVENT_STREAMS_OF_ONE_MAX: usize = 128;
 /// Sockets that systemd may pass. One for each address family and network is a handful.
 pub const PASSED_SOCKETS_MAX: usize = 16;
 /// Each command holds one while it runs, `--watch` and the live story for longer.

@@ -33,6 +33,7 @@ const ALWAYS: Wall = Wall(0);
 
 impl Shared {
     pub(crate) async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
+        ask.check().map_err(PortError::Invalid)?;
         if ask == Ask::Reload {
             return self.reload(who).await;
         }
@@ -133,15 +134,7 @@ impl Shared {
 fn entry((id, fact): (u64, Fact)) -> AuditEntry {
     let text = sentence(&fact);
     let event = fact.what.name().into();
-    let who = match fact.what {
-        What::Requested { who, .. }
-        | What::Paused { who, .. }
-        | What::Resumed { who }
-        | What::MarkedFalse { who }
-        | What::ApprovalAnswered { who, .. } => Some(who),
-        What::StrategiesChanged { by, .. } | What::SettingsChanged { by, .. } => by,
-        _ => None,
-    };
+    let who = fact.what.who().map(ToOwned::to_owned);
     AuditEntry { id, at: fact.at.wall, who, worker: fact.worker, unit: fact.unit, incident: fact.incident, event, text }
 }
 

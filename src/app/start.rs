@@ -99,8 +99,8 @@ pub(super) async fn start(settings: Settings, options: Options) -> Result<Daemon
     let (readiness, ready) = watch::channel(Err("starting".to_string()));
     let (helper_settings, in_force) = watch::channel(Arc::new(settings.clone()));
     let authority = Arc::new(Authority::new(options.bus, in_force.clone(), &settings.daemon.runtime_dir));
-    let (bus, own) = (Arc::new(BusStats::default()), Own::new());
-    let board = board(&own, &settings, &memory);
+    let bus = Arc::new(BusStats::default());
+    let (own, board) = board(&settings, &memory);
     let (roster, patterns) = learning(&in_force, &inputs_in, &store);
     let (now, seed) = (clock::now(), seed());
     let shared = Arc::new(Shared {
@@ -176,11 +176,12 @@ fn habits(shared: &Shared, inputs: &mpsc::Sender<Input>, watchers: &mut Vec<Join
 }
 
 /// With the incidents that are still open.
-fn board(own: &Own, settings: &Settings, memory: &Memory) -> Board {
+fn board(settings: &Settings, memory: &Memory) -> (Own, Board) {
+    let own = Own::new();
     own.http_denials(http::Denial::ALL.iter().map(|why| why.as_str()));
     let mut board = Board::new(build(), own.clone(), settings);
     board.restore(&memory.incidents);
-    board
+    (own, board)
 }
 
 /// What an operator must know of the past that was found.

@@ -58,14 +58,15 @@ pub fn approve(args: &ApproveArgs, session: &Session, out: &mut dyn Write) -> an
         session::lines(&["Nothing was approved.".into()], out)?;
         return Ok(exit::FAILED);
     }
-    let ask = Ask::Approve { incident: id, action: card.action };
+    let ask = Ask::Approve { incident: id, action: card.action, asked: Some(card.asked) };
     tell(session.wait(session.client.ask(&ask))?, args.json, session, out)
 }
 
 pub fn reject(args: &RejectArgs, session: &Session, out: &mut dyn Write) -> anyhow::Result<u8> {
     let cards = session.wait(session.client.approvals())?;
-    let action = find(&cards, args.incident)?.action;
-    let ask = Ask::Reject { incident: args.incident, action, reason: args.reason.clone() };
+    let card = find(&cards, args.incident)?;
+    let (incident, action, asked) = (card.incident, card.action, Some(card.asked));
+    let ask = Ask::Reject { incident, action, reason: args.reason.clone(), asked };
     tell(session.wait(session.client.ask(&ask))?, args.json, session, out)
 }
 

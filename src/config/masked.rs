@@ -4,7 +4,7 @@
 
 const MASK: &str = "***";
 /// What is called by such a word is nobody's business, however its words are put together.
-const SECRETS: [&str; 11] = [
+const SECRETS: [&str; 14] = [
     "password",
     "passwd",
     "passphrase",
@@ -16,11 +16,16 @@ const SECRETS: [&str; 11] = [
     "credential",
     "authorization",
     "bearer",
+    "cookie",
+    "signature",
+    "auth",
 ];
 /// So ends the name of a secret.
-const SECRET_ENDS: [&str; 3] = ["pass", "pwd", "key"];
+const SECRET_ENDS: [&str; 5] = ["pass", "pwd", "key", "pw", "sig"];
 /// Options of programs that are given `user:password`.
 const USER_OPTIONS: [&str; 3] = ["-u", "--user", "--proxy-user"];
+/// With the value behind them without a space: curl's user, the password of database clients.
+const USER_OPTIONS_ATTACHED: [&str; 2] = ["-u", "-p"];
 
 /// An address without a password, and without secrets in its query.
 pub fn url(text: &str) -> String {
@@ -41,24 +46,40 @@ pub fn url(text: &str) -> String {
     format!("{scheme}://{place}{path}")
 }
 
-/// A program and its arguments, without the values of those that are called like secrets.
+/// A program and its arguments, without the values of those that are called like secrets. An argument may be a command of
+/// its own, as those of a shell are.
 pub fn command(arguments: &[String]) -> Vec<String> {
     let mut is_secret = false;
     let mut masked = Vec::with_capacity(arguments.len());
     for argument in arguments {
-        if std::mem::take(&mut is_secret) {
-            masked.push(MASK.into());
-            continue;
-        }
-        let is_option = argument.starts_with('-') && !argument.contains('=');
-        is_secret = is_option && (is_named_secret(argument) || USER_OPTIONS.contains(&argument.as_str()));
-        masked.push(match argument.split_once(':') {
-            // A header.
-            Some((name, _)) if is_named_secret(name) => format!("{name}: {MASK}"),
-            _ => argument.split(' ').map(word).collect::<Vec<_>>().join(" "),
+        let header = argument.split_once(':').filter(|(name, _)| !name.contains(' ') && is_named_secret(name));
+        masked.push(match header {
+            _ if std::mem::take(&mut is_secret) => MASK.into(),
+            Some((name, _)) => format!("{name}: {MASK}"),
+            None => words(argument, &mut is_secret),
         });
     }
     masked
+}
+
+/// `is_secret`: the word before was an option whose value follows.
+fn words(argument: &str, is_secret: &mut bool) -> String {
+    let one = |text: &str| {
+        let plain = text.trim_matches(['"', '\'']);
+        if plain.is_empty() {
+            return text.into();
+        }
+        if std::mem::take(is_secret) {
+            return MASK.into();
+        }
+        let is_option = plain.starts_with('-') && !plain.contains('=');
+        *is_secret = is_option && (is_named_secret(plain) || USER_OPTIONS.contains(&plain));
+        match USER_OPTIONS_ATTACHED.iter().find(|option| plain.len() > option.len() && plain.starts_with(**option)) {
+            Some(option) if !plain.starts_with("--") && !*is_secret => format!("{option}{MASK}"),
+            _ => word(text),
+        }
+    };
+    argument.split(' ').map(one).collect::<Vec<_>>().join(" ")
 }
 
 fn word(text: &str) -> String {
@@ -68,7 +89,7 @@ fn word(text: &str) -> String {
 /// `key=value`
 fn pair(text: &str) -> String {
     match text.split_once('=') {
-        Some((key, _)) if is_named_secret(key) => format!("{key}={MASK}"),
+        Some((key, _)) if is_named_secret(key) || USER_OPTIONS.contains(&key) => format!("{key}={MASK}"),
         _ => text.into(),
     }
 }
@@ -113,6 +134,13 @@ mod tests {
             (
                 &["/bin/sh", "-c", "KEY=abc run http://localhost:b@mail.example"],
                 &["/bin/sh", "-c", "KEY=*** run http://***@mail.example"],
+            ),
+            (&["/bin/curl", "-ume:hunter2", "-b", "Cookie: sid=abc"], &["/bin/curl", "-u***", "-b", "Cookie: ***"]),
+            (&["/bin/mysql", "-phunter2", "--user=me:hunter2"], &["/bin/mysql", "-p***", "--user=***"]),
+            (&["/bin/x", "--auth", "me:hunter2", "--pw", "hunter2"], &["/bin/x", "--auth", "***", "--pw", "***"]),
+            (
+                &["/bin/sh", "-c", "mysql --password hunter2; curl -u 'me:hunter2' http://a.example/?pw=1&sig=2"],
+                &["/bin/sh", "-c", "mysql --password *** curl -u *** http://a.example/?pw=***&sig=***"],
             ),
         ] {
             assert_eq!(masked(line), shown);

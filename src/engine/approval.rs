@@ -8,7 +8,7 @@ use crate::model::approval::{Approval, ApprovalFor, Card, Considered, NoAnswer};
 use crate::model::fact::{Gate, Refusal};
 use crate::model::request::Reply;
 use crate::model::time::human;
-use crate::model::{Action, Evidence, Incident, IncidentId, Now, What, WorkerSettings};
+use crate::model::{Action, Evidence, Incident, IncidentId, Now, Wall, What, WorkerSettings};
 
 use super::gate::Asking;
 use super::timers::TimerKey;
@@ -33,7 +33,7 @@ impl Engine {
         let action = asking.action;
         let setting = Some(asking.key("approval"));
         let no = |text, until| Some(Refusal { gate: Gate::Approval, text, until, setting: setting.clone() });
-        match question(incident, action) {
+        match question(incident, action, asking.starts_what_is_down()) {
             None => no(format!("{action} needs an operator's yes"), None),
             Some(asked) if asked.deadline > now => match asked.approved_by {
                 Some(_) => None,
@@ -52,13 +52,16 @@ impl Engine {
     pub(super) fn ask_for_approval(&mut self, id: IncidentId, action: Action, refusal: Refusal) -> Refusal {
         let now = self.desk.now;
         let incident = &self.incidents[&id];
-        let stands = question(incident, action).is_some_and(|asked| asked.deadline > now.mono);
+        let starts = self.asking(incident, action, false).starts_what_is_down();
+        let stands = question(incident, action, starts).is_some_and(|asked| asked.deadline > now.mono);
         if !stands {
             let (_, settings) = self.with_settings(&incident.unit);
             let (timeout, no_answer) = (settings.approval_timeout, settings.no_answer);
             let reason = reason_of(incident, action);
             let approval = Approval {
                 action,
+                condition: incident.plan.condition,
+                starts,
                 asked_at: now.mono,
                 asked_wall: now.wall,
                 deadline: now.mono + timeout,
@@ -79,7 +82,7 @@ impl Engine {
     /// The deadline is over without an answer, and the action is about to be done all the same.
     pub(super) fn note_act_without_answer(&mut self, id: IncidentId, action: Action) {
         let unanswered = |asked: &Approval| asked.approved_by.is_none();
-        if question(&self.incidents[&id], action).is_some_and(unanswered) && self.asks(id, action) {
+        if self.question(id, action).is_some_and(unanswered) && self.asks(id, action) {
             self.tell_of_incident(id, What::ApprovalExpired { action, then: NoAnswer::Act });
         }
     }
@@ -91,7 +94,7 @@ impl Engine {
     /// Nobody has answered, and without an answer it is not done.
     pub(super) fn is_unanswered(&self, id: IncidentId, action: Action) -> bool {
         let now = self.now();
-        question(&self.incidents[&id], action).is_some_and(|asked| asked.approved_by.is_none() && asked.deadline <= now)
+        self.question(id, action).is_some_and(|asked| asked.approved_by.is_none() && asked.deadline <= now)
     }
 
     /// An operator is called, and asked again after the pause.
@@ -112,8 +115,8 @@ impl Engine {
         self.timers.set(TimerKey::Proceed(id), Some(next));
     }
 
-    pub(super) fn approve(&mut self, id: IncidentId, action: Action, who: String) -> Reply {
-        if let Err(reply) = self.standing_question(id, action) {
+    pub(super) fn approve(&mut self, id: IncidentId, action: Action, asked: Option<Wall>, who: String) -> Reply {
+        if let Err(reply) = self.standing_question(id, action, asked) {
             return reply;
         }
         let now = self.desk.now;
@@ -130,7 +133,9 @@ impl Engine {
         let what = What::ApprovalAnswered { who, action, approved: true, reason: String::new() };
         self.tell_of_incident(id, what);
         self.proceed(id);
-        let held_back = self.incidents.get(&id).filter(|incident| question(incident, action).is_some());
+        let idle = |incident: &&Incident| !incident.last_attempt().is_some_and(|attempt| attempt.is_running());
+        let held_back =
+            self.incidents.get(&id).filter(idle).filter(|incident| self.question(incident.id, action).is_some());
         let but = held_back.and_then(|incident| self.refusal(&self.asking(incident, action, false)));
         let text = match but {
             Some(refusal) => format!("approved; {action} of {unit} is done as soon as it can be: {}", refusal.text),
@@ -139,8 +144,15 @@ impl Engine {
         Reply::Done { text }
     }
 
-    pub(super) fn reject(&mut self, id: IncidentId, action: Action, who: String, reason: String) -> Reply {
-        if let Err(reply) = self.standing_question(id, action) {
+    pub(super) fn reject(
+        &mut self,
+        id: IncidentId,
+        action: Action,
+        asked: Option<Wall>,
+        who: String,
+        reason: String,
+    ) -> Reply {
+        if let Err(reply) = self.standing_question(id, action, asked) {
             return reply;
         }
         let incident = self.incidents.get_mut(&id).expect("open");
@@ -160,26 +172,65 @@ impl Engine {
         Reply::Done { text: format!("rejected: {action} of {unit} is not done; {then}") }
     }
 
+    /// All was tried or rejected, and an operator has been called: the rest is theirs.
+    pub(super) fn leave_to_operators(&mut self, id: IncidentId) {
+        let incident = self.incidents.get_mut(&id).expect("open");
+        let (no, unit) = (incident.rejected_words(), incident.unit.clone());
+        let text =
+            format!("{no}, and nothing else is left: unitmedic recover {unit} --action restart does it all the same");
+        let refusal = Refusal { gate: Gate::Approval, text, until: None, setting: None };
+        if incident.waiting.as_ref() != Some(&refusal) {
+            incident.waiting = Some(refusal);
+            self.desk.touched.insert(id);
+        }
+        self.timers.set(TimerKey::Proceed(id), None);
+    }
+
     /// The question that waits for an answer, and is about this action.
-    fn standing_question(&self, id: IncidentId, action: Action) -> Result<(), Reply> {
+    fn standing_question(&self, id: IncidentId, action: Action, when: Option<Wall>) -> Result<(), Reply> {
         let unknown = |text| Err(Reply::Unknown { text });
         let Some(incident) = self.incidents.get(&id) else {
             return unknown(format!("incident {id} is not open; `unitmedic approve` lists what waits for a yes"));
         };
         match self.waiting_question(incident) {
+            Some(asked) if when.is_some_and(|when| when != asked.asked_wall) => {
+                unknown(format!("incident {id} asks something else by now: look at it again"))
+            }
             Some(asked) if asked.action == action => Ok(()),
             Some(asked) => {
                 unknown(format!("incident {id} asks for {}, not for {action}: look at it again", asked.action))
             }
-            None => unknown(format!("incident {id} waits for no answer; `unitmedic approve` lists what does")),
+            None => unknown(format!(
+                "incident {id} waits for no answer: it has one, its time is over, or it needs none any more"
+            )),
         }
     }
 
     /// What the incident asks, as far as it still matters.
-    fn waiting_question<'a>(&self, incident: &'a Incident) -> Option<&'a Approval> {
-        let asked = incident.approval.as_ref().filter(|asked| asked.deadline > self.now())?;
+    fn waiting_question<'a>(&'a self, incident: &'a Incident) -> Option<&'a Approval> {
+        let action = self.next_action(incident)?;
+        let asked = self.question(incident.id, action).filter(|asked| asked.deadline > self.now())?;
         let idle = !incident.last_attempt().is_some_and(|attempt| attempt.is_running());
-        (idle && self.next_action(incident) == Some(asked.action)).then_some(asked)
+        let is_well = self.instances.get(&incident.unit).is_none_or(|instance| instance.well_since.is_some());
+        (idle && !is_well).then_some(asked)
+    }
+
+    /// What the incident asks of the action, as the instance is now.
+    fn question(&self, id: IncidentId, action: Action) -> Option<&Approval> {
+        // After a reload its worker may be gone while it is being closed.
+        let known = |incident: &&Incident| {
+            self.instances.contains_key(&incident.unit) && self.settings.workers.contains_key(&incident.worker)
+        };
+        let incident = self.incidents.get(&id).filter(known)?;
+        question(incident, action, self.asking(incident, action, false).starts_what_is_down())
+    }
+
+    /// It is well without an answer: should it fail again, it is another question.
+    pub(super) fn withdraw_question(&mut self, id: IncidentId) {
+        let incident = self.incidents.get_mut(&id).expect("open");
+        if incident.approval.take().is_some() {
+            self.desk.touched.insert(id);
+        }
     }
 
     /// Questions of a worker, or of all, without an answer.
@@ -235,8 +286,11 @@ fn named((condition, evidence): (&crate::model::Condition, &Evidence)) -> Eviden
     Evidence { text: format!("{condition}: {}", evidence.text), ..evidence.clone() }
 }
 
-fn question(incident: &Incident, action: Action) -> Option<&Approval> {
-    incident.approval.as_ref().filter(|asked| asked.action == action)
+fn question(incident: &Incident, action: Action, starts: bool) -> Option<&Approval> {
+    let is_it = |asked: &&Approval| {
+        asked.action == action && asked.starts == starts && asked.condition == incident.plan.condition
+    };
+    incident.approval.as_ref().filter(is_it)
 }
 
 fn reason_of(incident: &Incident, action: Action) -> String {

@@ -66,6 +66,9 @@ impl Engine {
     /// A plan of escalation alone. The page names what asks for it, not what is only told.
     fn escalate_when_due(&mut self, id: IncidentId) {
         let incident = &self.incidents[&id];
+        if incident.given_up && !incident.rejected.is_empty() {
+            return self.leave_to_operators(id);
+        }
         let asking = self.asking(incident, Action::Escalate, false);
         let asked_for = incident.plan.condition.and_then(|condition| incident.conditions.get(&condition));
         let because = match asked_for {
@@ -75,7 +78,10 @@ impl Engine {
         match self.refusal(&asking) {
             None => self.escalate(id, &because),
             Some(refusal) if refusal.gate == Gate::Attempts => self.escalate(id, &because),
-            Some(refusal) => self.wait_for(id, Action::Escalate, refusal),
+            Some(refusal) => return self.wait_for(id, Action::Escalate, refusal),
+        }
+        if !self.incidents[&id].rejected.is_empty() {
+            self.leave_to_operators(id);
         }
     }
 
@@ -178,6 +184,7 @@ impl Engine {
         let instance = self.instances.get_mut(&unit).expect("known");
         instance.taken_down |= matches!(verb, Verb::Drain { .. } | Verb::Stop);
         instance.being_restarted = verb == Verb::TryRestart;
+        instance.ordered = verb.job();
         // From here on the last job is ours.
         instance.last_job = None;
         self.desk.touched.insert(attempt.incident);
@@ -212,13 +219,8 @@ impl Engine {
         }
         if let Answer::Accepted { job: Some(job), .. } = &answer {
             let instance = self.instances.get_mut(&unit).expect("known");
-            let started = instance.view.active.is_down();
-            let kind = match started {
-                _ if action == Action::ScaleDown => JobKind::Stop,
-                true => JobKind::Start,
-                false => JobKind::TryRestart,
-            };
-            instance.own_job = Some((*job, kind));
+            // Not by the state that is known: what has died may still be on its way down.
+            instance.own_job = instance.ordered.map(|kind| (*job, kind));
             instance.name_own_job();
         }
         if action == Action::MemoryCleanup && matches!(answer, Answer::Accepted { .. }) {

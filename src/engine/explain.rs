@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::approval::ApprovalFor;
 use crate::model::fact::Gate;
 use crate::model::request::Target;
 use crate::model::status::{Explanation, GateView, SettingView};
@@ -92,6 +93,11 @@ impl Engine {
             ("preventive", settings.preventive.to_string()),
             ("cpu_threshold", format!("{} %", settings.cpu_threshold)),
         ]);
+        if settings.approval != ApprovalFor::Nothing {
+            values.insert("approval", settings.approval.to_string());
+            values.insert("approval_timeout", human(settings.approval_timeout));
+            values.insert("no_answer", settings.no_answer.to_string());
+        }
         values.extend(held.flat_map(|condition| settings_of(condition, settings)));
         let view = |(name, value): (&str, String)| {
             let key = format!("worker.{}.{name}", settings.name);

@@ -208,6 +208,7 @@ impl Engine {
 
     /// Nothing is being done and it looks well: wait until that has lasted, then close.
     fn prove(&mut self, id: IncidentId, since: Mono) {
+        self.withdraw_question(id);
         let incident = &self.incidents[&id];
         let verify_for = self.verify_for(incident);
         let proven_at = since + verify_for;

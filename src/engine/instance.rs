@@ -85,6 +85,8 @@ pub struct Instance {
     pub job: Option<Job>,
     /// The last job that ended since the unit was last up.
     pub last_job: Option<Job>,
+    /// The kind of job that our last order asks for.
+    pub ordered: Option<JobKind>,
     /// The job that our last order made, as systemd named it; its kind needs no reading.
     pub own_job: Option<(u32, JobKind)>,
     pub health: Health,
@@ -137,6 +139,7 @@ impl Instance {
             inquiring: false,
             job: None,
             last_job: None,
+            ordered: None,
             own_job: None,
             health: Health::Unknown,
             conditions: BTreeMap::new(),

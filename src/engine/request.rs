@@ -10,6 +10,9 @@ use super::Engine;
 use super::timers::TimerKey;
 use super::worker::Rolling;
 
+/// The longest pause that has an end, microseconds.
+const PAUSE_MAX_US: i64 = 10 * 366 * 86_400 * 1_000_000;
+
 impl Engine {
     pub(super) fn request(&mut self, request: Request) {
         let Request { id, who, ask } = request;
@@ -18,8 +21,8 @@ impl Engine {
             Ask::Resume { worker } => self.resume(worker, &who),
             Ask::Recover { target, action, force } => self.recover(target, action, force, who),
             Ask::MarkFalse { incident } => self.mark_false(incident, who),
-            Ask::Approve { incident, action } => self.approve(incident, action, who),
-            Ask::Reject { incident, action, reason } => self.reject(incident, action, who, reason),
+            Ask::Approve { incident, action, asked } => self.approve(incident, action, asked, who),
+            Ask::Reject { incident, action, reason, asked } => self.reject(incident, action, asked, who, reason),
             // The files are read outside, and come in as an input of their own.
             Ask::Reload => Reply::Unknown { text: "the engine reads no files".into() },
             Ask::ImportStrategies { export } => self.import_strategies(export, who),
@@ -35,6 +38,10 @@ impl Engine {
         let now = self.desk.now.wall;
         if until.is_some_and(|until| until <= now) {
             return Reply::Unknown { text: "the end of the pause is not in the future".into() };
+        }
+        if until.is_some_and(|until| until.0 - now.0 > PAUSE_MAX_US) {
+            let text = "a pause of more than ten years is one without an end: leave the end away";
+            return Reply::Unknown { text: text.into() };
         }
         self.pauses.retain(|pause| pause.worker != worker);
         let what = What::Paused { until, who: who.clone(), reason: reason.clone() };

@@ -347,6 +347,10 @@ impl Engine {
     /// Drains and stops an instance that we started.
     pub(super) fn release(&mut self, unit: &UnitName, because: &str) {
         let Some(instance) = self.instances.get(unit) else { return };
+        if !self.settings.workers.contains_key(&instance.worker) {
+            // Its worker has just been taken out of the configuration: it is nobody's to stop any more.
+            return self.disown(unit);
+        }
         if !instance.should_run() || instance.incident.is_some_and(|id| !self.is_idle(id)) {
             return;
         }

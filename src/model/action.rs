@@ -11,7 +11,7 @@ use super::condition::{Condition, closed_set};
 use super::incident::{AttemptId, IncidentId};
 use super::name::UnitName;
 use super::strategy::Ranking;
-use super::unit::InvocationId;
+use super::unit::{InvocationId, JobKind};
 
 /// What can be done, in the order of harm, mildest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -233,6 +233,16 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// The kind of job that it makes, where it makes one.
+    pub fn job(self) -> Option<JobKind> {
+        match self {
+            Verb::Start { .. } => Some(JobKind::Start),
+            Verb::TryRestart => Some(JobKind::TryRestart),
+            Verb::Stop => Some(JobKind::Stop),
+            Verb::Drain { .. } | Verb::ResetConnections { .. } | Verb::ReclaimMemory { .. } | Verb::Hook { .. } => None,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Verb::Start { .. } => "start",

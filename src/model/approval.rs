@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
-use super::condition::{Evidence, Health, closed_set};
+use super::condition::{Condition, Evidence, Health, closed_set};
 use super::incident::IncidentId;
 use super::name::{UnitName, WorkerName};
 use super::time::{Mono, Wall};
@@ -42,6 +42,12 @@ closed_set!(
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {
     pub action: Action,
+    /// What it would be done about. About something else it is another question.
+    #[serde(default)]
+    pub condition: Option<Condition>,
+    /// It would start what is down. What takes a running instance away is another question.
+    #[serde(default)]
+    pub starts: bool,
     pub asked_at: Mono,
     pub asked_wall: Wall,
     /// Until when an answer is waited for; a yes is good until then.

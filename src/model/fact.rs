@@ -298,6 +298,19 @@ pub enum What {
 }
 
 impl What {
+    /// The person who did it, where it was one.
+    pub fn who(&self) -> Option<&str> {
+        match self {
+            What::Requested { who, .. }
+            | What::Paused { who, .. }
+            | What::Resumed { who }
+            | What::MarkedFalse { who }
+            | What::ApprovalAnswered { who, .. } => Some(who),
+            What::StrategiesChanged { by, .. } | What::SettingsChanged { by, .. } => by.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The event's name, as in UNITMEDIC_EVENT and in the `event` field of JSON.
     pub fn name(&self) -> &'static str {
         match self {

@@ -234,10 +234,27 @@ impl Incident {
             true => "restart",
             false => "recovery",
         };
-        match self.attempts_made().count() {
-            0 => "needs an operator".into(),
-            1 => format!("failed after 1 {kind} attempt"),
-            n => format!("failed after {n} {kind} attempts"),
+        // Of a reopened one some had helped for a while.
+        let failed = self.attempts_made().filter(|attempt| attempt.outcome != Some(Outcome::Succeeded)).count();
+        let no = self.rejected_words();
+        match (failed, no.is_empty()) {
+            (0, true) => "needs an operator".into(),
+            (0, false) => format!("is left as it is: {no}"),
+            (1, true) => format!("failed after 1 {kind} attempt"),
+            (1, false) => format!("failed after 1 {kind} attempt, and {no}"),
+            (n, true) => format!("failed after {n} {kind} attempts"),
+            (n, false) => format!("failed after {n} {kind} attempts, and {no}"),
+        }
+    }
+
+    /// `an operator said no to restart`; empty where nobody did.
+    pub fn rejected_words(&self) -> String {
+        match self.rejected.is_empty() {
+            true => String::new(),
+            false => {
+                let actions: Vec<&str> = self.rejected.iter().map(Action::as_str).collect();
+                format!("an operator said no to {}", actions.join(" and "))
+            }
         }
     }
 

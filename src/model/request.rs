@@ -53,6 +53,9 @@ pub enum Ask {
     Approve {
         incident: IncidentId,
         action: Action,
+        /// When the question was asked, as its card has it: then the answer is for no other one.
+        #[serde(default)]
+        asked: Option<Wall>,
     },
     /// A no: the plan goes on without it.
     Reject {
@@ -60,6 +63,9 @@ pub enum Ask {
         action: Action,
         #[serde(default)]
         reason: String,
+        /// As for a yes.
+        #[serde(default)]
+        asked: Option<Wall>,
     },
     /// Reads the configuration files again, as `systemctl reload unitmedic` does. The daemon answers it, not the engine.
     Reload,
@@ -94,4 +100,24 @@ pub enum Reply {
     Unknown {
         text: String,
     },
+}
+
+/// Longest reason that an operator can give, in bytes.
+pub const REASON_MAX: usize = 500;
+
+impl Ask {
+    /// What an operator wrote goes into journals and onto terminals. The error says what to change.
+    pub fn check(&self) -> Result<(), String> {
+        let (Ask::Pause { reason, .. } | Ask::Reject { reason, .. }) = self else { return Ok(()) };
+        let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match reason {
+            long if long.len() > REASON_MAX => {
+                Err(format!("the reason has more than {REASON_MAX} bytes: make it shorter"))
+            }
+            odd if odd.chars().any(|c| c.is_control() || turns(c)) => {
+                Err("the reason has line breaks or control characters: write it as one line of plain text".into())
+            }
+            _ => Ok(()),
+        }
+    }
 }

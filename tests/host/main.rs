@@ -26,6 +26,7 @@ mod liveness;
 mod many;
 mod operator;
 mod packages;
+mod page;
 mod passed;
 mod probes;
 mod queues;

@@ -56,6 +56,7 @@ fn help() {
               status        How the workers are, sick ones first
               incidents     What was wrong, newest first
               history       What was done about it, newest first
+              audit         Who did what, and from where, newest first
               alerts        What is firing, where it was sent, and what fired before
               explain       Why something was or was not recovered, and why it is restarted so often
               strategies    What has been learned: which action helps for which failure, and why it is ranked so

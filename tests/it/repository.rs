@@ -48,6 +48,8 @@ const HOSTS: &[&str] = &[
     "www.debian.org",
     "www.freedesktop.org",
     "www.sqlite.org",
+    // The name of SVG.
+    "www.w3.org",
 ];
 
 #[test]
@@ -131,6 +133,9 @@ fn strange_hosts(file: &Tracked) -> Vec<String> {
                 continue;
             }
             let rest = &line[at + scheme.len()..];
+            // Behind a user and a password.
+            let authority = rest.split(|c: char| "/?#\"".contains(c) || c.is_whitespace()).next().unwrap_or(rest);
+            let rest = authority.rsplit_once('@').map_or(rest, |(_, host)| host);
             let host = match rest.strip_prefix('[') {
                 Some(inner) => format!("[{}]", inner.split(']').next().unwrap_or_default()),
                 None => rest.split(|c: char| !c.is_alphanumeric() && c != '.' && c != '-').next().unwrap_or("").into(),
@@ -168,4 +173,6 @@ fn a_registry_and_a_strange_host_are_found() {
     let scheme = "https:";
     let text = format!("{scheme}//mirror.inside/x {scheme}//github.com/x {scheme}//[::1]:80 {scheme}//am.example/ ");
     assert_eq!(strange_hosts(&file(&text)), ["x:1: leads to mirror.inside"]);
+    let with_user = format!("{scheme}//a:p@ss@mail.example/x {scheme}//a:b@mirror.inside/x");
+    assert_eq!(strange_hosts(&file(&with_user)), ["x:1: leads to mirror.inside"]);
 }

@@ -171,9 +171,9 @@ pub fn is_asked(sim: &mut Sim, incident: IncidentId, unit: UnitName, action: Act
 /// Who says no takes it in hand.
 pub fn answer(sim: &mut Sim, incident: IncidentId, unit: UnitName, action: Action) {
     if sim.mended || sim.rng.chance(75) {
-        return sim.ask(Ask::Approve { incident, action });
+        return sim.ask(Ask::Approve { incident, action, asked: None });
     }
-    sim.ask(Ask::Reject { incident, action, reason: "not now".into() });
+    sim.ask(Ask::Reject { incident, action, reason: "not now".into(), asked: None });
     let wait = sim.rng.range(SEC, 120 * SEC);
     sim.after(wait, Event::Step(Step::Restart(unit)));
 }

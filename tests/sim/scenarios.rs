@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
+use unitmedic::model::action::Answer;
 use unitmedic::model::approval::{ApprovalFor, NoAnswer};
-use unitmedic::model::fact::ResyncReason;
+use unitmedic::model::fact::{ResyncReason, What};
 use unitmedic::model::hours::Hours;
+use unitmedic::model::input::Durability;
 use unitmedic::model::pattern::{Cluster, HoursAhead, Warns};
-use unitmedic::model::request::{Ask, Target};
+use unitmedic::model::request::{Ask, Request, Target};
 use unitmedic::model::status::Explanation;
+use unitmedic::model::unit::JobKind;
 use unitmedic::model::{
-    Action, Condition, IncidentId, Input, Mono, PatternId, PatternSeen, Selector, Settings, UnitName, WorkerSettings,
+    Action, ActiveState, AttemptId, Command, Condition, IncidentId, Input, Mono, PatternId, PatternSeen, Selector,
+    Settings, UnitChange, UnitName, WorkerSettings,
 };
 
 use crate::driver::{Event, Sim};
@@ -819,6 +823,7 @@ fn an_extra_instance_does_not_let_a_drain_leave_too_few() {
         +302.0  -> act #2.1 task@2.service Start { reset_failed: false }
         +310.0  [Proceed] #1 task@1.service action_suppressed graceful_restart: min_instances: only 1 serving would be left, and 2 are needed
         +362.0  #2 task@2.service attempt_ended #2.1 failed : it failed again: unit failed: exit code 1
+        +362.0  #2 task@2.service action_suppressed restart: job_in_flight: systemd has a start job in flight for it (job 104)
         +362.0  #2 task@2.service action_suppressed restart: cooldown: pause between attempts
         +363.9  [Proceed] #2 task@2.service attempt_intended #2.2 restart
         +363.9  -> act #2.2 task@2.service Start { reset_failed: false }
@@ -1151,7 +1156,7 @@ fn a_planned_action_waits_for_a_yes_and_then_goes_ahead() {
         "{} of {}: {}\nbecause {}\nreason {}\nelse {:?}\nwithout {}\n",
         card.action, card.unit, card.what, card.why[0].text, card.reason, card.considered, card.without_answer
     ));
-    stage.sim.ask(Ask::Approve { incident: IncidentId(1), action: Action::Restart });
+    stage.sim.ask(Ask::Approve { incident: IncidentId(1), action: Action::Restart, asked: None });
     stage.pass(15.0);
     stage.told(expect![[r#"
         +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
@@ -1205,7 +1210,8 @@ fn after_a_no_the_plan_goes_on_without_the_action() {
     );
     work::tell_of(&mut stage.sim, Target::Unit(unit("api.service")), true, true);
     stage.pass(20.0);
-    let no = |action| Ask::Reject { incident: IncidentId(1), action, reason: "a customer is on it".into() };
+    let no =
+        |action| Ask::Reject { incident: IncidentId(1), action, reason: "a customer is on it".into(), asked: None };
     // Another action than the one that is asked for is answered by nobody.
     stage.sim.ask(no(Action::Restart));
     stage.pass(1.0);
@@ -1221,7 +1227,7 @@ fn after_a_no_the_plan_goes_on_without_the_action() {
         +21.0   #1 api.service approval_asked restart, else escalate
         +21.0   -> reply rejected: graceful_restart of api.service is not done; the plan goes on with restart
         +41.0   #1 api.service approval_answered restart approved=false
-        +41.0   #1 api.service escalated: api.service needs an operator: SlowAnswers: 3 s
+        +41.0   #1 api.service escalated: api.service is left as it is: an operator said no to graceful_restart and restart: SlowAnswers: 3 s
         +41.0   -> reply rejected: restart of api.service is not done; nothing else is left to try, so an operator must look
     "#]]);
 }
@@ -1246,7 +1252,7 @@ fn a_yes_is_remembered_over_our_crash() {
     stage.kill("api.service").pass(10.0);
     stage.sim.set_hold(true);
     stage.pass(1.0);
-    stage.sim.ask(Ask::Approve { incident: IncidentId(1), action: Action::Restart });
+    stage.sim.ask(Ask::Approve { incident: IncidentId(1), action: Action::Restart, asked: None });
     stage.pass(1.0);
     stage.sim.crash();
     stage.pass(30.0);
@@ -1319,4 +1325,101 @@ fn a_preview_says_what_would_be_done_and_what_stands_against_it() {
     "#]].assert_debug_eq(&preview);
     assert!(engine.preview(&mail, Action::ScaleUp, false).unwrap_err().contains("cannot be scaled"));
     assert!(engine.preview(&mail, Action::Escalate, false).is_err());
+}
+
+#[test]
+fn what_comes_to_rest_after_our_order_is_the_failure_that_we_act_on() {
+    let stage = Stage::one(|_| {}, plain());
+    let (mut now, mut engine) = (stage.sim.clock(), stage.sim.engine.expect("it runs"));
+    let name = unit("api.service");
+    let attempt = AttemptId { incident: IncidentId(1), number: 1 };
+    let change = |change: UnitChange| Input::Unit { unit: name.clone(), change: Box::new(change) };
+    let at = now.mono + Duration::from_millis(5);
+    let (code, status) = (Some(1), Some(0));
+    let ended = UnitChange { main_pid: Some(0), exec_code: code, exec_status: status, ..UnitChange::default() };
+    let accepted = Answer::Accepted { job: Some(9), did: None };
+    // The process ends by itself, we order a start, and only then systemd brings the unit to rest.
+    for (after, input) in [
+        (0, change(UnitChange { active: Some(ActiveState::Deactivating), ..ended })),
+        (1, Input::Recorded { attempt, how: Durability::Stored }),
+        (4, change(UnitChange { job: Some(9), ..UnitChange::default() })),
+        (0, Input::JobNew { unit: name.clone(), job: 9 }),
+        (1, Input::Acted { attempt, answer: accepted }),
+        (
+            1,
+            change(UnitChange {
+                active: Some(ActiveState::Inactive),
+                inactive_enter: Some(at),
+                ..UnitChange::default()
+            }),
+        ),
+        (1, Input::JobKind { unit: name.clone(), job: 9, kind: JobKind::Start }),
+    ] {
+        now.mono.0 += after * MS;
+        engine.handle(now, input);
+        while let Some(command) = engine.poll_command() {
+            let Command::Tell(fact) = command else { continue };
+            assert!(!matches!(fact.what, What::AttemptEnded { .. }), "{:?}", fact.what);
+        }
+    }
+    let incident = engine.explain(&Target::Unit(name), now).remove(0).incident.expect("one is open");
+    assert_eq!(incident.last_attempt().expect("one was made").stage.as_str(), "verifying");
+}
+
+#[test]
+fn a_yes_is_for_the_question_that_was_asked_and_for_no_other() {
+    let mut stage = asking(NoAnswer::Escalate);
+    stage.kill("api.service").pass(10.0);
+    let cards = |stage: &Stage| stage.sim.engine.as_ref().unwrap().cards(stage.sim.clock());
+    let asked = cards(&stage)[0].asked;
+    // It is well by itself: the question goes away, and a yes to it is taken by nobody.
+    stage.sim.host.start(&unit("api.service"));
+    stage.pass(2.0);
+    assert_eq!(cards(&stage), []);
+    let yes = |asked| Ask::Approve { incident: IncidentId(1), action: Action::Restart, asked };
+    stage.sim.ask(yes(Some(asked)));
+    stage.pass(1.0);
+    // It fails again before that was proven: this is another question, and the old card is not for it.
+    stage.kill("api.service").pass(5.0);
+    stage.sim.ask(yes(Some(asked)));
+    stage.pass(1.0);
+    assert_ne!(cards(&stage)[0].asked, asked);
+    stage.told(expect![[r#"
+        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +0.0    #1 api.service approval_asked restart, else escalate
+        +10.0   #1 api.service action_suppressed restart: job_in_flight: systemd has a job in flight for it (job 102)
+        +12.0   -> reply incident #1 waits for no answer: it has one, its time is over, or it needs none any more
+        +13.0   #1 api.service approval_asked restart, else escalate
+        +18.0   -> reply incident #1 asks something else by now: look at it again
+    "#]]);
+}
+
+#[test]
+fn a_yes_to_a_start_is_none_to_the_restart_of_what_runs() {
+    let (mut now, mut engine) = {
+        let stage = asking(NoAnswer::Escalate);
+        (stage.sim.clock(), stage.sim.engine.expect("it runs"))
+    };
+    let name = unit("api.service");
+    let mut feed = |engine: &mut unitmedic::engine::Engine, input: Input| {
+        now.mono.0 += 50 * MS;
+        engine.handle(now, input);
+        let mut acts = 0;
+        while let Some(command) = engine.poll_command() {
+            acts += usize::from(matches!(command, Command::Act(_) | Command::Record(_)));
+        }
+        (acts, engine.cards(now))
+    };
+    let change = |change: UnitChange| Input::Unit { unit: name.clone(), change: Box::new(change) };
+    let state = |active| UnitChange { active: Some(active), ..UnitChange::default() };
+    let ended =
+        UnitChange { main_pid: Some(0), exec_code: Some(2), exec_status: Some(9), ..state(ActiveState::Failed) };
+    let (_, cards) = feed(&mut engine, change(ended));
+    assert_eq!(cards[0].what, "start api.service");
+    let yes = Ask::Approve { incident: cards[0].incident, action: Action::Restart, asked: Some(cards[0].asked) };
+    // Somebody starts it, and it hangs: what the plan would do now is something else.
+    let (acts, cards) = feed(&mut engine, change(UnitChange { main_pid: Some(7), ..state(ActiveState::Active) }));
+    assert!(acts == 0 && cards.is_empty(), "{cards:?}");
+    let (acts, _) = feed(&mut engine, Input::Request(Request { id: 1, who: "anna".into(), ask: yes }));
+    assert_eq!(acts, 0);
 }

@@ -88,7 +88,7 @@ impl Access {
         if let Some(caller) = self.caller(&terms, parts, address).await? {
             return Ok(caller);
         }
-        if !terms.reads_are_open() {
+        if !terms.reads_are_open() && !tells_nothing(path) {
             let detail = "user and password, or a token, of the web configuration are needed";
             return Err(Refusal::new(Denial::NoLogin, detail).challenge(challenge(&parts.method)));
         }
@@ -175,6 +175,11 @@ fn remote(parts: &Parts) -> Remote {
 /// What scrapers and load balancers ask for: under any name, as often as they like, and by HTTP/1.0 without one.
 fn is_for_machines(path: &str) -> bool {
     path == "/metrics" || path.starts_with("/-/")
+}
+
+/// The page without what it shows, and whether who asks must sign in: the page itself asks for the login.
+fn tells_nothing(path: &str) -> bool {
+    path == "/" || path == "/api/v1/me" || path.starts_with("/page/")
 }
 
 /// A deed comes from our page, which asks for the login itself, or from a script.

@@ -134,6 +134,8 @@ impl Answers {
         make: impl Future<Output = Result<Vec<u8>, PortError>>,
     ) -> Result<Arc<Answer>, Problem> {
         let asked = Instant::now();
+        // Dropped last: what brought no answer, or was given up, leaves nothing behind.
+        let _leaving = Leaving { answers: self, key };
         let slot = self.slot(key);
         let mut kept = slot.lock().await;
         if let Some(kept) = kept.as_ref().filter(|kept| kept.is_true(valid) || kept.begun() >= asked) {
@@ -185,6 +187,22 @@ impl Answers {
             let Some((_, key, size)) = oldest.next() else { break };
             slots.remove(&key);
             bytes -= size;
+        }
+    }
+}
+
+/// One who has asked. Going away it takes the slot along if that has no answer and nobody else waits for one.
+struct Leaving<'a> {
+    answers: &'a Answers,
+    key: &'a str,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut slots = self.answers.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_empty = |slot: &Slot| Arc::strong_count(slot) == 1 && slot.try_lock().is_ok_and(|kept| kept.is_none());
+        if slots.get(self.key).is_some_and(is_empty) {
+            slots.remove(self.key);
         }
     }
 }

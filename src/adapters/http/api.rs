@@ -183,7 +183,7 @@ fn what_was_learned<P: Port>() -> Vec<Operation<P>> {
 }
 
 fn live<P: Port>(shutdown: Shutdown) -> Vec<Operation<P>> {
-    let streaming = move |port, room, query, headers| past::live::<P>(port, room, query, headers, shutdown);
+    let streaming = move |port, room, who, query, headers| past::live::<P>(port, room, who, query, headers, shutdown);
     vec![
         reading("/events", "stream_events", "Everything that happens, as Server-Sent Events", get(streaming))
             .says(

@@ -77,6 +77,14 @@ impl Caller {
         self.role == Role::Operator
     }
 
+    /// Whence it asks over TCP.
+    pub fn address(&self) -> Option<IpAddr> {
+        match &self.who {
+            Who::Local(_) => None,
+            Who::Remote { address, .. } => Some(*address),
+        }
+    }
+
     /// The user of the control socket, or the name in the web configuration. May read /etc/passwd.
     pub fn name(&self) -> Option<String> {
         match &self.who {

@@ -197,11 +197,11 @@ mod tests {
     fn a_flood_from_everywhere_has_few_lines() {
         let (mut told, start) = (Told::default(), Instant::now());
         let lines =
-            (0..100_000u32).filter(|n| told.tell(Denial::Rate, Some(IpAddr::from(n.to_be_bytes())), start).is_some());
+            (0..10_000u32).filter(|n| told.tell(Denial::Rate, Some(IpAddr::from(n.to_be_bytes())), start).is_some());
         assert_eq!(lines.count(), TOLD_MAX);
         assert_eq!(told.last.len(), TOLD_MAX);
         let later = start + TOLD_EVERY;
-        assert_eq!(told.tell(Denial::Rate, from(1), later), Some(100_000 - TOLD_MAX as u64));
+        assert_eq!(told.tell(Denial::Rate, from(1), later), Some(10_000 - TOLD_MAX as u64));
     }
 
     #[test]

@@ -13,10 +13,11 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
 use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::feed::{Feed, Missed, Place};
+use super::streams;
 use super::{EVENTS_KEEP_ALIVE, Shutdown, stopped};
 
 /// With what a browser comes back.
@@ -30,7 +31,7 @@ const RETRY: u32 = 1000;
 
 /// Streams what comes after the event `last`; without it, what comes from now on. `room` is held for as long as the stream
 /// goes on.
-pub fn respond(feed: Arc<Feed>, last: Option<&str>, shutdown: Shutdown, room: OwnedSemaphorePermit) -> Response {
+pub fn respond(feed: Arc<Feed>, last: Option<&str>, shutdown: Shutdown, room: streams::Place) -> Response {
     // `no-transform` keeps proxies from holding the stream back to pack it.
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store, no-transform")];
     let held = frames(feed, last, shutdown, EVENTS_KEEP_ALIVE).inspect(move |_| {

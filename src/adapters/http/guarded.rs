@@ -100,12 +100,13 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(5);
     const LATE: Duration = Duration::from_secs(60);
+    const PATIENCE: Duration = Duration::from_secs(10);
 
     #[tokio::test]
     async fn a_reader_that_stalls_is_cut_off() {
         let (ours, _theirs) = tokio::io::duplex(64);
         let mut guarded = Guarded::new(ours, SOON, LATE);
-        let error = guarded.write_all(&[0; 100]).await.unwrap_err();
+        let error = timeout(PATIENCE, guarded.write_all(&[0; 100])).await.expect("it ends").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
@@ -121,7 +122,7 @@ mod tests {
             }
         });
         let mut guarded = Guarded::new(ours, LATE, Duration::from_millis(100));
-        let error = timeout(LATE, guarded.write_all(&[0; 100_000])).await.expect("it ends").unwrap_err();
+        let error = timeout(PATIENCE, guarded.write_all(&[0; 100_000])).await.expect("it ends").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
@@ -134,8 +135,9 @@ mod tests {
                 sleep(Duration::from_millis(10)).await;
             }
         });
-        let mut guarded = Guarded::new(ours, LATE, Duration::from_millis(150));
-        for _ in 0..50 {
+        let limit = Duration::from_secs(1);
+        let (mut guarded, begun) = (Guarded::new(ours, LATE, limit), std::time::Instant::now());
+        while begun.elapsed() < 2 * limit {
             guarded.write_all(&[0; 100]).await.unwrap();
             guarded.flush().await.unwrap();
         }
@@ -160,8 +162,10 @@ mod tests {
     async fn what_never_leaves_is_given_up_too() {
         let mut guarded = Guarded::new(Clogged, SOON, LATE);
         guarded.write_all(&[0; 100]).await.unwrap();
-        assert_eq!(guarded.flush().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let flushed = timeout(PATIENCE, guarded.flush()).await.expect("it ends");
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
         let mut guarded = Guarded::new(Clogged, SOON, LATE);
-        assert_eq!(guarded.shutdown().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let shut = timeout(PATIENCE, guarded.shutdown()).await.expect("it ends");
+        assert_eq!(shut.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -5,13 +5,10 @@ use std::sync::Arc;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Extension, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
-use hyper::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY,
-    X_CONTENT_TYPE_OPTIONS,
-};
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, VARY};
 use hyper::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use serde_json::Value;
@@ -25,29 +22,13 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::scrape::{self, Scrapes};
 use super::streams::Streams;
 use super::{
-    ASK_BYTES_MAX, BODY_BYTES_MAX, EVENT_STREAMS_MAX, Port, Shutdown, TCP_ASK_BYTES_MAX, api, gzip, openmetrics,
-    webhook,
+    ASK_BYTES_MAX, BODY_BYTES_MAX, EVENT_STREAMS_MAX, EVENT_STREAMS_OF_ONE_MAX, Port, Shutdown, TCP_ASK_BYTES_MAX, api,
+    gzip, openmetrics, page, webhook,
 };
 use crate::model::request::{Ask, Reply};
 
 const TEXT_0_0_4: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
-
-const INDEX: &str = "<!doctype html>
-<html lang=\"en\">
-<head><meta charset=\"utf-8\"><title>unitmedic</title></head>
-<body>
-<h1>unitmedic</h1>
-<p>Keeps the workers of this host alive and well.</p>
-<ul>
-<li><a href=\"/metrics\">/metrics</a>: for Prometheus</li>
-<li><a href=\"/-/healthy\">/-/healthy</a>: the process answers</li>
-<li><a href=\"/-/ready\">/-/ready</a>: it sees its units; if not, why</li>
-</ul>
-<p>On the host: <code>unitmedic status</code>, <code>unitmedic incidents</code>, <code>unitmedic explain UNIT</code>.</p>
-</body>
-</html>
-";
 
 /// What TCP serves, to those whom `access` lets in.
 pub fn public<P: Port>(port: Arc<P>, access: &Arc<Access>, shutdown: Shutdown) -> Router {
@@ -73,7 +54,7 @@ pub fn control<P: Port>(port: Arc<P>, shutdown: Shutdown) -> Router {
 
 fn pages<P: Port>(port: Arc<P>) -> Router {
     Router::new()
-        .route("/", get(index))
+        .merge(page::routes())
         .route("/metrics", get(metrics::<P>))
         .route("/-/healthy", get(healthy))
         .route("/-/ready", get(ready::<P>))
@@ -91,11 +72,7 @@ fn finish(router: Router) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the header Allow names the methods that this path takes")
         })
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(Extension(Streams::new(EVENT_STREAMS_MAX)))
-}
-
-async fn index() -> impl IntoResponse {
-    ([(CONTENT_SECURITY_POLICY, "default-src 'none'"), (X_CONTENT_TYPE_OPTIONS, "nosniff")], Html(INDEX))
+        .layer(Extension(Streams::new(EVENT_STREAMS_MAX, EVENT_STREAMS_OF_ONE_MAX)))
 }
 
 /// Each wording is made once for all who wait for it, so that many scrapers hold one text and not each its own.

@@ -327,6 +327,9 @@ fn next_try(explanation: &Explanation, page: &Page<'_>) -> Option<String> {
 }
 
 fn left(explanation: &Explanation, incident: &Incident) -> String {
+    if !incident.rejected.is_empty() && explanation.next_action.is_none() {
+        return "none by itself: an operator said no to what is left".into();
+    }
     if incident.given_up {
         return "given up; from now on one attempt at a time, with pauses that grow up to one hour".into();
     }

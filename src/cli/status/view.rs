@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::model::input::Pause;
 use crate::model::status::{InstanceStatus, QueueStatus, Status, WorkerStatus};
 use crate::model::{Health, Wall};
-use crate::views::look::{Look, Tone, bytes, clean};
+use crate::views::look::{Look, Tone, bytes, clean, wrap};
 use crate::views::story::{coarse, count};
 use crate::views::table::{Cell, Table};
 
@@ -112,8 +112,15 @@ fn notices(status: &Status, look: &Look) -> Vec<String> {
         notices.push((Tone::Warn, why));
     }
     notices.extend(status.pauses.iter().map(|pause| (Tone::Wait, paused(pause, status.at.wall, look))));
-    let line = |(tone, text): (Tone, String)| look.paint(tone, &format!("{} {}", look.sign(tone), clean(&text)));
-    notices.into_iter().map(line).collect()
+    notices.into_iter().flat_map(|(tone, text)| notice(tone, &text, look)).collect()
+}
+
+/// In as many lines as it takes: its end often says what to do.
+fn notice(tone: Tone, text: &str, look: &Look) -> Vec<String> {
+    let width = look.width.map_or(usize::MAX, |width| width.saturating_sub(2).max(20));
+    let lines = wrap(&clean(text), width).into_iter().enumerate();
+    let sign = |at| if at == 0 { look.sign(tone) } else { " " };
+    lines.map(|(at, line)| look.paint(tone, &format!("{} {line}", sign(at)))).collect()
 }
 
 /// `mail is paused until 20:20:00 (for 2 h) by ada: deploy`

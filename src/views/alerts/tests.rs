@@ -190,7 +190,7 @@ fn what_was_given_up_is_told_at_once() {
                 "2. restart: failed: it died again",
                 "3. restart: failed: it died again",
             ],
-            advice: "unitmedic explain mail@1.service; it is tried again at growing intervals until it is well",
+            advice: "unitmedic explain mail@1.service; it says what was tried, and whether and when it is tried again",
             incident: Some(
                 #7,
             ),

@@ -126,7 +126,7 @@ fn advice(key: &AlertKey) -> String {
         AlertName::ApprovalWaiting => {
             "unitmedic approve shows what would be done, why, and what happens without an answer".into()
         }
-        AlertName::RecoveryGivenUp => format!("{explain}; it is tried again at growing intervals until it is well"),
+        AlertName::RecoveryGivenUp => format!("{explain}; it says what was tried, and whether and when it is tried again"),
         AlertName::CriticalWorkerFailed | AlertName::WorkerFailed => format!("{explain}: what is tried, or held back"),
         AlertName::WorkerWarning | AlertName::WorkerRecovered | AlertName::OperatorActed => explain,
     }

@@ -210,6 +210,7 @@ fn incident(fact: &Fact, it: &str) -> Option<String> {
                 None => "no further try by itself".into(),
             };
             let text = text.strip_prefix(it).map_or(text.as_str(), str::trim_start);
+            let text = text.strip_prefix("needs an operator: ").unwrap_or(text);
             format!("{it} needs an operator: {text}; {next}")
         }
         What::IncidentClosed { resolution, time_to_recover, attempts, false_alarm } => {

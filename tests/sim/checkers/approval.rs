@@ -43,7 +43,7 @@ impl Checker for Approvals {
                     .for_each(|incident| self.recall(incident));
             }
             Seen::Input(Input::Request(request)) => {
-                if let Ask::Approve { incident, action } = request.ask
+                if let Ask::Approve { incident, action, .. } = request.ask
                     && self.asked.contains_key(&(incident, action))
                 {
                     self.yes.insert((incident, action));

@@ -129,3 +129,16 @@ async fn large_answers_are_packed_once_for_those_who_take_it() {
     let small = Answer::new("[]").respond(&takes).await;
     assert!(!small.headers().contains_key(CONTENT_ENCODING) && small.headers()[CONTENT_TYPE] == "application/json");
 }
+
+#[tokio::test]
+async fn what_brings_no_answer_leaves_nothing_behind() {
+    let answers = Answers::default();
+    for n in 0..1000 {
+        let none = async { Err(PortError::NotFound("nothing".into())) };
+        assert!(answers.get(&format!("/x/{n}"), While::Now, none).await.is_err());
+    }
+    // Nor does one that was given up.
+    let given_up = answers.get("/slow", While::Now, std::future::pending());
+    assert!(tokio::time::timeout(Duration::from_millis(5), given_up).await.is_err());
+    assert_eq!(answers.clone_keys(), Vec::<String>::new());
+}

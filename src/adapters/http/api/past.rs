@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::present::{Asked, Asker, Nothing};
 use crate::adapters::http::answers::While;
+use crate::adapters::http::caller::Caller;
 use crate::adapters::http::problem::Problem;
 use crate::adapters::http::streams::Streams;
 use crate::adapters::http::{Port, Shutdown, events};
@@ -152,6 +153,7 @@ pub struct EventsQuery {
 pub async fn live<P: Port>(
     State(port): State<Arc<P>>,
     Extension(streams): Extension<Streams>,
+    Extension(caller): Extension<Caller>,
     asked: Asked<EventsQuery>,
     headers: HeaderMap,
     shutdown: Shutdown,
@@ -160,7 +162,7 @@ pub async fn live<P: Port>(
     let header = headers.get(events::LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     // A browser that comes back by itself asks the same address again: its header is newer.
     let last = header.or(query.after.as_deref());
-    Ok(match streams.enter() {
+    Ok(match streams.enter(caller.address()) {
         Ok(room) => events::respond(port.feed().clone(), last, shutdown, room),
         Err(refusal) => refusal.into_response(),
     })
