@@ -39,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct App {
     ready: Result<(), String>,
     asked: Mutex<Vec<(String, Ask)>>,
+    /// What the next request for a deed is answered; without it, it is done.
+    reply: Mutex<Option<Reply>>,
     filters: Mutex<Vec<Filter>>,
     answered: Mutex<Vec<(Endpoint, u16)>>,
     feed: Arc<Feed>,
@@ -65,6 +67,7 @@ impl App {
             webhook,
             ready: Err("no bus".into()),
             asked: Mutex::default(),
+            reply: Mutex::default(),
             filters: Mutex::default(),
             answered: Mutex::default(),
             feed: Arc::new(Feed::new("run".into(), |fact| format!("told {}", fact.seq))),
@@ -254,7 +257,7 @@ impl Port for App {
     }
     async fn request(&self, who: String, ask: Ask) -> Result<Reply, PortError> {
         self.asked.lock().unwrap().push((who, ask));
-        Ok(Reply::Done { text: "done".into() })
+        Ok(self.reply.lock().unwrap().take().unwrap_or(Reply::Done { text: "done".into() }))
     }
     fn webhook(&self) -> WebhookSettings {
         self.webhook.clone()

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::fact::{Gate, Refusal};
 
 /// The answer's status and body, over the control socket.
 async fn asked(served: &Served, path: &str) -> (u16, Value) {
@@ -121,4 +122,32 @@ async fn events_go_on_where_a_reader_was() {
         seen.contains("id: run-3\n") && !seen.contains("id: run-2\n"),
         "the header is newer than the address: {seen}"
     );
+}
+
+#[tokio::test]
+async fn a_deed_is_answered_by_its_status_and_a_no_has_its_reasons() {
+    let served = control(LIMITS);
+    let client = Client::new(&served.path);
+    let unit = UnitName::new("mail@1.service").unwrap();
+    let refusal = Refusal { gate: Gate::Storm, text: "half of them are sick".into(), until: None, setting: None };
+    for (reply, code, detail) in [
+        (Reply::Done { text: "paused".into() }, 200, None),
+        (Reply::Accepted { incidents: vec![IncidentId(7)], waiting: vec![] }, 202, None),
+        (Reply::Refused { unit, refusal }, 409, Some("mail@1.service: half of them are sick (gate storm)")),
+        (Reply::Unknown { text: "there is no worker male".into() }, 404, Some("there is no worker male")),
+    ] {
+        *served.app.reply.lock().unwrap() = Some(reply.clone());
+        let ask = post("/api/v1/requests", "application/json", "{\"ask\":\"mark_false\",\"incident\":42.0}");
+        let answer = exchange(UnixStream::connect(&served.path).await.unwrap(), &ask).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {code} ")), "{answer}");
+        let body: Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["detail"].as_str(), detail, "{body}");
+        let told = if detail.is_some() { &body["reply"] } else { &body };
+        assert_eq!(*told, serde_json::to_value(&reply).unwrap());
+        *served.app.reply.lock().unwrap() = Some(reply.clone());
+        assert_eq!(client.ask(&pause()).await.unwrap(), reply, "a no is an answer, too");
+    }
+    let (_, ask) = served.app.asked.lock().unwrap()[0].clone();
+    assert_eq!(ask, Ask::MarkFalse { incident: IncidentId(42) }, "42.0 is a whole number");
 }
