@@ -160,7 +160,7 @@ fn operators_act_over_tcp_and_readers_and_others_do_not() -> Result<(), Failure>
     }
     // Taken without a restart.
     host.write(WEB, &web.replace("open_reads: true", "hosts: [evil.example]"))?;
-    let closed = code(&host, "-H 'Host: evil.example' http://localhost:10119/api/v1/me")?;
+    let closed = code(&host, "-H 'Host: evil.example' http://localhost:10119/api/v1/overview")?;
     ensure(closed == "401", || format!("reading is not open any more: {closed}"))?;
     host.write(WEB, &format!("{web}hosts: [evil.example]\n"))?;
     let known = code(&host, "-H 'Host: evil.example' http://localhost:10119/api/v1/me")?;
