@@ -1,5 +1,8 @@
 //! What the daemon advises after what it has seen on a real host, and that its lines are taken.
 
+use std::thread;
+use std::time::Duration;
+
 use unitmedic::model::advice::{Advice, ProposalKind};
 
 use crate::fixture::{AS_THE_DAEMON, DAEMON, LIMIT, SLEEPER, Setup, ensure, until};
@@ -20,6 +23,8 @@ fn what_is_advised_is_taken_and_then_not_advised_any_more() -> Result<(), Failur
     let none = host.unitmedic(&["strategies", "propose"])?.success()?;
     ensure(none.starts_with("# No change of recovery is proposed"), || none)?;
     for _ in 0..5 {
+        // Apart by more than the proposed settings need: what comes while one is under way is another story.
+        thread::sleep(Duration::from_secs(3));
         host.unitmedic(&["recover", "stubborn", "--action", "graceful_restart", "--force"])?.success()?;
     }
 

@@ -133,16 +133,22 @@ fn happen(host: &Host, second: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Which activation of the unit is up.
+fn up(host: &Host, unit: &str) -> Result<Option<String>, Failure> {
+    let active = host.property(unit, "ActiveState")? == "active";
+    active.then(|| host.property(unit, "InvocationID")).transpose()
+}
+
 fn live(host: &Host, seconds: u64) -> Result<(), Failure> {
     let began = Instant::now();
     let mut reexec_at = None;
     for second in 0..seconds {
         thread::sleep((began + Duration::from_secs(second)).saturating_duration_since(Instant::now()));
-        match happen(host, second) {
-            // Nobody can publish while the broker is away.
-            Err(_) if host.property(BROKER, "ActiveState")? != "active" => {}
-            done => done?,
-        }
+        let broker_before = up(host, BROKER)?;
+        let done = happen(host, second);
+        // Nobody can publish while the broker is away, and it may be back by the time that we look.
+        let broker_stayed = broker_before.is_some() && broker_before == up(host, BROKER)?;
+        ensure(done.is_ok() || !broker_stayed, || format!("second {second}: {done:?}"))?;
         if second == 25 {
             reexec_at = Some(Instant::now());
         }

@@ -9,7 +9,7 @@ use crate::model::incident::Resolution;
 use crate::model::input::Durability;
 use crate::model::unit::ServiceResult;
 use crate::model::{
-    AttemptId, Command, Fact, IncidentId, Input, Mono, Now, UnitChange, UnitName, UnitView, Verb, What,
+    ActiveState, AttemptId, Command, Fact, IncidentId, Input, Mono, Now, UnitChange, UnitName, UnitView, Verb, What,
 };
 
 use super::NEAR;
@@ -18,8 +18,8 @@ use super::NEAR;
 pub const KEPT: usize = 200_000;
 /// Where no start of the unit was recorded.
 const START_USUALLY: Duration = Duration::from_millis(100);
-/// Starts of a unit whose median is its usual one.
-const STARTS_KEPT: usize = 64;
+/// Starts and stops of a unit whose median is its usual one.
+const TIMES_KEPT: usize = 64;
 
 /// A moment of the recording: boots do not share their clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,8 +107,33 @@ pub fn lost_answer(kind: Kind, attempt: AttemptId) -> Input {
 pub struct Activation {
     pub began: Moment,
     pub ended: Option<Mono>,
-    /// How it failed, if it did.
+    /// How it failed, if it did. What was stopped on order did not, however it ended.
     pub failed: Option<(ServiceResult, i32, i32)>,
+    was_up: bool,
+    on_order: bool,
+}
+
+impl Activation {
+    /// Takes what is seen of it; `told`: its state is. How long the stop took, where it was stopped on order.
+    fn follow(&mut self, view: &UnitView, told: bool, now: Mono) -> Option<Duration> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let leaves = view.active == ActiveState::Deactivating || view.active.is_down();
+        self.on_order |= self.was_up && leaves && view.job.is_some();
+        if !told {
+            return None;
+        }
+        self.was_up |= view.active.is_up();
+        if !view.active.is_down() {
+            return None;
+        }
+        let left = view.active_exit.or(view.inactive_enter).unwrap_or(now);
+        self.ended = Some(left);
+        let failed = view.active == ActiveState::Failed && !self.on_order;
+        self.failed = failed.then_some((view.result, view.exec_code, view.exec_status));
+        view.inactive_enter.filter(|_| self.on_order).map(|down| down.since(left))
+    }
 }
 
 /// One incident of the baseline.
@@ -146,6 +171,7 @@ pub struct Known {
     /// Orders and questions about it, by their number.
     pub asks: Vec<usize>,
     starts: Vec<Duration>,
+    stops: Vec<Duration>,
     view: UnitView,
 }
 
@@ -246,39 +272,39 @@ impl Story {
         let view = &known.view;
         if view.active.is_up() && (!was_up || view.invocation != was) {
             let took = view.active_enter.zip(view.inactive_exit).map(|(up, began)| up.since(began));
-            if known.starts.len() < STARTS_KEPT {
+            if known.starts.len() < TIMES_KEPT {
                 known.starts.extend(took);
             }
         }
-        if view.active.is_down()
-            && let Some(last) = known.activations.last_mut().filter(|last| last.ended.is_none())
+        // A new activation is often named before its state: until that is told, the state is that of the former.
+        let told = change.active.is_some();
+        if view.invocation == was
+            && let Some(last) = known.activations.last_mut()
+            && let Some(stop_took) = last.follow(view, told, at.at)
+            && known.stops.len() < TIMES_KEPT
         {
-            last.ended = Some(view.active_exit.or(view.inactive_enter).unwrap_or(at.at));
-            let failed = view.active == crate::model::ActiveState::Failed;
-            last.failed = failed.then_some((view.result, view.exec_code, view.exec_status));
+            known.stops.push(stop_took);
         }
         if view.invocation != was && !view.invocation.is_none() {
-            let began = Moment { at: view.inactive_exit.unwrap_or(at.at), ..at };
-            let down = view.active.is_down();
-            let failed = (down && view.active == crate::model::ActiveState::Failed).then_some((
-                view.result,
-                view.exec_code,
-                view.exec_status,
-            ));
-            let ended = down.then(|| view.inactive_enter.unwrap_or(at.at));
+            let began = Moment { at: view.inactive_exit.filter(|_| told).unwrap_or(at.at), ..at };
+            let mut activation = Activation { began, ended: None, failed: None, was_up: false, on_order: false };
+            activation.follow(view, told, at.at);
             if self.room()
                 && let Some(known) = self.units.get_mut(unit)
             {
-                known.activations.push(Activation { began, ended, failed });
+                known.activations.push(activation);
             }
         }
     }
 
     /// How long a start of the unit takes: the median of those recorded.
     pub fn start_time(&self, unit: &UnitName) -> Duration {
-        let mut starts = self.units.get(unit).map(|known| known.starts.clone()).unwrap_or_default();
-        starts.sort();
-        starts.get(starts.len() / 2).copied().unwrap_or(START_USUALLY)
+        self.units.get(unit).and_then(|known| median(&known.starts)).unwrap_or(START_USUALLY)
+    }
+
+    /// How long the unit takes to stop on order: the median of those recorded, nothing where there is none.
+    pub fn stop_time(&self, unit: &UnitName) -> Duration {
+        self.units.get(unit).and_then(|known| median(&known.stops)).unwrap_or_default()
     }
 
     /// The activation that shows what would have become of a start at `at`: the next that was recorded, else the one
@@ -297,4 +323,10 @@ impl Story {
         let mut open = known.incidents.iter().filter(|past| past.holds(at)).peekable();
         open.peek().is_none() || open.all(Past::needed_nothing)
     }
+}
+
+fn median(times: &[Duration]) -> Option<Duration> {
+    let mut sorted = times.to_vec();
+    sorted.sort();
+    sorted.get(sorted.len() / 2).copied()
 }

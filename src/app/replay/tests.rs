@@ -10,17 +10,18 @@ use crate::engine::Engine;
 use crate::model::action::Answer;
 use crate::model::fact::ResyncReason;
 use crate::model::input::{Durability, Finding, Memory, Snapshot};
-use crate::model::request::{Ask, Request};
+use crate::model::request::{Ask, Request, Target};
 use crate::model::settings::DaemonSettings;
 use crate::model::unit::{FileState, InvocationId, JobResult, ManagerState, ServiceResult};
 use crate::model::{
-    ActiveState, Command, HostUsage, IncidentId, Input, LoadState, Mono, Now, Selector, UnitChange, UnitName, UnitView,
-    Usage, Verb, What, WorkerSettings,
+    Action, ActiveState, Command, HostUsage, IncidentId, Input, LoadState, Mono, Now, Selector, UnitChange, UnitName,
+    UnitView, Usage, Verb, What, WorkerSettings,
 };
 
 const SEC: u64 = 1_000_000;
 /// A start takes so long on the made-up host.
 const START: u64 = SEC / 4;
+const STOP: u64 = 2 * SEC;
 
 /// A daemon, its recorder and a host with one unit, in made-up time.
 struct Taping {
@@ -35,6 +36,8 @@ struct Taping {
     jobs: u32,
     /// Starts that fail after a second, from now on.
     bad_starts: u32,
+    /// It ignores systemd's signal, and is killed after two seconds.
+    ignores_stops: bool,
     memory: u64,
     said: Vec<What>,
     memory_kept: Memory,
@@ -72,6 +75,7 @@ impl Taping {
             activations: 0,
             jobs: 0,
             bad_starts: 0,
+            ignores_stops: false,
             memory: 100 << 20,
             said: Vec::new(),
             memory_kept: Memory::default(),
@@ -186,6 +190,9 @@ impl Taping {
             return;
         }
         self.tell(Input::JobNew { unit: unit(), job });
+        if self.ignores_stops && self.view.active.is_up() {
+            self.end_by_force(job);
+        }
         self.begin_activation();
         self.tell_view();
         self.at += START;
@@ -227,6 +234,28 @@ impl Taping {
         self.view.main_pid = 0;
         (self.view.active_exit, self.view.inactive_enter) = (Some(Mono(self.at)), Some(Mono(self.at)));
         self.tell_view();
+    }
+
+    /// The stop of a restart, and the name of what comes after it.
+    fn end_by_force(&mut self, job: u32) {
+        (self.view.active, self.view.sub) = (ActiveState::Deactivating, "stop-sigterm".into());
+        (self.view.job, self.view.active_exit) = (Some(job), Some(Mono(self.at)));
+        self.tell_view();
+        self.at += STOP;
+        (self.view.active, self.view.sub) = (ActiveState::Failed, "failed".into());
+        (self.view.result, self.view.exec_code, self.view.exec_status) = (ServiceResult::Timeout, 2, 9);
+        self.view.inactive_enter = Some(Mono(self.at));
+        self.tell_view();
+        // systemd names a new activation before it tells its state.
+        let invocation = Some(InvocationId(self.activations + 1));
+        self.tell(Input::Unit { unit: unit(), change: Box::new(UnitChange { invocation, ..UnitChange::default() }) });
+        self.view.job = None;
+    }
+
+    fn ask_for_restart(&mut self, id: u64) {
+        let target = Target::Worker(WorkerName::new("a").unwrap());
+        let ask = Ask::Recover { target, action: Action::GracefulRestart, force: true };
+        self.tell(Input::Request(Request { id, who: "anna".into(), ask }));
     }
 
     /// An operator starts it.
@@ -353,6 +382,38 @@ fn what_was_not_done_is_supposed_to_take_the_usual_time() {
     assert!(was.p90.unwrap() > Duration::from_secs(600) && was.count == 2, "{was:?}");
     assert!(is.p90.unwrap() < Duration::from_millis(400) && is.count == 3, "{is:?}");
     assert!(report.differences.iter().all(|it| it.supposed || it.decision == "restart"), "{:#?}", report.differences);
+}
+
+#[test]
+fn what_was_killed_by_a_restart_has_not_failed() {
+    let drains = |seconds| {
+        settings(|worker, _| {
+            (worker.drain_timeout, worker.verify_for) = (Duration::from_secs(seconds), Duration::from_secs(5))
+        })
+    };
+    let mut taping = Taping::new(drains(1));
+    taping.ignores_stops = true;
+    taping.pass(100 * SEC);
+    for id in 1..=3 {
+        taping.ask_for_restart(id);
+        taping.pass(30 * SEC);
+    }
+    taping.recorder().close();
+    let mut tape = tape::Tape::open(&taping.recordings(), None).unwrap();
+    let story = baseline::run(&mut tape, &Options::default(), &mut |_| {}).story;
+    let activations = &story.units[&unit()].activations;
+    assert_eq!(activations.iter().filter(|it| it.ended.is_some()).count(), 3, "{activations:?}");
+    assert!(activations.iter().all(|it| it.failed.is_none()), "{activations:?}");
+    assert!(story.stop_time(&unit()).as_micros().abs_diff(u128::from(STOP)) < 1000);
+    let report = taping.with(&drains(2));
+    let of = |sums: &Sums| (sums.incidents, sums.actions_in_all(), sums.succeeded, sums.failed, sums.open_at_the_end);
+    assert_eq!(of(&report.baseline), (3, 3, 3, 0, 0), "{:#?}", report.differences);
+    assert_eq!(of(&report.candidate), (3, 3, 3, 0, 0), "{:#?}", report.differences);
+    assert_eq!(report.supposed(), (3, 3));
+    // A longer drain, and the same stop and start.
+    let median = |sums: &Sums| sums.time_to_recover.median.unwrap().as_secs_f64();
+    let longer = median(&report.candidate) - median(&report.baseline);
+    assert!((0.9..1.2).contains(&longer), "{longer} s");
 }
 
 #[test]

@@ -80,9 +80,10 @@ pub struct Effect {
     pub ends_job: bool,
 }
 
-/// How a supposed start goes.
+/// How a supposed stop or start goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Fate {
+    pub stop_takes: Duration,
     pub start_takes: Duration,
     /// It fails again after this time, as the recorded activation beside it did.
     pub fails_after: Option<(Duration, ServiceResult, i32, i32)>,
@@ -315,12 +316,36 @@ fn effects(shown: &UnitView, verb: Verb, invocation: InvocationId, job: u32, fat
     let at_once = Duration::from_millis(1);
     match verb {
         Verb::Start { .. } if shown.active.is_up() => Vec::new(),
-        Verb::Start { .. } | Verb::TryRestart => begin(shown, invocation, job, at_once, fate),
+        Verb::Start { .. } => begin(shown, invocation, job, at_once, fate),
+        Verb::TryRestart => {
+            let mut effects = stopping(shown, job, fate);
+            effects.extend(begin(shown, invocation, job, at_once + fate.stop_takes, fate));
+            effects
+        }
         Verb::Drain { .. } if shown.restarts_itself => begin(shown, invocation, 0, DRAIN_TAKES, fate),
         Verb::Drain { .. } => vec![Effect { after: DRAIN_TAKES, change: ended(), ends_job: false }],
-        Verb::Stop => vec![Effect { after: at_once, change: ended(), ends_job: true }],
+        Verb::Stop => {
+            let mut effects = stopping(shown, job, fate);
+            effects.push(Effect { after: at_once + fate.stop_takes, change: ended(), ends_job: true });
+            effects
+        }
         Verb::ResetConnections { .. } | Verb::ReclaimMemory { .. } | Verb::Hook { .. } => Vec::new(),
     }
+}
+
+/// On its way down, where that takes any time.
+fn stopping(shown: &UnitView, job: u32, fate: Fate) -> Vec<Effect> {
+    if !shown.active.is_up() || fate.stop_takes.is_zero() {
+        return Vec::new();
+    }
+    let change = UnitChange {
+        active: Some(ActiveState::Deactivating),
+        sub: Some("stop-sigterm".into()),
+        active_exit: Some(Mono(1)),
+        job: Some(job),
+        ..UnitChange::default()
+    };
+    vec![Effect { after: Duration::from_millis(1), change, ends_job: false }]
 }
 
 /// Begins, is up, and perhaps fails again. Moments are put in by [`at`].

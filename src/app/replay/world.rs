@@ -231,7 +231,7 @@ fn told(unit: &UnitName, change: UnitChange) -> Input {
     Input::Unit { unit: unit.clone(), change: Box::new(change) }
 }
 
-/// A supposed start takes the usual time, and fails again if the recorded one beside it did so soon.
+/// A supposed stop and start take the usual time, and a start fails again if the recorded one beside it did so soon.
 fn fate(story: &Story, unit: &UnitName, at: Moment) -> Fate {
     let beside = story.neighbour(unit, at, NEIGHBOUR_WITHIN);
     let fails_after = beside.and_then(|activation| {
@@ -239,5 +239,5 @@ fn fate(story: &Story, unit: &UnitName, at: Moment) -> Fate {
         let lasted = activation.ended?.since(activation.began.at);
         (lasted < SHORT_LIVED).then_some((lasted, result, code, status))
     });
-    Fate { start_takes: story.start_time(unit), fails_after }
+    Fate { stop_takes: story.stop_time(unit), start_takes: story.start_time(unit), fails_after }
 }
