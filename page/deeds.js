@@ -4,7 +4,7 @@
 import { Trouble, ask, me, read } from "./api.js";
 import { Dialog, tell } from "./dialog.js";
 import { button, h, healthWord, heard, incidentLink, pair, sign, unitLink } from "./dom.js";
-import { refreshSoon } from "./present.js";
+import { listen, refreshSoon } from "./present.js";
 import { say } from "./say.js";
 import { askWho } from "./signin.js";
 import { now, wallOf, when } from "./time.js";
@@ -232,7 +232,7 @@ export function pause(worker) {
 function simple(title, submit, wish, ...says) {
   const dialog = new Dialog(title, { submit, onSubmit: () => carryOut(dialog, wish) });
   dialog.fill(...says);
-  dialog.open();
+  return dialog.open();
 }
 
 export function resume(worker) {
@@ -268,8 +268,41 @@ export function reload() {
   );
 }
 
+/** After such a fact, what waits for a yes may be another. */
+export const isOfApproval = (fact) =>
+  fact.what.event.startsWith("approval") || fact.what.event === "incident_closed";
+
+/** Says in the dialog of a question that it is settled, should that happen while it is open. */
+function heed(dialog, card) {
+  const open = new AbortController();
+  dialog.element.addEventListener("close", () => open.abort());
+  const settles = (fact) => fact.incident === card.incident && isOfApproval(fact);
+  const hear = (facts) => {
+    const fact = facts.find(settles);
+    // The answer that this dialog has sent is told by itself.
+    if (!fact || dialog.isBusy || dialog.isFinished) return;
+    dialog.say("refused", settled(fact.what));
+    say(dialog.answer.textContent);
+    dialog.finish();
+  };
+  listen("facts", hear, open.signal);
+}
+
+function settled(what) {
+  switch (what.event) {
+    case "approval_answered":
+      return `${what.who} said ${what.approved ? "yes" : "no"} meanwhile.`;
+    case "approval_expired":
+      return "The time to answer is over.";
+    case "approval_asked":
+      return "It is asked anew: close this, and look at the card again.";
+    default:
+      return "The incident is closed: there is nothing left to answer.";
+  }
+}
+
 export function approve(card) {
-  simple(
+  const dialog = simple(
     `Approve ${card.action} of ${card.unit}`,
     "Approve",
     { ask: "approve", incident: card.incident, action: card.action, asked: card.asked },
@@ -280,6 +313,7 @@ export function approve(card) {
       "It is done now, or as soon as the other gates let it through. The yes is for this action of this incident, once.",
     ),
   );
+  heed(dialog, card);
 }
 
 export function reject(card) {
@@ -293,7 +327,7 @@ export function reject(card) {
     h("p", null, "It is not done. The plan goes on with what is left; when nothing is, an operator is called."),
     h("p", { class: "field" }, h("label", { for: "reason" }, "Reason"), reason),
   );
-  dialog.open();
+  heed(dialog.open(), card);
 }
 
 /** What, why, what else was considered, what happens without an answer. `level`: of its heading, below that of the place where it stands. */

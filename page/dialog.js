@@ -9,6 +9,8 @@ export class Dialog {
   constructor(title, asked) {
     opened += 1;
     const id = `dialog-${opened}`;
+    this.isBusy = false;
+    this.isFinished = false;
     this.body = h("div", { class: "dialog-body" });
     this.answer = h("div", { class: "answer", role: "status" });
     this.confirm = h("button", { type: "submit", class: asked.danger ? "confirm danger" : "confirm" }, asked.submit);
@@ -61,12 +63,14 @@ export class Dialog {
 
   /** While it is being done, nothing can be asked twice. */
   busy(is) {
+    this.isBusy = is;
     this.confirm.disabled = is;
     this.element.setAttribute("aria-busy", String(is));
   }
 
   /** It is done: only closing is left. */
   finish() {
+    this.isFinished = true;
     this.confirm.remove();
     this.dismiss.textContent = "Close";
     this.dismiss.focus();

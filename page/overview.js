@@ -2,7 +2,7 @@
 // and the workers as a calm grid, sick ones first. A change of health reaches its tile with the next frame.
 
 import { onMe } from "./api.js";
-import { approvalCard, deed, pause, resume } from "./deeds.js";
+import { approvalCard, deed, isOfApproval, pause, resume } from "./deeds.js";
 import { address, button, h, healthWord, heard, incidentLink, patch, sign } from "./dom.js";
 import { isNews, tone } from "./facts.js";
 import { healthCounts, listen, present, summary } from "./present.js";
@@ -35,8 +35,7 @@ export function show(main, _place, _query, life) {
     on: (fact) => fact.what.event === "incident_closed",
   });
   const approvals = new Reading(() => "/approvals", life, draw, {
-    every: 30_000,
-    on: (fact) => fact.what.event.startsWith("approval") || fact.what.event === "incident_closed",
+    on: isOfApproval,
   });
   const feed = { all: false };
   let isDue = false;

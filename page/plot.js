@@ -138,6 +138,6 @@ function axis({ points }) {
   return h(
     "div",
     { class: "axis", "aria-hidden": "true" },
-    [from, (from + to) / 2, to].map((wall) => h("span", null, hour(wall))),
+    [from, (from + to) / 2, to].map((wall) => h("span", null, hour(wall, to - from))),
   );
 }

@@ -67,8 +67,11 @@ export function clock(wall) {
   return `${hourOf(at)}:${padded(at.getSeconds())}.${padded(at.getMilliseconds(), 3)}`;
 }
 
-/** `18:03`. */
-export const hour = (wall) => hourOf(new Date(wall / 1000));
+/** `18:03`, with seconds where `span` is short enough for the same minute to come twice. */
+export function hour(wall, span = Infinity) {
+  const at = new Date(wall / 1000);
+  return span < 240 * SECOND ? `${hourOf(at)}:${padded(at.getSeconds())}` : hourOf(at);
+}
 
 /** The whole moment with its zone, for who wants to be sure. */
 export function absolute(wall) {

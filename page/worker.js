@@ -2,7 +2,7 @@
 // what was learned of it.
 
 import { onMe } from "./api.js";
-import { deed, needed, pause, recover, resume } from "./deeds.js";
+import { approvalCard, deed, isOfApproval, needed, pause, recover, resume } from "./deeds.js";
 import { address, box, button, h, healthWord, heading, heard, incidentLink, patch, sign, table } from "./dom.js";
 import { explanationParts } from "./explanation.js";
 import { incidentTable } from "./incidents.js";
@@ -45,6 +45,7 @@ class WorkerView {
     this.incidents = new Reading(() => pathWith("/incidents", { worker: name, limit: 10 }), life, draw, {
       on: (fact) => mine(fact) && fact.incident !== undefined,
     });
+    this.approvals = new Reading(() => "/approvals", life, draw, { on: (fact) => mine(fact) && isOfApproval(fact) });
     this.strategies = new Reading(() => pathWith("/strategies", { worker: name }), life, draw, { every: 60_000 });
     this.advice = new Reading(() => pathWith("/advice", { worker: name }), life, draw, { every: 120_000 });
     this.series = null;
@@ -119,7 +120,20 @@ class WorkerView {
     // Without a wish the sickest is looked at, until one is chosen or it is gone.
     if (!this.wanted && this.instances.length > 0) this.wanted = this.unit;
     this.follow();
-    patch(this.main, this.head(), this.instancesBox(), this.chosenBox(), this.pastBoxes());
+    patch(this.main, this.head(), this.cards(), this.instancesBox(), this.chosenBox(), this.pastBoxes());
+  }
+
+  /** Actions on this worker that wait for a yes. */
+  cards() {
+    const cards = (this.approvals.found.data ?? []).filter((card) => card.worker === this.name);
+    return (
+      cards.length > 0 &&
+      h(
+        "div",
+        { class: "cards", key: "approvals" },
+        cards.map((card) => approvalCard(card, "h2")),
+      )
+    );
   }
 
   head() {

@@ -4,6 +4,7 @@ A case is a script beside this one. It prints what it saw as one line of JSON; o
 stood on the page and what the browser had to say. It runs on a throwaway host, as root, without a network.
 """
 
+import base64
 import json
 import os
 import subprocess
@@ -86,8 +87,15 @@ def kill(unit):
     return at
 
 
-def api(path):
-    with urllib.request.urlopen(f"{ADDRESS}api/v1{path}", timeout=10) as answer:
+def api(path, body=None, login=None):
+    """What the API answers; `body` is posted, in the name of `login`."""
+    request = urllib.request.Request(f"{ADDRESS}api/v1{path}")
+    if body is not None:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
+    if login:
+        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
+    with urllib.request.urlopen(request, timeout=10) as answer:
         return json.load(answer)
 
 

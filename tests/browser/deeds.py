@@ -115,13 +115,32 @@ def answer(page, unit, word, fill=None):
     return {"card": card, "said": said}
 
 
+def answered_by_another(page, unit):
+    """The question is in a dialog on the worker's page while somebody else says no."""
+    page.go("#/worker/billing")
+    kill(unit)
+    page.has(".card", unit, "left to answer")
+    page.press("Approve", ".card")
+    page.has("dialog h2", "Approve", unit)
+    [card] = api("/approvals")
+    no = {"ask": "reject", "incident": card["incident"], "action": card["action"], "asked": card["asked"]}
+    api("/requests", no | {"reason": "not now"}, ("medic", PASSWORD))
+    told = page.has("dialog .answer", "medic", "said no meanwhile")
+    check(not page.all("dialog .confirm"), "it can still be approved")
+    page.press("Close", "dialog")
+    page.dialog_gone()
+    until("the card is gone", lambda: not page.all(".card"))
+    return told
+
+
 def approvals(page):
     approved = answer(page, "billing@1.service", "Approve")
     until("it is well", lambda: api("/instances/billing@1.service")["health"] == "healthy")
     until("the card is gone", lambda: not page.all(".card"))
     rejected = answer(page, "billing@2.service", "Reject", "the disk is being changed")
     until("nobody is asked any more", lambda: not api("/approvals"))
-    return {"approved": approved, "rejected": rejected}
+    late = answered_by_another(page, "billing@3.service")
+    return {"approved": approved, "rejected": rejected, "late": late}
 
 
 def false_alarm(page, incident):

@@ -70,7 +70,8 @@ fn with_workers(setup: Setup) -> Setup {
         .worker("mail", "mail.service", SLEEPER)
         .worker_with("billing", "billing@.service", SLEEPER, ASKS)
         .starting("billing@1.service")
-        .starting("billing@2.service");
+        .starting("billing@2.service")
+        .starting("billing@3.service");
     (1..=ORDERS).fold(setup, |setup, number| setup.starting(&format!("orders@{number}.service")))
 }
 
@@ -184,6 +185,7 @@ fn deeds_on_the_page_are_done_and_bear_a_name() -> Result<(), Failure> {
         ("resumed", "mail"),
         ("approval_answered", "billing@1.service"),
         ("approval_answered", "billing@2.service"),
+        ("approval_answered", "billing@3.service"),
         ("marked_false", "orders@1.service"),
         ("settings_changed", ""),
     ] {
