@@ -11,6 +11,7 @@ use crate::model::{Health, IncidentId, Mono, Now, UnitName, WorkerName, WorkerSe
 
 use super::Engine;
 use super::instance::{Instance, Standing};
+use super::readings::Readings;
 
 /// The last readings of an instance.
 pub struct Glimpse<'e> {
@@ -134,11 +135,14 @@ impl Engine {
 
     /// What was last read of every instance: little enough to be taken after each round of samples.
     pub fn readings(&self) -> impl Iterator<Item = Glimpse<'_>> {
-        self.instances.values().map(|instance| Glimpse {
-            unit: &instance.unit,
-            cpus: instance.readings.cpus,
-            memory: instance.readings.memory_used,
-            beat: instance.work.beats.last.map(|(at, _)| at),
+        self.instances.values().map(|instance| {
+            let readings = current(instance);
+            Glimpse {
+                unit: &instance.unit,
+                cpus: readings.and_then(|readings| readings.cpus),
+                memory: readings.and_then(|readings| readings.memory_used),
+                beat: instance.work.beats.last.map(|(at, _)| at),
+            }
         })
     }
 
@@ -160,16 +164,17 @@ impl Engine {
     }
 
     fn instance_status(&self, instance: &Instance, now: Now) -> InstanceStatus {
+        let readings = current(instance);
         let up_since = instance.view.active.is_up().then_some(instance.view.active_enter).flatten();
         InstanceStatus {
             unit: instance.unit.clone(),
             health: instance.health,
             because: instance.because(),
             view: instance.view.clone(),
-            usage: instance.readings.last.clone().filter(|_| instance.view.active.is_up()),
-            cpus: instance.readings.cpus,
-            memory_used_bytes: instance.readings.memory_used,
-            memory_limit_bytes: instance.readings.memory_limit,
+            usage: readings.and_then(|readings| readings.last.clone()),
+            cpus: readings.and_then(|readings| readings.cpus),
+            memory_used_bytes: readings.and_then(|readings| readings.memory_used),
+            memory_limit_bytes: readings.and_then(|readings| readings.memory_limit),
             up_since: up_since.map(|at| now.wall_of(at)),
             restarts: restarts(instance),
             heartbeat: instance.work.beats.last.map(|(at, source)| LastBeat { at: now.wall_of(at), source }),
@@ -212,6 +217,11 @@ impl Engine {
             (None, None) => None,
         }
     }
+}
+
+/// What was read of a process that is gone is of no use.
+fn current(instance: &Instance) -> Option<&Readings> {
+    instance.view.active.is_up().then_some(&instance.readings)
 }
 
 pub(super) fn restarts(instance: &Instance) -> BTreeMap<String, u32> {

@@ -69,6 +69,12 @@ impl Stage {
         self.explained("api.service").conditions.get(&Condition::Predicted).map(|evidence| evidence.text.clone())
     }
 
+    /// Bytes that the status shows.
+    fn memory(&self, name: &str) -> Option<u64> {
+        let engine = self.sim.engine.as_ref().expect("it runs");
+        engine.instance(&unit(name), self.sim.clock()).and_then(|(_, instance)| instance.memory_used_bytes)
+    }
+
     fn kill(&mut self, name: &str) -> &mut Self {
         self.sim.host.ended(&unit(name), 2, 9);
         self
@@ -427,10 +433,13 @@ fn a_dry_run_tells_once_what_it_would_do() {
     let mut settings = with_workers([worker("api", Selector::Unit(unit("api.service")))]);
     settings.daemon.dry_run = true;
     let mut stage = Stage::new(settings, &[("api.service", plain())]);
+    stage.sim.at(stage.sim.now + SEC, Event::Sample);
+    assert!(stage.pass(60.0).memory("api.service").is_some());
     stage.kill("api.service").pass(600.0);
+    assert_eq!(stage.memory("api.service"), None, "of a process that is gone");
     stage.told(expect![[r#"
-        +0.0    #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
-        +0.0    #1 api.service action_suppressed restart: dry_run: dry run: it is only told what would be done
+        +60.0   #1 api.service incident_opened: unit failed: killed by signal SIGKILL (9)
+        +60.0   #1 api.service action_suppressed restart: dry_run: dry run: it is only told what would be done
     "#]]);
 }
 
