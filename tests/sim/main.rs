@@ -15,7 +15,11 @@ mod scene;
 mod transcript;
 mod work;
 
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use unitmedic::adapters::store::recorder::Recorder;
 
@@ -26,6 +30,8 @@ use rng::Rng;
 
 /// Seeds of a plain test run.
 const SEEDS: u64 = 400;
+/// They share the cores, and end together.
+const SEEDS_TOGETHER: usize = 32;
 const TROUBLE: u64 = 3600 * SEC;
 /// After this all must be well: the longest pause between two attempts is an hour.
 const PEACE: u64 = 7800 * SEC;
@@ -93,25 +99,57 @@ fn seeds() {
     let from = number("SIM_FROM").unwrap_or(1);
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
     let most = number("SIM_FAILURES").unwrap_or(1);
+    let all: Vec<u64> = (from..from + seeds).collect();
     let mut failed = 0;
     let mut lines = 0;
-    for seed in from..from + seeds {
-        let sim = run(seed, LINES_SHOWN);
-        lines += sim.transcript.count;
-        let Some(failure) = &sim.failure else { continue };
+    for ran in all.chunks(SEEDS_TOGETHER).flat_map(run_together) {
+        lines += ran.lines;
+        let Some(failure) = ran.failure else { continue };
         failed += 1;
-        println!("seed {seed}: {}: {}", failure.checker, failure.text);
         if most == 1 {
-            sim.transcript.lines().for_each(|line| println!("{line}"));
-            println!("seed {seed}: {}: {}", failure.checker, failure.text);
-            println!("replay: SIM_SEED={seed} cargo test --test sim seeds -- --nocapture");
+            ran.shown.iter().for_each(|line| println!("{line}"));
+            println!("replay: SIM_SEED={} cargo test --test sim seeds -- --nocapture", ran.seed);
         }
+        println!("seed {}: {failure}", ran.seed);
         if failed >= most {
             break;
         }
     }
     println!("{seeds} seeds, {lines} lines");
     assert_eq!(failed, 0, "the simulator found broken promises");
+}
+
+/// What is left of the run of a seed.
+struct Ran {
+    seed: u64,
+    lines: u64,
+    shown: Vec<String>,
+    failure: Option<String>,
+}
+
+/// Runs these seeds on all cores; they come back in their order.
+fn run_together(seeds: &[u64]) -> Vec<Ran> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut ran = Vec::new();
+        while let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let sim = run(*seed, LINES_SHOWN);
+            let failure = sim.failure.as_ref().map(|failure| format!("{}: {}", failure.checker, failure.text));
+            let shown = match failure {
+                Some(_) => sim.transcript.lines().cloned().collect(),
+                None => Vec::new(),
+            };
+            ran.push(Ran { seed: *seed, lines: sim.transcript.count, shown, failure });
+        }
+        ran
+    };
+    let mut ran: Vec<Ran> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    ran.sort_by_key(|ran| ran.seed);
+    ran
 }
 
 #[test]
