@@ -1,7 +1,11 @@
 //! Which module may know which, what the pure parts never do, and how modules and functions look.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use crate::complain;
-use crate::source::{Module, crate_paths, functions, has_word, modules, without_tests, without_words};
+use crate::source::{Module, crate_paths, functions, has_word, modules, root, without_tests, without_words};
 
 /// A function fits a screen.
 const FUNCTION_LINES_MAX: usize = 70;
@@ -309,4 +313,21 @@ fn bad_names_and_long_functions_are_found() {
     let long = format!("fn long() {{\n{}}}\n", "    x();\n".repeat(69));
     assert_eq!(long_functions(&bad(&["views"], &long), 70), ["src/views.rs:1: long has 71 lines"]);
     assert!(long_functions(&bad(&["views"], &long.replacen("    x();\n", "", 1)), 70).is_empty());
+}
+
+/// A break that does not fit the engine any more would prove nothing; `scripts/prove-checkers` runs them.
+#[test]
+fn the_breaks_of_the_simulator_fit_the_engine() {
+    let breaks = root().join("tests/sim/breaks");
+    let patches: Vec<_> = fs::read_dir(&breaks).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!patches.is_empty());
+    complain(patches.iter().filter_map(|patch| complaint_of_patch(patch)));
+    let stale = tempfile::NamedTempFile::new().unwrap();
+    fs::write(stale.path(), "--- a/Makefile\n+++ b/Makefile\n@@ -1 +1 @@\n-what is not there\n+x\n").unwrap();
+    assert!(complaint_of_patch(stale.path()).is_some());
+}
+
+fn complaint_of_patch(patch: &Path) -> Option<String> {
+    let check = Command::new("git").args(["apply", "--check"]).arg(patch).current_dir(root()).output().unwrap();
+    (!check.status.success()).then(|| format!("{}: {}", patch.display(), String::from_utf8_lossy(&check.stderr)))
 }
