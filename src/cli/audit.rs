@@ -45,7 +45,7 @@ fn table(entries: &[AuditEntry], now: Wall, look: &Look) -> Vec<String> {
     if entries.is_empty() {
         return vec!["Nobody did anything.".into()];
     }
-    let mut table = Table::new(&["WHEN", "ID", "WHAT"], 2);
+    let mut table = Table::new(&["WHEN", "ID", "WHAT"], 2).wrapping();
     for entry in entries {
         table.row(vec![
             Cell::new(look.moment(entry.at, now)),
@@ -86,6 +86,14 @@ mod tests {
             00:00:07       the hold file is there�[2J
         "#]]
         .assert_eq(&(table(&entries, Wall(10_000_000), &look).join("\n") + "\n"));
+        let narrow = Look { width: Some(50), ..look.clone() };
+        expect![[r#"
+            WHEN       ID  WHAT
+            00:00:09  #42  alice (basic auth, from 192.0.2.7)
+                           approved restart of mail@1.service
+            00:00:07       the hold file is there�[2J
+        "#]]
+        .assert_eq(&(table(&entries, Wall(10_000_000), &narrow).join("\n") + "\n"));
         assert_eq!(table(&[], Wall(0), &look), ["Nobody did anything."]);
     }
 }

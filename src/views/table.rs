@@ -33,6 +33,8 @@ pub struct Table {
     notes: Vec<(usize, Cell)>,
     /// The column that gives way when the table is wider than the terminal.
     elastic: usize,
+    /// It goes on in the next line instead of being cut.
+    wraps: bool,
     indent: usize,
 }
 
@@ -49,8 +51,15 @@ impl Table {
             rows: Vec::new(),
             notes: Vec::new(),
             elastic,
+            wraps: false,
             indent: 0,
         }
+    }
+
+    /// For what must be read whole: the elastic column goes on in the next line instead of being cut.
+    pub fn wrapping(mut self) -> Self {
+        self.wraps = true;
+        self
     }
 
     pub fn indent(mut self, indent: usize) -> Self {
@@ -73,10 +82,25 @@ impl Table {
         let mut lines = vec![self.line(&heading, &widths, true, look)];
         for (i, row) in self.rows.iter().enumerate() {
             lines.push(self.line(row, &widths, false, look));
+            lines.extend(self.further_lines(row, &widths, look));
             let notes = self.notes.iter().filter(|(after, _)| *after == i + 1);
             lines.extend(notes.flat_map(|(_, note)| self.note_lines(note, look)));
         }
         lines
+    }
+
+    /// What did not fit into the elastic cell of the row.
+    fn further_lines(&self, row: &[Cell], widths: &[usize], look: &Look) -> Vec<String> {
+        let Some(cell) = row.get(self.elastic).filter(|_| self.wraps) else { return Vec::new() };
+        let empty = || row.iter().map(|cell| Cell { text: String::new(), ..cell.clone() });
+        let further = wrap(&cell.text, widths[self.elastic]).into_iter().skip(1);
+        further
+            .map(|text| {
+                let mut cells: Vec<Cell> = empty().collect();
+                cells[self.elastic].text = text;
+                self.line(&cells, widths, false, look)
+            })
+            .collect()
     }
 
     fn note_lines(&self, note: &Cell, look: &Look) -> Vec<String> {
@@ -113,7 +137,8 @@ impl Table {
     fn line(&self, row: &[Cell], widths: &[usize], is_heading: bool, look: &Look) -> String {
         let mut line = " ".repeat(self.indent);
         for (i, (cell, width)) in row.iter().zip(widths).enumerate() {
-            let text = fit(&cell.text, *width, look.unicode);
+            let first = || wrap(&cell.text, *width).swap_remove(0);
+            let text = if self.wraps && i == self.elastic { first() } else { fit(&cell.text, *width, look.unicode) };
             let text = match (cell.right, i + 1 == row.len()) {
                 (true, _) => format!("{}{text}", " ".repeat(width.saturating_sub(columns(&text)))),
                 (false, true) => text,
