@@ -233,7 +233,7 @@ function drawFeed(place, feed, draw) {
     place,
     h("h2", { id: "feed-title", key: "title" }, "Latest events"),
     news.length === 0
-      ? h("p", { class: "dim", key: "none" }, "Nothing has happened since this page was opened.")
+      ? h("p", { class: "dim", key: "none" }, "Nothing has happened lately.")
       : h("ol", { key: "list" }, news.slice(0, feed.all ? undefined : EVENTS_SHOWN).map(line)),
     news.length > EVENTS_SHOWN &&
       button(feed.all ? "Show fewer" : `Show all ${news.length}`, toggle, { class: "small", key: "more" }),

@@ -13,7 +13,7 @@ const IDLE_MS = 15_000;
 /** A page that nobody has looked at for so long gives up its stream: a browser holds six connections to a host, and the
  * daemon not many more. */
 const ASLEEP_AFTER_MS = 60_000;
-/** Events that are kept for the feed. */
+/** Events that are kept for the feed, and as many of those before the page was opened are asked for. */
 const EVENTS_KEPT = 50;
 /** Changes of health that are newer than a reading of the overview that is still on its way. */
 const LATE_KEPT = 2000;
@@ -37,6 +37,8 @@ export function listen(topic, call, life) {
 
 const tell = (topic, news) => listeners[topic].forEach((call) => call(news));
 
+/** The last event before the page began: what comes up to it is for the feed alone. */
+let begun = { run: "", seq: 0 };
 let late = [];
 let timer;
 let timerDue = Infinity;
@@ -70,9 +72,11 @@ function lost(trouble) {
 /** Reads the overview and follows the events from there; also after a sign-in. */
 export async function begin() {
   stream.close();
+  present.events = [];
   await readOverview();
   if (!present.overview) return;
-  stream.last = present.overview.last_event;
+  begun = position(present.overview.last_event);
+  stream.last = `${begun.run}-${Math.max(0, begun.seq - EVENTS_KEPT)}`;
   // One that was opened behind another waits until it is looked at.
   if (document.hidden) connected("asleep", null);
   else stream.open(stream.last);
@@ -174,14 +178,15 @@ function take(events) {
     late = [];
     refreshSoon();
   }
-  const facts = events.map(factOf).filter((fact) => fact !== null);
-  if (facts.length === 0) return;
+  const heard = events.map(factOf).filter((fact) => fact !== null);
+  if (heard.length === 0) return;
+  present.events = [...heard].reverse().concat(present.events).slice(0, EVENTS_KEPT);
+  const facts = heard.filter((fact) => fact.run !== begun.run || fact.seq > begun.seq);
   late = late.concat(facts).slice(-LATE_KEPT);
   const touched = new Set(facts.map(apply).filter(Boolean));
-  present.events = [...facts].reverse().concat(present.events).slice(0, EVENTS_KEPT);
   if (touched.size > 0) tell("workers", touched);
   tell("facts", facts);
-  refreshSoon();
+  if (facts.length > 0) refreshSoon();
 }
 
 function factOf(event) {

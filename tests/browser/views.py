@@ -66,6 +66,8 @@ def play(page):
     views = json.loads(open(sys.argv[1], encoding="utf-8").read())
     page.open()
     page.live()
+    # The card stands on what happened before, which the page is told as well.
+    page.has(".feed", "billing@1.service", "waits for a yes")
     wrong = []
     for name, view in views.items():
         page.go(view)
