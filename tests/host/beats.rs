@@ -31,16 +31,19 @@ while True:
 
 /// All that may come over a socket that everybody can write to.
 const RUBBISH: &str = r#"
-import os, socket, sys
+import os, socket, sys, time
 to = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+end = time.monotonic() + 20
 pieces = [b'', b'\0' * 4096, os.urandom(30000), b'WATCHDOG=', b'WATCHDOG=1' * 3000, b'UNIT=quiet.service\nWATCHDOG=2\n', b'\n' * 60000]
-for count in range(50000):
-    to.sendto(pieces[count % len(pieces)], sys.argv[1])
+sent = 0
+while sent < 50000 and time.monotonic() < end:
+    to.sendto(pieces[sent % len(pieces)], sys.argv[1])
+    sent += 1
 try:
     to.sendto(b'x' * (1 << 20), sys.argv[1])
 except OSError as error:
     print('a megabyte:', error)
-print('sent')
+print('sent', sent)
 "#;
 
 const SETTINGS: &str = "heartbeat_timeout = \"3s\"\ndrain_timeout = \"1s\"\n";
@@ -126,10 +129,13 @@ fn rubbish_on_the_socket_disturbs_nobody() -> Result<(), Failure> {
     })?;
     let before = datagrams(&host, "other")? + datagrams(&host, "stranger")?;
     let sent = host.run_for(&["python3", "/usr/local/lib/rubbish.py", SOCKET], b"", PATIENCE)?.success()?;
-    ensure(sent.contains("a megabyte") && sent.contains("sent"), || sent.clone())?;
+    ensure(sent.contains("a megabyte"), || sent.clone())?;
+    // Who floods has to wait; a busy machine, whose kernel holds ten datagrams for us, takes only some thousands.
+    let sent: u32 = sent.trim().rsplit_once("sent ").ok_or("how many?")?.1.parse()?;
+    ensure(sent >= 1000, || format!("{sent} datagrams are no flood"))?;
     until("all of it is counted", PATIENCE, || {
         let counted = datagrams(&host, "other")? + datagrams(&host, "stranger")? - before;
-        if counted >= 50_000.0 { Ok(()) } else { Err(Failure::new(counted.to_string())) }
+        if counted >= f64::from(sent) { Ok(()) } else { Err(Failure::new(counted.to_string())) }
     })?;
     ensure(host.status()?.ready, || "the daemon is not ready".into())?;
     let last = beat(&host, "socket")?;
